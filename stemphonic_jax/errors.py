@@ -1,0 +1,43 @@
+"""Errors a user can act on: one line with what, where, got, expected and the next thing to do.
+
+Library code raises these; the two doors (`main.py`, `cli.py`) print the line and exit with the
+code, which follows sysexits.h.
+"""
+
+from __future__ import annotations
+
+
+class StemphonicError(Exception):
+  """Base of every error with a one-line message meant for the user."""
+
+  exit_code = 70
+
+
+class UsageError(StemphonicError):
+  """A request, flag or configuration that cannot be served."""
+
+  exit_code = 2
+
+
+class DataError(StemphonicError):
+  """An input file that exists but does not hold what it should."""
+
+  exit_code = 65
+
+
+class MissingError(StemphonicError):
+  """A file or folder that should exist and does not."""
+
+  exit_code = 66
+
+
+class OutputError(StemphonicError):
+  """A place that cannot be written, or that must not be overwritten."""
+
+  exit_code = 73
+
+
+class MismatchError(StemphonicError):
+  """A model, checkpoint or workdir that belongs to another configuration."""
+
+  exit_code = 78
