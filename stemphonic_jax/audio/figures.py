@@ -1,0 +1,138 @@
+"""Pictures of stems: waveforms with their activity lanes, and spectrograms, as PNG files.
+
+Matplotlib is imported inside the functions: it costs half a second that most commands never need.
+Figures are drawn on `matplotlib.figure.Figure` itself: no display, no state of pyplot.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.audio.levels import dbfs
+
+COLUMNS = 1400  # horizontal resolution of a waveform or spectrogram
+WINDOW, BANDS = 0.093, 160  # seconds of one spectrum (4096 samples at 44.1 kHz), bands of a picture
+LOWEST_HZ, RANGE_DB = 40.0, 80.0
+INK, FAINT = "#2b2f36", "#e6e8eb"
+COLOURS = ("#3b6fb6", "#d9822b", "#3f9c6b", "#c14953", "#7d5ba6", "#2e9aa8", "#b8872b", "#6b7686")
+
+
+def stems_figure(
+  path: str | Path,
+  stems: Mapping[str, np.ndarray],
+  lanes: Mapping[str, np.ndarray] | None,
+  rate: int,
+  title: str = "",
+) -> None:
+  """One row per stem: its waveform and, where `lanes` has one, the activity lane as a strip below.
+
+  All rows share one amplitude scale, so that the balance of the mix can be seen; each is labelled
+  with its level in dBFS. `lanes` are int8 [T] over the same time.
+  """
+  rows, lanes = len(stems), lanes or {}
+  figure = _figure(rows, title)
+  grid = figure.add_gridspec(rows, 1, hspace=0.2)
+  seconds = max(len(audio) for audio in stems.values()) / rate
+  peak = max([float(np.abs(audio).max()) for audio in stems.values()] + [1e-4]) * 1.05
+  for row, (name, audio) in enumerate(stems.items()):
+    wave, strip = grid[row].subgridspec(2, 1, height_ratios=(8, 1), hspace=0.06).subplots()
+    colour = COLOURS[row % len(COLOURS)]
+    low, high = _envelope(audio)
+    time = np.linspace(0.0, len(audio) / rate, len(low))
+    wave.fill_between(time, low, high, color=colour, linewidth=0.3)
+    wave.axhline(0.0, color=colour, linewidth=0.6)
+    wave.set(xlim=(0, seconds), ylim=(-peak, peak), xticks=[], yticks=[])
+    _label(wave, name, colour, f"{dbfs(audio):.1f} dBFS")
+    strip.set(xlim=(0, seconds), ylim=(0, 1), yticks=[], facecolor=FAINT if name in lanes else "w")
+    if name in lanes:
+      edges = np.linspace(0.0, len(audio) / rate, len(lanes[name]) + 1)
+      strip.stairs(lanes[name], edges, fill=True, color=colour)
+    _time_axis(strip, last=row == rows - 1)
+    wave.spines[:].set_visible(False)
+  with whole_file(path) as partial:
+    figure.savefig(partial, format="png")
+
+
+def spectrogram_figure(
+  path: str | Path, rows: Mapping[str, np.ndarray], rate: int, title: str = ""
+) -> None:
+  """One log-frequency spectrogram per row, all on one scale: 80 dB below the loudest of all."""
+  figure = _figure(len(rows), title)
+  axes = figure.add_gridspec(len(rows), 1, hspace=0.2).subplots(squeeze=False)[:, 0]
+  images = {name: _spectrogram(audio, rate) for name, audio in rows.items()}
+  seconds = max(len(audio) for audio in rows.values()) / rate
+  loudest = max(float(image.max()) for image in images.values())
+  marks = {100: "100 Hz", 1000: "1 kHz", 10000: "10 kHz"}
+  marks = {hertz: label for hertz, label in marks.items() if hertz < rate / 2}
+  for row, (axis, (name, audio)) in enumerate(zip(axes, rows.items(), strict=True)):
+    extent = (0.0, len(audio) / rate, *np.log2((LOWEST_HZ, rate / 2)))
+    axis.imshow(
+      images[name], origin="lower", aspect="auto", extent=extent, cmap="magma",
+      vmin=loudest - RANGE_DB, vmax=loudest, interpolation="nearest",
+    )  # fmt: skip
+    axis.set(xlim=(0, seconds), facecolor="black")
+    axis.set_yticks(np.log2(list(marks)), list(marks.values()))
+    axis.tick_params(axis="y", labelsize=6.5, length=2, colors=INK)
+    _label(axis, name, INK, pad=42)
+    _time_axis(axis, last=row == len(rows) - 1)
+  with whole_file(path) as partial:
+    figure.savefig(partial, format="png")
+
+
+def _figure(rows: int, title: str):
+  """An empty figure of a height that suits its rows, with the title at the top left."""
+  from matplotlib.figure import Figure
+
+  margin, height = 0.55, 1.0 * rows + 1.1  # inches
+  figure = Figure(figsize=(12, height), dpi=110, facecolor="white")
+  figure.subplots_adjust(left=0.15, right=0.985, top=1 - margin / height, bottom=margin / height)
+  place = (0.012, 1 - 0.5 * margin / height)
+  text = figure.text(*place, textwrap.fill(title, 150), va="center", color=INK, fontsize=10)
+  text.set_parse_math(False)  # a prompt may hold dollar signs
+  return figure
+
+
+def _label(axis, text: str, colour: str, note: str = "", pad: float = 8.0) -> None:
+  """Name and, smaller, a note at the left of a row, `pad` points from its axis."""
+  at = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "center"}
+  raised = 6 if note else 0
+  axis.annotate(text, (0, 0.5), (-pad, raised), color=colour, fontsize=10, weight="bold", **at)
+  axis.annotate(note, (0, 0.5), (-pad, -7), color=INK, fontsize=7.5, **at)
+
+
+def _time_axis(axis, last: bool) -> None:
+  """Seconds under the last row only; the rows share them."""
+  axis.spines[:].set_visible(False)
+  axis.tick_params(axis="x", labelsize=8, length=3, colors=INK, labelbottom=last, bottom=last)
+  if last:
+    axis.set_xlabel("seconds", color=INK, fontsize=8)
+
+
+def _envelope(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Lowest and highest sample of both channels in each of at most COLUMNS equal pieces."""
+  piece = math.ceil(len(audio) / COLUMNS)
+  starts = np.arange(0, len(audio), piece)
+  low = np.minimum.reduceat(audio.min(axis=1), starts)
+  return low, np.maximum.reduceat(audio.max(axis=1), starts)
+
+
+def _spectrogram(audio: np.ndarray, rate: int) -> np.ndarray:
+  """Power in dB, [BANDS, columns], of the mean of both channels, in bands even in log frequency."""
+  hop = max(1, math.ceil(len(audio) / COLUMNS))
+  size = 2 ** round(math.log2(WINDOW * rate))
+  padded = np.pad(audio.mean(axis=1), size // 2)
+  windows = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
+  power = np.abs(np.fft.rfft(windows * np.hanning(size).astype(np.float32), axis=1)) ** 2
+  lines = np.fft.rfftfreq(size, 1 / rate)
+  edges = np.geomspace(LOWEST_HZ, rate / 2, BANDS + 1)
+  centres = np.sqrt(edges[:-1] * edges[1:])
+  # At least one spectral line wide: in the bass, the bands are narrower than the lines are apart.
+  width = np.maximum(np.diff(edges), lines[1])
+  bands = np.clip(1 - np.abs(lines - centres[:, None]) / width[:, None], 0, None)
+  return 10 * np.log10(bands @ power.T / bands.sum(axis=1, keepdims=True) + 1e-10)

@@ -1,0 +1,47 @@
+"""Levels: root-mean-square in dBFS, mixing stems with gains, bringing a mix to a level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stemphonic_jax.errors import UsageError
+
+MIX_DBFS = -16.0  # level at which the paper compares and plays mixes
+
+
+def dbfs(audio: np.ndarray) -> float:
+  """RMS over samples and channels, in dB relative to full scale; -inf for silence.
+
+  A constant 1.0 is 0 dBFS and a full-scale sine -3.01 dBFS (no 3 dB sine correction).
+  """
+  power = float(np.mean(np.square(audio, dtype=np.float64))) if audio.size else 0.0
+  return 10.0 * float(np.log10(power)) if power > 0.0 else -np.inf
+
+
+def mix(stems: Mapping[str, np.ndarray], gains: Mapping[str, float] | None = None) -> np.ndarray:
+  """The mix w = sum_k g_k w_k (Sec. 3.1); linear gains, 1 where none is given.
+
+  A plain float32 sum in the order of `stems`: it may exceed 1.0, and nothing limits it.
+  """
+  gains = gains or {}
+  if unknown := [name for name in gains if name not in stems]:
+    raise UsageError(f"gain for {unknown[0]!r}, which is not a stem here: {', '.join(stems)}")
+  if not stems:
+    raise UsageError("nothing to mix: no stems were given")
+  total = np.zeros_like(next(iter(stems.values())), np.float32)
+  for name, audio in stems.items():
+    total += np.float32(gains.get(name, 1.0)) * audio
+  return total
+
+
+def normalize(audio: np.ndarray, target_dbfs: float = MIX_DBFS) -> np.ndarray:
+  """Scales the whole to `target_dbfs` RMS; silence stays silence.
+
+  The peak is not limited: a limiter would change the balance of the stems, and float files hold it.
+  """
+  level = dbfs(audio)
+  if level == -np.inf:
+    return audio.copy()
+  return audio * np.float32(10.0 ** ((target_dbfs - level) / 20.0))

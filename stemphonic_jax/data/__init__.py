@@ -1,0 +1,1 @@
+"""From music to batches: one schema for a piece and its stems, and the path it takes."""

@@ -1,0 +1,126 @@
+"""Stem grouping (Sec. 3.1): which stems of a mix are targets, which are context, which rows share.
+
+Every stem is one row of the batch, and the rows of one mix stand together as a *group*. The laws:
+
+    targets       each audible stem with probability 1/2, given that at least one is; so group sizes
+                  are binomial, with their peak at half of the stems (Sec. 5)
+    context       uniform over the non-empty subsets of the audible stems left out
+    batch         groups until B rows are reached; the last group is cut
+    conditional   exactly half of the L groups, at random; the others start from scratch
+    group         one id per group; its rows share their noise (Sec. 3.2)
+
+A silent stem is neither target nor context: it would teach that a type may be answered by nothing.
+The paper does not say what an odd L does (a coin rounds it), nor a chosen group in which no stem is
+left out (it is from scratch).
+
+A set of stems is bool [K], or an int *mask* whose bit k is stem k where it names a stored sub-mix.
+Everything random comes from the generator handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Int32
+
+MAX_STEMS = 62  # bits of a mask; all masks, and their number, fit into an int64
+
+G = TypeVar("G", bound=Sized)  # a group, of which only the number of rows matters here
+
+
+def draw_targets(rng: np.random.Generator, audible: Bool[np.ndarray, "K"]) -> Bool[np.ndarray, "K"]:
+  """Draws the stems to generate: a fair coin for each audible one, not all of them tails.
+
+  Coins given at least one head are uniform over the non-empty subsets, so one draw is enough.
+  ValueError where no stem is audible.
+  """
+  stems = np.flatnonzero(audible)
+  if not stems.size:
+    raise ValueError("no stem is audible, so there is nothing to draw a target from")
+  heads = rng.integers(1, 1 << stems.size)
+  targets = np.zeros_like(audible)
+  targets[stems[stems_of(heads, stems.size)]] = True
+  return targets
+
+
+def draw_context(
+  rng: np.random.Generator, left_out: Bool[np.ndarray, "K"], subsets: Sequence[int]
+) -> int:
+  """Draws the sub-mix given as context: a mask, or 0 where no stem is left out.
+
+  Uniform over the single left-out stems and those of `subsets` (masks of stored sub-mixes) within
+  them: over all non-empty subsets if every subset is stored.
+  """
+  within = mask_of(left_out)
+  choices = [1 << int(k) for k in np.flatnonzero(left_out)]
+  choices += [subset for subset in subsets if subset | within == within]
+  return choices[rng.integers(len(choices))] if choices else 0
+
+
+def draw_conditional(rng: np.random.Generator, groups: int) -> Bool[np.ndarray, "L"]:
+  """Draws which of the L groups are conditional: exactly half, and a coin rounds an odd L."""
+  half = (groups + rng.integers(2)) // 2
+  conditional = np.zeros(groups, bool)
+  conditional[rng.choice(groups, half, replace=False)] = True
+  return conditional
+
+
+def fill(groups: Iterator[G], rows: int) -> list[tuple[G, int]]:
+  """Takes groups until they have `rows` rows; beside each, how many of its rows are in the batch.
+
+  All of them, except in the last group, which is cut.
+  """
+  filled = []
+  while rows:
+    group = next(groups)
+    filled.append((group, min(len(group), rows)))
+    rows -= filled[-1][1]
+  return filled
+
+
+def group_ids(sizes: Sequence[int], *, share: bool, host: int = 0) -> Int32[np.ndarray, "B"]:
+  """The group of each row, unique over hosts with equally many rows: host * B + index of the group.
+
+  Without `share` every row is its own group, so that no two rows get the same noise (setting B).
+  """
+  rows = sum(sizes)
+  index = np.repeat(np.arange(len(sizes)), sizes) if share else np.arange(rows)
+  return (host * rows + index).astype(np.int32)
+
+
+def subsets_to_store(
+  rng: np.random.Generator, audible: Bool[np.ndarray, "K"], limit: int
+) -> list[int]:
+  """The masks of the sub-mixes worth encoding ahead: two audible stems or more, but not all.
+
+  All of them if they are at most `limit` (56 for six stems). Else `limit` different ones, drawn as
+  training draws its contexts, so that what is stored is what will be asked for most: a large
+  sub-mix rarely fits into what was left out. Single stems are not listed: their latents are there.
+  """
+  stems = np.flatnonzero(audible)
+  n = stems.size
+  if (1 << n) - n - 2 <= limit:
+    every = (
+      mask_of(np.isin(np.arange(audible.size), stems[stems_of(s, n)])) for s in range(1 << n)
+    )
+    return [mask for mask in every if 2 <= mask.bit_count() < n]
+  found: dict[int, None] = {}
+  while len(found) < limit:
+    left_out = audible & ~draw_targets(rng, audible)
+    # Given what is left out, every non-empty subset of it is equally likely to be the context.
+    context = mask_of(draw_targets(rng, left_out)) if left_out.any() else 0
+    if context.bit_count() >= 2:
+      found[context] = None
+  return sorted(found)
+
+
+def mask_of(stems: Bool[np.ndarray, "K"]) -> int:
+  """The mask of a set of stems: bit k is stem k."""
+  return sum(1 << int(k) for k in np.flatnonzero(stems))
+
+
+def stems_of(mask: int | np.integer, count: int) -> Bool[np.ndarray, "K"]:
+  """The set of stems of a mask, out of `count` stems."""
+  return (int(mask) >> np.arange(count) & 1).astype(bool)

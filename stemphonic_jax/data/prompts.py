@@ -1,0 +1,24 @@
+"""Prompts (Sec. 3.4): first what this stem is, then what all stems of the piece share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def stem_prompt(stem_type: str, description: str, context_types: Sequence[str] = ()) -> str:
+  """The instruction for one stem, in the paper's words and its capital letters.
+
+  `description` is the global text; `context_types` are the types in the sub-mix given as condition,
+  and without any the clause is left out, as for stems from scratch.
+  """
+  clause = f" (given context stems: {_tag(*context_types)})" if context_types else ""
+  return f"Generate the stem: {_tag(stem_type)}{clause} for some music described as: {description}"
+
+
+def mix_prompt(description: str) -> str:
+  """The instruction for a whole mix, used in pre-training; the paper does not give its words."""
+  return f"Generate the mix for some music described as: {description}"
+
+
+def _tag(*stem_types: str) -> str:
+  return f"[{', '.join(stem_types).upper()}]"

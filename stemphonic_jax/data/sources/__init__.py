@@ -1,0 +1,1 @@
+"""Where mixes come from: each source yields `stemphonic_jax.data.stems.Mix`."""

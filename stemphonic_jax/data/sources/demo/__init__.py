@@ -1,0 +1,51 @@
+"""The demo corpus: pieces composed and synthesised on the spot, for teaching and for tests.
+
+It has what training needs (synchronised stems of all eleven types that enter and leave, true
+captions and tempi) and needs nothing itself: no download, no sound font, no licence. It is not the
+music to train a real model on. The same seed and index give the same samples.
+
+Reading order: theory and styles (data), parts and composer (notes), synth, voices, drums and
+effects (sound), render (stems).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stemphonic_jax.data.sources.demo.composer import compose
+from stemphonic_jax.data.sources.demo.render import render
+from stemphonic_jax.data.stems import Mix, Stem
+
+
+def piece(
+  seed: int,
+  index: int,
+  seconds: float = 32.0,
+  rate: int = 44100,
+  stems: Sequence[str] | None = None,
+) -> Mix:
+  """Piece `index` of the corpus `seed`; `stems` are the types wanted, drawn by default."""
+  score = compose(seed, index, seconds, stems)
+  audio = render(score, rate)
+  stems = {name: Stem(part.type, audio[name]) for name, part in score.parts.items()}
+  return Mix(f"demo-{seed}-{index:06d}", stems, score.caption, score.bpm, rate)
+
+
+@dataclass(frozen=True)
+class Corpus(Sequence):
+  """`count` pieces, made when asked for: a sequence of Mix that holds nothing but its numbers."""
+
+  seed: int
+  count: int
+  seconds: float = 32.0
+  rate: int = 44100
+  stems: tuple[str, ...] | None = None
+
+  def __len__(self) -> int:
+    return self.count
+
+  def __getitem__(self, index: int) -> Mix:
+    if not -self.count <= index < self.count:
+      raise IndexError(f"piece {index} of a corpus of {self.count}")
+    return piece(self.seed, index % self.count, self.seconds, self.rate, self.stems)
