@@ -1,0 +1,15 @@
+"""Setting A-(i) of Table 1: stems drawn one by one, each with a noise of its own.
+
+python -m stemphonic_jax.main --config=configs/a_i.py --workdir=runs/a_i --mode=train
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  config = base.get_config(size)
+  config.data.update(group_stems=False, share_noise=False)
+  config.sample.share_noise = False
+  return config

@@ -1,0 +1,14 @@
+"""Setting B-(ii) of Table 1: trained as B-(i), but stems share their noise at inference.
+
+python -m stemphonic_jax.main --config=configs/b_ii.py --workdir=runs/b_ii --mode=train
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  config = base.get_config(size)
+  config.data.share_noise = False
+  return config

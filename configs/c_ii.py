@@ -1,0 +1,12 @@
+"""Setting C-(ii) of Table 1, the paper's own: stems grouped, noise shared, in one pass.
+
+python -m stemphonic_jax.main --config=configs/c_ii.py --workdir=runs/c_ii --mode=train
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  return base.get_config(size)

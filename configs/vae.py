@@ -1,0 +1,12 @@
+"""The autoencoder alone, at full size; other runs start from it with --config.init_from=runs/vae.
+
+python -m stemphonic_jax.main --config=configs/vae.py --workdir=runs/vae --mode=train_vae
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  return base.get_config(size)

@@ -1,0 +1,117 @@
+"""The door for people who make music: `stemphonic generate "…" --stems drums,basses --out DIR`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stemphonic_jax import door
+from stemphonic_jax.audio.activity import parse_ranges
+from stemphonic_jax.errors import UsageError
+
+
+def main() -> NoReturn:
+  """Entry point of the console script."""
+  sys.exit(door.run(lambda: run(sys.argv[1:])))
+
+
+def run(arguments: list[str]) -> None:
+  """Parses the command line and does what it says; raises StemphonicError."""
+  request = _parser().parse_args(arguments)
+  request.run(request)
+
+
+class _Parser(argparse.ArgumentParser):
+  """Reports a wrong command line like every other error: in one line."""
+
+  def error(self, message: str) -> NoReturn:
+    raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = _Parser(prog="stemphonic", description=__doc__, allow_abbrev=False)
+  commands = parser.add_subparsers(required=True, metavar="COMMAND")
+  generate = commands.add_parser(
+    "generate", allow_abbrev=False, help="make synchronised stems from a prompt"
+  )
+  generate.set_defaults(run=_generate)
+  generate.add_argument("prompt", help="the music, in words; shared by all stems")
+  generate.add_argument(
+    "--stems", required=True, metavar="A,B,…", help="what to make, as drums,basses,guitars"
+  )
+  generate.add_argument(
+    "--out", required=True, type=Path, metavar="DIR", help="folder for the song (DIR/1, … for more)"
+  )
+  generate.add_argument(
+    "--model", type=Path, default=Path("runs/demo"), metavar="DIR", help="default %(default)s"
+  )
+  generate.add_argument("--bpm", type=float, help="tempo, 20 to 400")
+  generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
+  generate.add_argument("--duration", type=float, metavar="S", help="seconds")
+  generate.add_argument(
+    "--context", metavar="FILE|DIR", help="audio to play along with: a mix, or a folder of stems"
+  )
+  generate.add_argument(
+    "--activity", nargs="+", default=[], metavar="STEM=S-S,…", help="when a stem plays: drums=0-4"
+  )
+  generate.add_argument(
+    "--passes", default="1", metavar="1|2|K", help="all stems at once, in two passes, one by one"
+  )
+  generate.add_argument("--variations", type=int, default=1, metavar="V", help="songs to make")
+  generate.add_argument("--steps", type=int, metavar="N", help="Euler steps")
+  generate.add_argument("--guidance", type=float, metavar="G", help="1 is off")
+  generate.add_argument(
+    "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
+  )
+  generate.add_argument("--overwrite", action="store_true", help="replace an existing song")
+  return parser
+
+
+def _generate(request: argparse.Namespace) -> None:
+  """Makes the songs of one request and says where they are."""
+  from stemphonic_jax.generation.song import check_output
+
+  count = request.variations
+  folders = [request.out] if count == 1 else [request.out / str(v + 1) for v in range(count)]
+  for folder in folders:
+    check_output(folder, request.overwrite)
+  options = dict(
+    count=count,
+    bpm=request.bpm,
+    seed=request.seed,
+    context=request.context,
+    activity=_activity(request.activity),
+    duration=request.duration,
+    passes=_passes(request.passes),
+    steps=request.steps,
+    guidance=request.guidance,
+    share_noise=False if request.own_noise else None,
+  )
+  stems = [word.strip() for word in request.stems.split(",") if word.strip()]
+
+  door.set_up()
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+  songs = StemPipeline.load(request.model).variations(request.prompt, stems, **options)
+  for song, folder in zip(songs, folders, strict=True):
+    song.save(folder, request.overwrite)
+    print(folder)
+
+
+def _activity(words: list[str]) -> dict[str, Any]:
+  activity = {}
+  for word in words:
+    name, equals, ranges = word.partition("=")
+    if not equals:
+      raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
+    activity[name] = parse_ranges(ranges)
+  return activity
+
+
+def _passes(word: str) -> int | str:
+  if word.upper() == "K":
+    return "K"
+  try:
+    return int(word)
+  except ValueError:
+    raise UsageError(f"passes: got {word!r}, expected a number, or K for one by one") from None

@@ -1,0 +1,63 @@
+"""What both doors do before and after their work: logs, the compilation cache, errors in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stemphonic_jax.errors import StemphonicError
+
+DEBUG = "STEMPHONIC_DEBUG"  # set to 1, errors come with their traceback
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def run(work: Callable[[], None]) -> int:
+  """Runs `work` and returns the exit code; an error becomes one line on stderr.
+
+  Codes follow sysexits.h: 0 done, 2 usage, 65 bad data, 66 missing, 70 a fault of ours, 73 and 74
+  cannot write or read, 78 another model's, 130 interrupted.
+  """
+  try:
+    work()
+  except StemphonicError as error:
+    return _report(error, str(error), error.exit_code)
+  except KeyboardInterrupt as error:
+    return _report(error, "interrupted", 130)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+    return 141
+  except OSError as error:
+    return _report(error, str(error), 74)
+  except Exception as error:
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
+  return 0
+
+
+def _report(error: BaseException, message: str, code: int) -> int:
+  if os.environ.get(DEBUG) == "1":
+    raise error
+  print("stemphonic: error:", " ".join(message.split()), file=sys.stderr)
+  return code
+
+
+def set_up() -> None:
+  """Sets the log's form and a compilation cache that outlives the process."""
+  import logging as python_logging
+
+  import jax
+  from absl import logging
+
+  cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+  if CACHE not in os.environ:
+    jax.config.update("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+  # Libraries that log through absl too are heard from WARNING on, this package from INFO on.
+  package = str(Path(__file__).parent)
+  handler = python_logging.StreamHandler()
+  handler.setFormatter(python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+  handler.addFilter(lambda r: r.levelno >= python_logging.WARNING or r.pathname.startswith(package))
+  logging.get_absl_logger().handlers = [handler]
+  logging.get_absl_logger().propagate = False
+  logging.set_verbosity(logging.INFO)

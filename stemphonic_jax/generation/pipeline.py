@@ -1,0 +1,285 @@
+"""StemPipeline: a trained model, asked for songs.
+
+    pipe = StemPipeline.load("runs/demo")
+    song = pipe.generate("Relaxing country rock", stems=["drums", "basses", "guitars"], bpm=96)
+    song.save("runs/song")
+
+    request → conditions → scan → latents [R, T, C] → decode → Song
+
+R = stems of the pass x variations. All rows of a variation start from one noise (Sec. 3.2), and
+each pass after the first hears the sub-mix of what is there: given audio and the passes before it.
+"""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Int8
+
+from stemphonic_jax.audio import levels
+from stemphonic_jax.audio.activity import lanes_from_ranges
+from stemphonic_jax.data.prompts import mix_prompt, stem_prompt
+from stemphonic_jax.data.records import MIX
+from stemphonic_jax.flow import shared_noise
+from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.request import MAX_STEMS, Request, check_request, plan
+from stemphonic_jax.generation.song import Song
+from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
+from stemphonic_jax.models.vae import decode_chunked, encode_chunked
+from stemphonic_jax.sampler import guide, rescale_interval, sample
+from stemphonic_jax.weights.architecture import frames_of
+from stemphonic_jax.weights.bundle import Bundle, load_bundle
+
+WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
+
+
+class StemPipeline:
+  """Generates songs with one model. Equal requests give equal audio, to the bit on one machine."""
+
+  def __init__(self, bundle: Bundle):
+    self.bundle = bundle
+    self.rate: int = bundle.config["sample_rate"]
+    self.seconds: float = bundle.config["seconds"]
+    self._dit_params, self._vae_params = jax.device_put((bundle.dit_params, bundle.vae_params))
+    vae = bundle.vae
+    self._sample = jax.jit(
+      functools.partial(_sample, bundle.dit), static_argnames=("steps", "interval")
+    )
+    self._encode = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
+    self._decode = jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode"))
+
+  @classmethod
+  def load(cls, directory: str | Path) -> "StemPipeline":
+    """Loads a model folder or the workdir of a finished training (weights/bundle.py)."""
+    return cls(load_bundle(Path(directory)))
+
+  def generate(self, prompt: str, stems: Sequence[str], **options: Any) -> Song:
+    """One song with the stems asked for; `options` are those of `variations` but `count`."""
+    return self.variations(prompt, stems, count=1, **options)[0]
+
+  def variations(
+    self,
+    prompt: str,
+    stems: Sequence[str],
+    *,
+    count: int,
+    bpm: float | None = None,
+    seed: int = 0,
+    context: str | Path | Mapping[str, np.ndarray] | np.ndarray | None = None,
+    activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    duration: float | None = None,
+    passes: int | str = 1,
+    steps: int | None = None,
+    guidance: float | None = None,
+    share_noise: bool | None = None,
+  ) -> list[Song]:
+    """`count` songs from one request and as many noises, made together.
+
+    `stems` are types such as "drums"; `context` is given audio (a file, a folder of stems, or
+    arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
+    stem to seconds in which it plays; `passes` is a number or "K". What is None is the model's own.
+    Raises UsageError, DataError or MissingError before anything is generated.
+    """
+    given = self._context(context)
+    request = check_request(
+      self.bundle.config,
+      prompt=prompt,
+      stems=stems,
+      bpm=bpm,
+      seed=seed,
+      seconds=duration,
+      passes=passes,
+      variations=count,
+      steps=steps,
+      guidance=guidance,
+      share_noise=share_noise,
+      activity=activity,
+      context=None if given is None else list(given.audio),
+    )
+    samples = round(request.seconds * self.rate)
+    given = fit(given, samples, self.rate) if given else Context({}, ())
+    return self._songs(request, given, samples)
+
+  def _context(self, context: Any) -> Context | None:
+    if context is None:
+      return None
+    if isinstance(context, str | Path):
+      return read_context(context, self.rate, self.seconds)
+    return given_context(context, self.rate, self.seconds)
+
+  def _songs(self, request: Request, given: Context, samples: int) -> list[Song]:
+    """Runs the passes of a request for all variations at once."""
+    clock = _Clock()
+    hop = self.bundle.vae.hop
+    frames = frames_of(request.seconds, self.rate, hop)
+    lanes = {
+      name: lanes_from_ranges(ranges, frames, hop, self.rate)
+      for name, ranges in request.activity.items()
+    }
+    audio = [dict(given.audio) for _ in range(request.variations)]
+    latents: list[dict[str, np.ndarray]] = [{} for _ in range(request.variations)]
+    heard = list(given.types)
+    for names in plan(list(request.stems), request.passes):
+      context = np.zeros((request.variations, frames, self.bundle.vae.latent), np.float32)
+      if audio[0]:
+        for v, stems in enumerate(audio):
+          context[v] = self._encode_mix(stems)
+      clock.lap("encode")
+      made = self._pass(request, names, context, lanes, heard)
+      clock.lap("sample")
+      for row, z in enumerate(made):
+        v, k = divmod(row, len(names))
+        latents[v][names[k]] = z
+        audio[v][names[k]] = self._decode_row(z)[:samples]
+      clock.lap("decode")
+      heard += [request.stems[name] for name in names]
+    return [
+      Song(
+        stems=audio[v],
+        rate=self.rate,
+        hop=hop,
+        latents=latents[v],
+        lanes=lanes,
+        info=self._info(request, given, v, clock.seconds),
+      )
+      for v in range(request.variations)
+    ]
+
+  def _pass(
+    self,
+    request: Request,
+    names: Sequence[str],
+    context: Float32[np.ndarray, "V T C"],
+    lanes: Mapping[str, Int8[np.ndarray, "T"]],
+    heard: Sequence[str],
+  ) -> Float32[np.ndarray, "R T C"]:
+    """Latents of one pass: rows are the stems of variation 0, then those of variation 1, …"""
+    frames, count = context.shape[1], request.variations
+    prompts = [_prompt(request.stems[name], request.prompt, heard) for name in names]
+    tokens, mask = self.bundle.tokenizer.encode(prompts, self.bundle.config["text"]["length"])
+    unset = np.full(frames, NOT_GIVEN, np.int8)
+    rows = Conditions(
+      text=np.tile(tokens, (count, 1)),
+      text_mask=np.tile(mask, (count, 1)),
+      bpm=np.full(count * len(names), request.bpm or np.nan, np.float32),
+      context=np.repeat(context, len(names), axis=0),
+      activity=np.tile(np.stack([lanes.get(name, unset) for name in names]), (count, 1)),
+    )
+    config = self.bundle.config["sample"]
+    interval = rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
+    latents = self._sample(
+      self._dit_params,
+      jax.random.key(request.seed),
+      _groups(request, names),
+      rows,
+      request.guidance,
+      steps=request.steps,
+      interval=None if request.guidance == 1 else interval,
+    )
+    return self.bundle.statistics.restore(np.asarray(latents))
+
+  def _encode_mix(self, stems: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "T C"]:
+    """Stems summed as waveforms, then encoded (Sec. 3.1), as the DiT sees it."""
+    vae = self.bundle.vae
+    encode = functools.partial(self._encode, self._vae_params)
+    posterior = encode_chunked(
+      encode, levels.mix(stems)[None], hop=vae.hop, halo=vae.halo, window=WINDOW
+    )
+    return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
+
+  def _decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
+    """Audio of one stem; row by row, so that memory does not grow with the number of stems."""
+    vae = self.bundle.vae
+    decode = functools.partial(self._decode, self._vae_params)
+    audio = decode_chunked(decode, latents[None], hop=vae.hop, halo=vae.halo, window=WINDOW)
+    return np.asarray(audio[0])
+
+  def _info(
+    self, request: Request, given: Context, variation: int, timings: Mapping[str, float]
+  ) -> dict[str, Any]:
+    """What song.json says."""
+    return {
+      "request": {
+        "prompt": request.prompt,
+        "stems": list(request.stems),
+        "context": list(given.audio),
+        "bpm": request.bpm,
+        "seed": request.seed,
+        "variation": variation,
+        "duration": request.seconds,
+        "activity": request.activity,
+      },
+      "sampler": {
+        "steps": request.steps,
+        "guidance": request.guidance,
+        "passes": request.passes,
+        "share_noise": request.share_noise,
+      },
+      "model": self.bundle.fingerprint,
+      "sample_rate": self.rate,
+      "stems": {
+        **{name: {"type": None, "given": True} for name in given.audio},
+        **{name: {"type": kind, "given": False} for name, kind in request.stems.items()},
+      },
+      "latents": "latents.safetensors",
+      "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
+    }
+
+
+class _Clock:
+  """Wall-clock seconds by stage."""
+
+  def __init__(self):
+    self.seconds: dict[str, float] = {}
+    self._last = time.perf_counter()
+
+  def lap(self, stage: str) -> None:
+    now = time.perf_counter()
+    self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+    self._last = now
+
+
+def _groups(request: Request, names: Sequence[str]) -> np.ndarray:
+  """The group of each row: its variation or, without sharing, its variation and stem.
+
+  Ids do not depend on how many stems or variations there are, so neither does a stem's noise.
+  """
+  order = list(request.stems)
+  stems = [0 if request.share_noise else order.index(name) for name in names]
+  groups = [v * MAX_STEMS + k for v in range(request.variations) for k in stems]
+  return np.array(groups, np.int32)
+
+
+def _prompt(stem_type: str, description: str, heard: Sequence[str]) -> str:
+  if stem_type == MIX:
+    return mix_prompt(description)
+  return stem_prompt(stem_type, description, heard)
+
+
+def _sample(dit, params, key, group, conditions, guidance, *, steps, interval):
+  """Standardised latents of R rows, in one jitted call."""
+  rows = functools.partial(_sample_rows, dit, params, key, guidance, steps, interval)
+  if jax.default_backend() != "cpu":
+    return rows(group, conditions)
+  # XLA's products on a CPU round differently for one row and for several. Row after row, a stem is
+  # the same to the bit however many others there are, and it takes no longer.
+  one = lambda row: rows(*jax.tree.map(lambda a: a[None], row))[0]  # noqa: E731
+  return jax.lax.map(one, (group, conditions))
+
+
+def _sample_rows(dit, params, key, guidance, steps, interval, group, conditions):
+  variables = {"params": params}
+  both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
+
+  def velocity(conditions: Conditions):
+    prepared = dit.apply(variables, conditions, method="prepare")
+    return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
+
+  noise = shared_noise(key, group, conditions.context.shape[1:])
+  guided = guide(velocity(both), guidance)
+  return sample(noise, velocity(conditions), guided, steps, interval)

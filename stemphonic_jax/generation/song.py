@@ -1,0 +1,89 @@
+"""A song: stems of equal length, the mix of them, and what they were made from."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int8
+from safetensors import numpy as safetensors
+
+from stemphonic_jax.audio import levels
+from stemphonic_jax.audio.activity import frame_activity
+from stemphonic_jax.audio.figures import stems_figure
+from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.errors import OutputError
+
+
+@dataclass(frozen=True, eq=False)
+class Song:
+  """Stems by name, float32 [samples, 2] at `rate` Hz; given ones (context) first and untouched.
+
+  `latents` [T, C] are those of the generated stems, `lanes` the activity asked for, `info` what
+  song.json records.
+  """
+
+  stems: Mapping[str, Float32[np.ndarray, "samples 2"]]
+  rate: int
+  hop: int
+  latents: Mapping[str, Float32[np.ndarray, "T C"]]
+  lanes: Mapping[str, Int8[np.ndarray, "T"]]
+  info: Mapping[str, Any]
+
+  def mix(self, gains: Mapping[str, float] | None = None) -> Float32[np.ndarray, "samples 2"]:
+    """Sum of the stems times their linear gains (1 where none is given), at −16 dBFS (Sec. 4.3)."""
+    return levels.normalize(levels.mix(self.stems, gains))
+
+  def save(self, directory: str | Path, overwrite: bool = False) -> None:
+    """Writes the song's folder, whole or not at all.
+
+    One 32-bit float WAV per stem, `mix.wav`, `latents.safetensors`, `stems.png` with the activity
+    asked for (or else found), `song.json`. OutputError where it cannot be written, or exists and
+    `overwrite` is not set.
+    """
+    directory = Path(directory).absolute()
+    check_output(directory, overwrite)
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+      shutil.rmtree(partial, ignore_errors=True)
+      partial.mkdir(parents=True)
+      for name, audio in self.stems.items():
+        write_wav(partial / f"{name}.wav", audio, self.rate)
+      write_wav(partial / "mix.wav", self.mix(), self.rate)
+      if self.latents:
+        safetensors.save_file(
+          {name: np.ascontiguousarray(x) for name, x in self.latents.items()},
+          partial / "latents.safetensors",
+        )
+      lanes = {
+        name: self.lanes.get(name, frame_activity(audio, self.hop))
+        for name, audio in self.stems.items()
+      }
+      title = self.info["request"]["prompt"]
+      stems_figure(partial / "stems.png", self.stems, lanes, self.rate, title)
+      (partial / "song.json").write_text(json.dumps(self.info, indent=2) + "\n")
+      if directory.exists():
+        shutil.rmtree(directory)
+      os.replace(partial, directory)
+    except OSError as error:
+      raise OutputError(f"{directory}: cannot be written ({error.strerror or error})") from None
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_output(directory: Path, overwrite: bool) -> None:
+  """OutputError where `directory` may not be written to; cheap, so it is asked before the work."""
+  if directory.exists():
+    if not overwrite:
+      raise OutputError(f"{directory}: already exists; choose another --out or add --overwrite")
+    if any(directory.iterdir()) and not (directory / "song.json").is_file():
+      raise OutputError(f"{directory}: is not the folder of a song, so it is not overwritten")
+  parent = directory.parent
+  while not parent.exists():
+    parent = parent.parent
+  if not parent.is_dir() or not os.access(parent, os.W_OK):
+    raise OutputError(f"{directory}: {parent} cannot be written to")

@@ -1,0 +1,198 @@
+"""The door for research: one config, one workdir, one stage or all of them.
+
+    python -m stemphonic_jax.main --config=configs/c_ii.py [--workdir=DIR] [--mode=MODE]
+
+    train_vae   train the autoencoder               WORKDIR/vae, WORKDIR/vae.safetensors
+    prepare     encode the corpus                   WORKDIR/records, WORKDIR/tokenizer.model
+    train       train the diffusion transformer     WORKDIR/dit, WORKDIR/model
+    generate    songs from held-out captions        WORKDIR/songs
+    describe    the parameter table, from shapes alone
+
+A mode does first what it builds on, and nothing twice: what is finished is left, what was cut off
+goes on from its last checkpoint.
+"""
+
+import functools
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import jax
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from stemphonic_jax import door
+from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+
+MODES = ("train_vae", "prepare", "train", "generate", "describe")
+# Parts of a config that may change between two runs in one workdir: they decide how far and how
+# often, not what is learned.
+FREE = ("sample", "generate", "steps", "save_every", "log_every", "held_out_batches")
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :tiny or not.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME_OF_CONFIG if unset.")
+_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+
+
+def main() -> None:
+  """Entry point of `python -m stemphonic_jax.main`."""
+  sys.exit(door.run(run))
+
+
+def run() -> None:
+  """Parses the command line and runs a mode; raises StemphonicError."""
+  config = _parse(sys.argv)
+  if _MODE.value == "describe":
+    print(describe(config))
+    return
+  door.set_up()
+  workdir = Path(_WORKDIR.value or Path("runs", config_name()))
+  claim(config, workdir)
+  for stage in {
+    "train_vae": (train_vae,),
+    "prepare": (train_vae, prepare),
+    "train": (train_vae, prepare, train),
+    "generate": (train_vae, prepare, train, generate),
+  }[_MODE.value]:
+    stage(config, workdir)
+
+
+def train_vae(config: ConfigDict, workdir: Path) -> None:
+  """Stage 1: waveforms → autoencoder. Once there are records of its latents, it stays as it is."""
+  from stemphonic_jax.training import vae
+
+  if (workdir / "records").exists():
+    logging.info("%s holds records, so its autoencoder is not trained further", workdir)
+    return
+  vae.train(config, workdir)
+
+
+def prepare(config: ConfigDict, workdir: Path) -> None:
+  """Stage 2: mixes → records."""
+  from stemphonic_jax.training import prepare as stage
+
+  stage.prepare(config, workdir)
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+  """Stage 3: records → diffusion transformer; each save leaves a song of a held-out piece."""
+  from stemphonic_jax.training import dit
+
+  def preview(step: int, model: Path) -> None:
+    held_out_songs(config, workdir, model, workdir / "dit" / "previews" / f"step_{step:06d}", 1)
+
+  dit.train(config, workdir, preview)
+
+
+def generate(config: ConfigDict, workdir: Path) -> None:
+  """Stage 4: songs from the captions, stem types and tempi of held-out pieces."""
+  held_out_songs(config, workdir, workdir / "model", workdir / "songs", config.generate.songs)
+
+
+def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
+  """Writes a song for each of the first `count` held-out pieces to `out/0`, `out/1`, …"""
+  from stemphonic_jax.data.records import open_records
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+  records = open_records(workdir / "records" / "held_out")
+  pipe = StemPipeline.load(model)
+  for i in range(min(count, len(records))):
+    piece = records[i]
+    song = pipe.generate(
+      piece.caption,
+      # Once each: two stems of one type have one prompt, and would be one stem.
+      stems=list(dict.fromkeys(piece.types)),
+      bpm=None if math.isnan(piece.bpm) else piece.bpm,
+      seed=config.seed,
+      steps=config.sample.steps,
+      guidance=config.sample.guidance,
+      share_noise=config.sample.share_noise,
+    )
+    song.save(out / str(i), overwrite=True)
+    logging.info("song: %s", out / str(i))
+
+
+def describe(config: ConfigDict) -> str:
+  """The table of parameters; made from shapes, so a billion of them fit on a laptop."""
+  from stemphonic_jax.weights import architecture
+
+  vae = architecture.build_vae(config.vae)
+  dit = architecture.build_dit(config.dit, config.text, vae.latent)
+  key = jax.random.key(0)
+  models = {
+    "vae": jax.eval_shape(functools.partial(architecture.init_vae, vae), key),
+    "dit": jax.eval_shape(functools.partial(architecture.init_dit, dit), key),
+  }
+  frames = architecture.frames_of(config.seconds, config.sample_rate, vae.hop)
+  lines = [
+    f"{config.seconds:g} s of {config.sample_rate} Hz: {frames} frames of {vae.hop} samples,"
+    f" {vae.latent} channels"
+  ]
+  for name, shapes in models.items():
+    lines.append(f"{name:<32}{architecture.parameter_count(shapes):>16,}")
+    for part, tree in shapes.items():
+      lines.append(f"  {part:<30}{architecture.parameter_count(tree):>16,}")
+  return "\n".join(lines)
+
+
+def claim(config: ConfigDict, workdir: Path) -> None:
+  """Writes the config to a new workdir, or checks that the workdir is this config's own.
+
+  MismatchError with the first difference where it is another's; OutputError where it cannot be
+  written.
+  """
+  path = workdir / "config.json"
+  ours = _flat(json.loads(config.to_json()))
+  if path.is_file():
+    theirs = _flat(json.loads(path.read_text()))
+    for name in sorted(ours.keys() | theirs.keys()):
+      if ours.get(name) != theirs.get(name) and not set(FREE) & set(name.split(".")):
+        raise MismatchError(
+          f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
+          f" take another --workdir"
+        )
+    return
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(config.to_json(indent=2) + "\n")
+    os.replace(partial, path)
+  except OSError as error:
+    raise OutputError(f"{workdir}: cannot be written ({error.strerror})") from None
+
+
+def config_name() -> str:
+  """The name of a run without --workdir: c_ii_tiny for --config=configs/c_ii.py:tiny."""
+  path, _, size = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+  return "_".join(part for part in (Path(path).stem, size) if part)
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+  """{"a": {"b": 1}} → {"a.b": 1}."""
+  flat = {}
+  for name, value in tree.items():
+    flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+  return flat
+
+
+def _parse(arguments: list[str]) -> ConfigDict:
+  """The config of a command line; UsageError for whatever is wrong with it."""
+  try:
+    rest = flags.FLAGS(arguments)
+    config = _CONFIG.value
+    if config is not None:
+      config.is_locked  # noqa: B018  a file that is not there is reported on first use only
+  except Exception as error:  # a config file is code and can fail in any way
+    message = " ".join(str(arg) for arg in error.args)
+    raise UsageError(message.split("Traceback")[0] + message.splitlines()[-1]) from None
+  if len(rest) > 1:
+    raise UsageError(f"unexpected argument {rest[1]!r}; flags begin with --")
+  if config is None:
+    raise UsageError("--config is missing; name a file, as in --config=configs/demo.py")
+  return config
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,1 @@
+"""Networks as pure functions of (parameters, inputs); they need jax and flax alone."""

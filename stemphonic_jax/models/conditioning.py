@@ -1,0 +1,120 @@
+"""What a stem is generated from, and how each condition is left out.
+
+Every condition has a null value *in its own domain*, so leaving one out is data, not a switch:
+
+    text       all positions masked      (embeds to zeros, as in Stable Audio)
+    bpm        NaN                       (embeds to zeros)
+    context    zeros                     (also what a from-scratch row carries, Sec. 3.1)
+    activity   NOT_GIVEN                 (the third row of the activity embedding, Sec. 3.3)
+"""
+
+from collections.abc import Mapping
+
+import flax
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from stemphonic_jax.models.layers import (
+  Dense,
+  FeedForward,
+  LayerNorm,
+  SelfAttention,
+  rotary_table,
+)
+
+CONDITIONS = ("text", "bpm", "context", "activity")
+NOT_GIVEN = 2  # activity value of a frame for which neither 0 (silent) nor 1 (active) is asked
+
+
+@flax.struct.dataclass
+class Conditions:
+  """Conditions of B stems as the data pipeline and the user give them (Sec. 3, C_k)."""
+
+  text: Int[Array, "B S"] | Float[Array, "B S E"]  # token ids, or embeddings of a frozen encoder
+  text_mask: Bool[Array, "B S"]
+  bpm: Float[Array, "B"]
+  context: Float[Array, "B T C"]
+  activity: Int[Array, "B T"]
+
+
+def mask_conditions(conditions: Conditions, dropped: Mapping[str, Bool[Array, "B"]]) -> Conditions:
+  """Replaces conditions by their null value in the rows where `dropped[name]` is true."""
+
+  def null(name: str, given: Array, value: float | bool) -> Array:
+    rows = dropped[name].reshape(-1, *(1,) * (given.ndim - 1))
+    return jnp.where(rows, jnp.asarray(value, given.dtype), given)
+
+  return conditions.replace(
+    text_mask=null("text", conditions.text_mask, False),
+    bpm=null("bpm", conditions.bpm, jnp.nan),
+    context=null("context", conditions.context, 0),
+    activity=null("activity", conditions.activity, NOT_GIVEN),
+  )
+
+
+def null_conditions(conditions: Conditions) -> Conditions:
+  """All conditions left out together, as the unconditional half of guidance needs (Sec. 4.1)."""
+  everywhere = jnp.ones_like(conditions.bpm, bool)
+  return mask_conditions(conditions, dict.fromkeys(CONDITIONS, everywhere))
+
+
+def drop_conditions(
+  key: Key[Array, ""],
+  row: Int[Array, "B"],
+  conditions: Conditions,
+  rates: Mapping[str, float],
+) -> Conditions:
+  """Drops each condition of each row independently with probability `rates[name]` (Sec. 4.1)."""
+  draw = jax.vmap(lambda r: jax.random.uniform(jax.random.fold_in(key, r), (len(CONDITIONS),)))
+  uniform = draw(row)
+  dropped = {name: uniform[:, i] < rates[name] for i, name in enumerate(CONDITIONS)}
+  return mask_conditions(conditions, dropped)
+
+
+class NumberEmbedding(nn.Module):
+  """Embeds a number: clamped to `low..high`, scaled to 0..1, learned Fourier features, linear.
+
+  Stable Audio's number conditioner; NaN (unknown) embeds to zeros.
+  """
+
+  features: int
+  low: float
+  high: float
+
+  @nn.compact
+  def __call__(self, number: Float[Array, "B"]) -> Float[Array, "B E"]:
+    known = ~jnp.isnan(number)
+    x = (jnp.clip(jnp.where(known, number, self.low), self.low, self.high) - self.low) / (
+      self.high - self.low
+    )
+    frequency = self.param("frequency", nn.initializers.normal(1.0), (128,))
+    angle = 2 * jnp.pi * x[:, None] * frequency
+    features = jnp.concatenate([x[:, None], jnp.sin(angle), jnp.cos(angle)], -1)
+    return jnp.where(known[:, None], Dense(self.features, bias=True, name="out")(features), 0)
+
+
+class TextEncoder(nn.Module):
+  """Small bidirectional transformer over token ids, trained together with the DiT.
+
+  The embedded default where no frozen T5 is at hand. Outputs [B, S, E], zero where padded.
+  """
+
+  vocabulary: int
+  features: int
+  depth: int
+  heads: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, tokens: Int[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S E"]:
+    x = nn.Embed(self.vocabulary, self.features, name="tokens")(tokens)
+    rotary = rotary_table(tokens.shape[1], self.features // self.heads)
+    for i in range(self.depth):
+      attention = SelfAttention(self.heads, self.dtype, name=f"attention_{i}")
+      x = x + attention(LayerNorm(name=f"attention_norm_{i}")(x), rotary, mask)
+      feed_forward = FeedForward(self.dtype, name=f"feed_forward_{i}")
+      x = x + feed_forward(LayerNorm(name=f"feed_forward_norm_{i}")(x))
+    return jnp.where(mask[..., None], LayerNorm(name="norm")(x), 0)

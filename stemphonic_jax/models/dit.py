@@ -1,0 +1,188 @@
+"""The velocity network: a diffusion transformer on the Stable Audio Open template.
+
+Dimension key, used in signatures and einsums all over the project:
+
+    B rows (stems)   T latent frames   C latent channels   S text tokens   E text width
+    D model width    H heads           K head width        L groups
+
+One row is one stem. It enters as [noised latents | sub-mix latents | activity embedding] on the
+channel axis (64 + 64 + 16 = 144, Sec. 3.1 and 3.3). Timestep and tempo form one token that is
+prepended to the frames and cut off at the end; text and tempo are attended to by cross-attention.
+Nothing in the network mixes rows: synchrony comes from the noise the rows share.
+"""
+
+import functools
+
+import flax
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from stemphonic_jax.models.conditioning import Conditions, NumberEmbedding, TextEncoder
+from stemphonic_jax.models.layers import (
+  Dense,
+  FeedForward,
+  LayerNorm,
+  Projection,
+  SelfAttention,
+  rotary_table,
+)
+
+BPM_RANGE = (20.0, 400.0)
+
+Memory = tuple[Float[Array, "*depth B S H K"], Float[Array, "*depth B S H K"]]
+Rotary = tuple[Float[Array, "T R"], Float[Array, "T R"]]
+
+
+class CrossAttention(nn.Module):
+  """Attention of the frames to the text; keys and values come from `memory`, made once."""
+
+  width: int
+  heads: int
+  dtype: DTypeLike = jnp.float32
+
+  def setup(self):
+    self.query = Dense(self.width, dtype=self.dtype)
+    self.key_value = Dense(2 * self.width, dtype=self.dtype)
+    self.out = Dense(self.width, zero=True, dtype=self.dtype)
+
+  def memory(self, text: Float[Array, "B S D"]) -> Memory:
+    """Keys and values [B, S, H, K] of the text, which no step of a generation changes."""
+    B, S, _ = text.shape
+    keys, values = jnp.split(self.key_value(text), 2, -1)
+    return keys.reshape(B, S, self.heads, -1), values.reshape(B, S, self.heads, -1)
+
+  def __call__(self, x: Float[Array, "B T D"], memory: Memory) -> Float[Array, "B T D"]:
+    B, T, D = x.shape
+    query = self.query(x).reshape(B, T, self.heads, -1)
+    return self.out(jax.nn.dot_product_attention(query, *memory).reshape(B, T, D))
+
+
+class Block(nn.Module):
+  """Pre-norm transformer block: self-attention, cross-attention, SwiGLU."""
+
+  width: int
+  heads: int
+  dtype: DTypeLike = jnp.float32
+
+  def setup(self):
+    self.self_norm, self.cross_norm, self.feed_norm = LayerNorm(), LayerNorm(), LayerNorm()
+    self.self_attention = SelfAttention(self.heads, self.dtype)
+    self.cross_attention = CrossAttention(self.width, self.heads, self.dtype)
+    self.feed_forward = FeedForward(self.dtype)
+
+  def memory(self, text: Float[Array, "B S D"]) -> Memory:
+    """Keys and values of this block's cross-attention."""
+    return self.cross_attention.memory(text)
+
+  def __call__(
+    self, x: Float[Array, "B T D"], memory: Memory, rotary: Rotary
+  ) -> Float[Array, "B T D"]:
+    x = x + self.self_attention(self.self_norm(x), rotary)
+    x = x + self.cross_attention(self.cross_norm(x), memory)
+    return x + self.feed_forward(self.feed_norm(x))
+
+  def touch(self, x: Float[Array, "B T D"], text: Float[Array, "B S D"]) -> None:
+    """Visits every parameter, so that one init call makes them all."""
+    self(x, self.memory(text), rotary_table(x.shape[1], self.width // self.heads))
+
+
+@flax.struct.dataclass
+class Prepared:
+  """Conditions after embedding: all that stays the same from step to step."""
+
+  frames: Float[Array, "B T A"]  # sub-mix latents and activity embedding
+  tempo: Float[Array, "B D"]  # part of the prepended token
+  memory: Memory  # cross-attention keys and values, [depth, B, S, H, K] each
+
+
+class DiT(nn.Module):
+  """Velocity v(x(t), t, conditions) of B stems, each a row.
+
+  Call it whole for training; for sampling call `prepare` once and `velocity` at every step.
+  With a `text_encoder` the text comes as token ids and is learned along; without one it comes as
+  embeddings [B, S, E] of a frozen encoder such as T5.
+  """
+
+  channels: int
+  width: int
+  depth: int
+  heads: int
+  text_width: int
+  activity_channels: int = 16
+  text_encoder: TextEncoder | None = None
+  dtype: DTypeLike = jnp.float32
+  remat: bool = False
+
+  def setup(self):
+    inputs = 2 * self.channels + self.activity_channels
+    self.tempo_embedding = NumberEmbedding(self.text_width, *BPM_RANGE)
+    self.tempo_projection = Projection(self.width, self.dtype)
+    self.text_projection = Projection(self.width, self.dtype)
+    self.activity_embedding = nn.Embed(3, self.activity_channels)
+    self.time_frequency = self.param("time_frequency", nn.initializers.normal(1.0), (128,))
+    self.time_hidden = Dense(self.width, bias=True)
+    self.time_out = Dense(self.width, bias=True)
+    self.in_residual = Dense(inputs, zero=True, dtype=self.dtype)
+    self.in_projection = Dense(self.width, dtype=self.dtype)
+    self.out_projection = Dense(self.channels, dtype=self.dtype)
+    self.out_residual = Dense(self.channels, zero=True, dtype=self.dtype)
+    self.blocks = self.param("blocks", self._init_blocks)
+
+  @property
+  def _block(self) -> Block:
+    return Block(self.width, self.heads, self.dtype, parent=None)
+
+  def _init_blocks(self, key: Array) -> dict:
+    """One Block, initialised under vmap: its parameters stacked on a leading `depth` axis."""
+    row = jnp.zeros((1, 1, self.width))
+    init = functools.partial(self._block.init, method=Block.touch)
+    return jax.vmap(lambda k: init(k, row, row)["params"])(jax.random.split(key, self.depth))
+
+  def prepare(self, conditions: Conditions) -> Prepared:
+    """Embeds the conditions; the text's keys and values of every block are made here, once."""
+    text = conditions.text
+    if self.text_encoder is not None:
+      text = self.text_encoder(text, conditions.text_mask)
+    text = jnp.where(conditions.text_mask[..., None], text, 0)
+    tempo = self.tempo_embedding(conditions.bpm)
+    text = self.text_projection(jnp.concatenate([text, tempo[:, None]], 1))
+    memory = jax.lax.map(
+      lambda p: self._block.apply({"params": p}, text, method=Block.memory), self.blocks
+    )
+    activity = self.activity_embedding(conditions.activity)
+    return Prepared(
+      frames=jnp.concatenate([conditions.context, activity], -1),
+      tempo=self.tempo_projection(tempo),
+      memory=memory,
+    )
+
+  def velocity(
+    self, x: Float[Array, "B T C"], t: Float[Array, "B"], prepared: Prepared
+  ) -> Float[Array, "B T C"]:
+    """Velocity at x(t) under prepared conditions."""
+    angle = 2 * jnp.pi * t[:, None] * self.time_frequency
+    time = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
+    token = self.time_out(nn.silu(self.time_hidden(time))) + prepared.tempo
+
+    h = jnp.concatenate([x, prepared.frames], -1)
+    h = self.in_projection(h + self.in_residual(h))
+    h = jnp.concatenate([token[:, None], h], 1)
+    rotary = rotary_table(h.shape[1], self.width // self.heads)
+
+    def apply_block(h, scanned):
+      params, memory = scanned
+      return self._block.apply({"params": params}, h, memory, rotary), None
+
+    body = jax.checkpoint(apply_block) if self.remat else apply_block
+    h, _ = jax.lax.scan(body, h, (self.blocks, prepared.memory))
+    v = self.out_projection(h[:, 1:])
+    return v + self.out_residual(v)
+
+  def __call__(
+    self, x: Float[Array, "B T C"], t: Float[Array, "B"], conditions: Conditions
+  ) -> Float[Array, "B T C"]:
+    """Velocity of noised latents x at times t under raw conditions."""
+    return self.velocity(x, t, self.prepare(conditions))

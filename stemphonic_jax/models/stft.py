@@ -1,0 +1,74 @@
+"""Short-time Fourier transform on a grid that cuts a signal into whole frames, and its inverse.
+
+Frame f covers the `size` samples around f·stride … (f + 1)·stride, with zeros outside the signal.
+`size` is an even number of strides, so frames are shifted copies of blocks of `stride` samples:
+no gather in the transform and no scatter in its inverse.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+SHRINK = 0.3  # of the magnitude asked for: what is consistent must exceed it to count fully
+
+
+def stft(signal: Float[Array, "*batch N"], size: int, stride: int) -> Complex[Array, "*batch F K"]:
+  """Spectra under a periodic Hann window: F = N / stride frames of K = size / 2 + 1 bins."""
+  frames, overlap = signal.shape[-1] // stride, size // stride
+  margin = (size - stride) // 2
+  padded = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(margin, margin)])
+  blocks = padded.reshape(*signal.shape[:-1], frames + overlap - 1, stride)
+  framed = jnp.concatenate([blocks[..., i : i + frames, :] for i in range(overlap)], -1)
+  return jnp.fft.rfft(framed * _hann(size))
+
+
+def istft(
+  spectra: Complex[Array, "*batch F K"], size: int, stride: int
+) -> Float[Array, "*batch N"]:
+  """The signal whose STFT is closest to `spectra` in least squares (Griffin and Lim 1984)."""
+  frames, margin = spectra.shape[-2], (size - stride) // 2
+  signal = _overlap_add(jnp.fft.irfft(spectra, size) * _hann(size), stride)
+  weight = _overlap_add(jnp.broadcast_to(jnp.square(_hann(size)), (frames, size)), stride)
+  return (signal / weight)[..., margin : margin + frames * stride]
+
+
+def griffin_lim(
+  magnitude: Float[Array, "*batch F K"],
+  phase: Complex[Array, "*batch F K"],
+  iterations: int,
+  size: int,
+  stride: int,
+) -> Complex[Array, "*batch F K"]:
+  """Factors u such that `magnitude` · u is nearly the STFT of a signal; starts from unit phases.
+
+  Alternates between spectra of a signal and spectra of that magnitude, extrapolating as Perraudin,
+  Balazs and Søndergaard (2013) do. An iteration sees size − stride samples more on each side.
+  """
+
+  def refine(carry, _):
+    factor, extrapolated = carry
+    consistent = stft(istft(extrapolated, size, stride), size, stride)
+    # |u| falls below one where neighbouring frames cancel in a bin. It lowers the error a little,
+    # and it keeps rounding errors from choosing the phase of such a bin.
+    power = jnp.square(consistent.real) + jnp.square(consistent.imag)
+    better = consistent * jax.lax.rsqrt(power + jnp.square(SHRINK * magnitude) + 1e-20)
+    return (better, magnitude * (better + 0.99 * (better - factor))), None
+
+  return jax.lax.scan(refine, (phase, magnitude * phase), length=iterations)[0][0]
+
+
+def _hann(size: int) -> Float[np.ndarray, "size"]:
+  return np.hanning(size + 1)[:-1].astype(np.float32)
+
+
+def _overlap_add(framed: Float[Array, "*batch F S"], stride: int) -> Float[Array, "*batch M"]:
+  """Sums frames, each `stride` samples after the one before it."""
+  *batch, frames, size = framed.shape
+  overlap = size // stride
+  blocks = framed.reshape(*batch, frames, overlap, stride)
+  none = [(0, 0)] * len(batch)
+  parts = [
+    jnp.pad(blocks[..., i, :], [*none, (i, overlap - 1 - i), (0, 0)]) for i in range(overlap)
+  ]
+  return sum(parts).reshape(*batch, -1)

@@ -1,0 +1,77 @@
+"""From the numbers of a config to modules, and the parameter shapes that follow from them."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, TextEncoder
+from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.oobleck import Oobleck
+from stemphonic_jax.models.spectral import Spectral
+
+VAE = Oobleck | Spectral
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def build_vae(config: Mapping[str, Any]) -> VAE:
+  """The autoencoder of a config's `vae`; UsageError where its architecture is unknown."""
+  fields = dict(config)
+  match fields.pop("architecture"):
+    case "oobleck":
+      return Oobleck(**fields)
+    case "spectral":
+      return Spectral(**fields)
+    case other:
+      raise UsageError(f"vae.architecture: got {other!r}, expected 'oobleck' or 'spectral'")
+
+
+def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int) -> DiT:
+  """The DiT of a config's `dit` and `text`, for latents of `channels` channels."""
+  fields = dict(config)
+  dtype = DTYPES.get(fields.pop("dtype"))
+  if dtype is None:
+    raise UsageError(f"dit.dtype: got {config['dtype']!r}, expected one of {', '.join(DTYPES)}")
+  match text["encoder"]:
+    case "learned":
+      encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)
+    case "t5":
+      encoder = None
+    case other:
+      raise UsageError(f"text.encoder: got {other!r}, expected 'learned' or 't5'")
+  return DiT(
+    channels=channels, text_width=text["width"], text_encoder=encoder, dtype=dtype, **fields
+  )
+
+
+def frames_of(seconds: float, rate: int, hop: int) -> int:
+  """Latent frames that cover `seconds`: 394 for 32 s at 44.1 kHz and a hop of 3584."""
+  return math.ceil(round(seconds * rate) / hop)
+
+
+def init_vae(vae: VAE, key: jax.Array) -> dict:
+  """Fresh parameters of an autoencoder."""
+  return vae.init(key, jnp.zeros((1, vae.hop, 2)))["params"]
+
+
+def init_dit(dit: DiT, key: jax.Array) -> dict:
+  """Fresh parameters of a DiT; they do not depend on the lengths of latents and text."""
+  learned = dit.text_encoder is not None
+  conditions = Conditions(
+    text=jnp.zeros((1, 1), jnp.int32) if learned else jnp.zeros((1, 1, dit.text_width)),
+    text_mask=jnp.ones((1, 1), bool),
+    bpm=jnp.full((1,), jnp.nan),
+    context=jnp.zeros((1, 1, dit.channels)),
+    activity=jnp.full((1, 1), NOT_GIVEN, jnp.int8),
+  )
+  x = jnp.zeros((1, 1, dit.channels))
+  return dit.init(key, x, jnp.zeros((1,)), conditions)["params"]
+
+
+def parameter_count(shapes: Any) -> int:
+  """Number of parameters in a tree of arrays or shapes."""
+  return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))

@@ -1,0 +1,38 @@
+"""What all tests share: the CPU, shapes checked at every call, and a cache of compiled programs."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jaxtyping
+from absl import flags
+from beartype import BeartypeConf, beartype
+
+# Set here, because jax reads them once, when it is imported; subprocesses of tests inherit them.
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Eight simulated devices, to see that nothing depends on how many there are.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+# grain starts its workers only where absl's flags are parsed.
+flags.FLAGS.mark_as_parsed()
+
+
+assert_types = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
+
+
+def checked(function: Callable) -> Callable:
+  """The function with its signature asserted at every call.
+
+  Not the constructors of dataclasses: jax fills a pytree with whatever a transformation needs, such
+  as shardings, abstract shapes or one more axis.
+  """
+  return function if function.__name__ == "__init__" else assert_types(function)
+
+
+# Holds for modules that are imported from here on.
+jaxtyping.install_import_hook(
+  ("stemphonic_jax.models", "stemphonic_jax.flow", "stemphonic_jax.sampler"), f"{__name__}.checked"
+)

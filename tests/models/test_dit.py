@@ -1,0 +1,192 @@
+"""The velocity network: rows never meet, every condition reaches it, it follows the template."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from stemphonic_jax.models.conditioning import (
+  NOT_GIVEN,
+  Conditions,
+  TextEncoder,
+  null_conditions,
+)
+from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.layers import product, rotary_table, rotate
+
+KEY = jax.random.key(2)
+B, T, C, S = 5, 12, 8, 6
+DIT = DiT(
+  channels=C, width=32, depth=3, heads=2, text_width=16, text_encoder=TextEncoder(11, 16, 1, 2)
+)
+
+
+def conditions() -> Conditions:
+  keys = jax.random.split(KEY, 3)
+  return Conditions(
+    text=jax.random.randint(keys[0], (B, S), 1, 11),
+    text_mask=jnp.arange(S) < jnp.array([6, 4, 3, 5, 1])[:, None],
+    bpm=jnp.array([60.0, 90.0, 120.0, 150.0, jnp.nan]),
+    context=jax.random.normal(keys[1], (B, T, C)),
+    activity=jax.random.randint(keys[2], (B, T), 0, 2, jnp.int8),
+  )
+
+
+X = jax.random.normal(jax.random.fold_in(KEY, 9), (B, T, C))
+TIME = jnp.array([0.1, 0.3, 0.5, 0.7, 0.9])
+
+
+@functools.cache
+def params(dit: DiT = DIT):
+  """Parameters away from their zero initialisation, so that every path carries something."""
+  fresh = traverse_util.flatten_dict(dit.init(KEY, X, TIME, conditions()))
+  moved = {
+    name: leaf + 0.2 * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape)
+    for i, (name, leaf) in enumerate(fresh.items())
+  }
+  return traverse_util.unflatten_dict(moved)
+
+
+def velocity(x=X, t=TIME, given=None):
+  return np.asarray(_apply(params(), x, t, conditions() if given is None else given))
+
+
+_apply = jax.jit(DIT.apply)
+
+
+def rows(tree, index):
+  return jax.tree.map(lambda a: a[index], tree)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_a_stem_does_not_depend_on_the_other_stems(count):
+  some = velocity(X[:count], TIME[:count], rows(conditions(), slice(count)))
+  np.testing.assert_allclose(some, velocity()[:count], rtol=1e-4, atol=1e-4)
+
+
+def test_permuted_stems_give_permuted_velocities():
+  order = jnp.array([3, 0, 4, 1, 2])
+  moved = velocity(X[order], TIME[order], rows(conditions(), order))
+  np.testing.assert_allclose(moved, velocity()[order], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("text", lambda c: c.text.at[:, 0].set(5 - c.text[:, 0] % 5 + c.text[:, 0])),
+    ("text_mask", lambda c: c.text_mask.at[:, 0].set(False)),
+    ("bpm", lambda c: jnp.where(jnp.isnan(c.bpm), 100.0, c.bpm + 10)),
+    ("context", lambda c: c.context + 1),
+    ("activity", lambda c: 1 - c.activity),
+    ("activity", lambda c: jnp.full_like(c.activity, NOT_GIVEN)),
+  ],
+)
+def test_every_condition_changes_the_velocity_of_every_row(field, value):
+  c = conditions()
+  given = c.replace(**{field: (value(c) % 11 if field == "text" else value(c)).astype(
+    getattr(c, field).dtype)})  # fmt: skip
+  difference = np.abs(velocity(given=given) - velocity()).max((1, 2))
+  assert (difference > 1e-3).all()
+
+
+def test_from_scratch_is_a_context_of_zeros():
+  c = conditions()
+  null = null_conditions(c)
+  np.testing.assert_array_equal(null.context, jnp.zeros_like(c.context))
+
+
+def test_nulls_give_one_velocity_whatever_was_given():
+  c = conditions()
+  other = c.replace(text=(c.text + 1) % 11, context=2 * c.context, bpm=c.bpm + 7)
+  a, b = (velocity(given=null_conditions(given)) for given in (c, other))
+  np.testing.assert_array_equal(a, b)
+
+
+def test_activity_acts_frame_by_frame():
+  """Before attention mixes frames, a lane touches its own frames only."""
+  c = conditions()
+  lane = c.replace(activity=c.activity.at[:, 4].set(1 - c.activity[:, 4]))
+  prepare = functools.partial(DIT.apply, params(), method="prepare")
+  changed = np.asarray(prepare(lane).frames != prepare(c).frames).any(2)
+  np.testing.assert_array_equal(changed, np.tile(np.arange(T) == 4, (B, 1)))
+
+
+def test_time_and_latents_enter():
+  assert not np.allclose(velocity(t=TIME[::-1]), velocity(), atol=1e-3)
+  assert not np.allclose(velocity(x=X + 1), velocity(), atol=1e-3)
+
+
+def test_prepared_once_equals_called_whole():
+  prepared = DIT.apply(params(), conditions(), method="prepare")
+  stepped = DIT.apply(params(), X, TIME, prepared, method="velocity")
+  np.testing.assert_allclose(stepped, velocity(), atol=1e-5)
+
+
+def test_rematerialised_gradients_are_the_same():
+  def gradient(dit):
+    loss = lambda p: jnp.mean(jnp.square(dit.apply(p, X, TIME, conditions())))  # noqa: E731
+    return jax.jit(jax.grad(loss))(params())
+
+  plain, again = gradient(DIT), gradient(DIT.clone(remat=True))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, again)
+
+
+def test_bfloat16_products_stay_close():
+  coarse = DIT.clone(dtype=jnp.bfloat16, text_encoder=DIT.text_encoder.clone(dtype=jnp.bfloat16))
+  out = np.asarray(coarse.apply(params(), X, TIME, conditions()))
+  error = np.sqrt(np.mean((out - velocity()) ** 2) / np.mean(velocity() ** 2))
+  assert 0 < error < 2e-2
+
+
+def test_embeddings_of_a_frozen_encoder_take_the_place_of_tokens():
+  frozen = DIT.clone(text_encoder=None)
+  c = conditions()
+  text = jax.random.normal(KEY, (B, S, 16))
+  variables = frozen.init(KEY, X, TIME, c.replace(text=text))
+  padded = jnp.where(c.text_mask[..., None], text, 99.0)
+  a, b = (
+    frozen.apply(variables, c.replace(text=t), method="prepare").memory for t in (text, padded)
+  )
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_full_size_is_the_billion_of_the_paper():
+  dit = DiT(channels=64, width=1536, depth=24, heads=24, text_width=4096)
+  c = rows(conditions(), slice(1)).replace(
+    text=jnp.zeros((1, S, 4096)), context=jnp.zeros((1, T, 64))
+  )
+  shapes = jax.eval_shape(dit.init, KEY, jnp.zeros((1, T, 64)), jnp.ones(1), c)["params"]
+  count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+  assert shapes["in_projection"]["kernel"].shape == (144, 1536)
+  assert 1.14e9 < count < 1.16e9
+
+
+def test_rotation_keeps_lengths_and_sees_relative_positions_only():
+  table = rotary_table(9, 64)
+  assert table[0].shape == (9, 16), "32 of 64 dimensions are turned"
+  q, k = (jax.random.normal(jax.random.fold_in(KEY, i), (1, 1, 1, 64)) for i in (1, 2))
+  turned_q, turned_k = (rotate(jnp.tile(a, (1, 9, 1, 1)), table)[0, :, 0] for a in (q, k))
+  norm = jnp.linalg.norm(q)
+  np.testing.assert_allclose(jnp.linalg.norm(turned_q, axis=-1), jnp.full(9, norm), rtol=1e-5)
+  dots = np.asarray(turned_q @ turned_k.T)
+  for offset in range(-3, 4):
+    diagonal = np.diagonal(dots, offset)
+    np.testing.assert_allclose(diagonal, diagonal[0], rtol=2e-4, atol=1e-4)
+  np.testing.assert_array_equal(turned_q[:, 32:], jnp.tile(q[0, 0, :, 32:], (9, 1)))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_product_and_its_gradients_are_those_of_matmul(dtype, tolerance):
+  x = jax.random.normal(KEY, (3, 4, 16))
+  kernel = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 8))
+
+  def run(f):
+    value, pull = jax.vjp(f, x, kernel)
+    return value, *pull(jnp.cos(value))
+
+  for got, expected in zip(run(lambda a, b: product(a, b, dtype)), run(jnp.matmul), strict=True):
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(got / scale, expected / scale, atol=tolerance)

@@ -1,0 +1,110 @@
+"""The scan: which steps are guided, what they cost, and what guidance does (Sec. 4.1)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stemphonic_jax import sampler
+
+NOISE = jax.random.normal(jax.random.key(0), (3, 10, 4))
+
+
+class Spy:
+  """A velocity that notes the rows and times it is called with; only without jit."""
+
+  def __init__(self):
+    self.calls: list[tuple[int, float]] = []
+
+  def __call__(self, x, t):
+    self.calls.append((len(x), float(t[0])))
+    return jnp.zeros_like(x)
+
+
+def run_with_spies(steps, interval):
+  conditional, both = Spy(), Spy()
+  with jax.disable_jit():
+    sampler.sample(NOISE, conditional, sampler.guide(both, 3.0), steps, interval)
+  return conditional.calls, both.calls
+
+
+def test_paper_guides_26_steps_and_pays_58_rows_a_stem():
+  conditional, both = run_with_spies(32, (3, 28))
+  assert len(both) == 26
+  assert sum(rows for rows, _ in conditional + both) == 58 * len(NOISE)
+  assert sampler.network_rows(32, (3, 28)) == 58
+  assert sampler.network_rows(32, (1, 32)) == 64
+
+
+def test_times_run_over_the_whole_grid_once():
+  conditional, both = run_with_spies(32, (3, 28))
+  times = [t for _, t in conditional[:2] + both + conditional[2:]]
+  np.testing.assert_allclose(times, 1 - np.arange(32) / 32, atol=1e-6)
+  assert both[0][1] == 0.9375
+  assert both[-1][1] == 0.15625
+
+
+def velocities(scale):
+  """A conditioned and a null field that differ, in the two forms `sample` takes."""
+
+  def field(x, t, sign):
+    return sign * jnp.tanh(x) + t[:, None, None]
+
+  def both(x, t):
+    half = len(x) // 2
+    return jnp.concatenate([field(x[:half], t[:half], 1.0), field(x[half:], t[half:], -0.5)])
+
+  return (lambda x, t: field(x, t, 1.0)), sampler.guide(both, scale)
+
+
+def test_an_empty_interval_is_the_conditional_model():
+  conditional, guided = velocities(7.0)
+  plain = sampler.sample(NOISE, conditional, conditional, 8, None)
+  np.testing.assert_array_equal(sampler.sample(NOISE, conditional, guided, 8, None), plain)
+
+
+def test_guidance_1_is_the_conditional_model():
+  conditional, guided = velocities(1.0)
+  plain = sampler.sample(NOISE, conditional, conditional, 8, None)
+  np.testing.assert_allclose(
+    sampler.sample(NOISE, conditional, guided, 8, (1, 8)), plain, atol=1e-5
+  )
+
+
+def test_guidance_extrapolates_from_the_null():
+  conditional, guided = velocities(3.0)
+  x, t = NOISE, jnp.full(3, 0.5)
+  _, null = velocities(0.0)
+  expected = null(x, t) + 3.0 * (conditional(x, t) - null(x, t))
+  np.testing.assert_allclose(guided(x, t), expected, rtol=1e-6)
+
+
+def test_three_scans_equal_a_plain_loop():
+  conditional, guided = velocities(3.0)
+  x = NOISE
+  for i in range(1, 13):
+    velocity = guided if 3 <= i <= 9 else conditional
+    x = x + velocity(x, jnp.full(3, 1 - (i - 1) / 12)) / 12
+  scanned = jax.jit(lambda n: sampler.sample(n, conditional, guided, 12, (3, 9)))(NOISE)
+  np.testing.assert_allclose(scanned, x, atol=1e-5)
+
+
+@pytest.mark.parametrize("interval", [(0, 4), (3, 2), (5, 9), (-1, 1)])
+def test_intervals_outside_the_steps_are_refused(interval):
+  with pytest.raises(ValueError, match="guided interval"):
+    sampler.phases(8, interval)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(32, (3, 28)), (64, (5, 55)), (16, (2, 14))])
+def test_other_step_counts_guide_the_same_times(steps, expected):
+  assert sampler.rescale_interval((3, 28), 32, steps) == expected
+  times = 1 - np.arange(steps) / steps
+  first, last = expected
+  np.testing.assert_array_equal(
+    (times <= 0.9375) & (times >= 0.15625),
+    (np.arange(1, steps + 1) >= first) & (np.arange(1, steps + 1) <= last),
+  )
+
+
+def test_a_single_step_is_not_guided():
+  assert sampler.rescale_interval((3, 28), 32, 1) is None
