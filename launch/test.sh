@@ -12,5 +12,5 @@ ruff check .
 ruff format --check .
 lint-imports
 # Two processes, each with its files to itself, so that a fixture which trains is made once. More
-# would not pay: compilation uses several threads, and each process needs 1 to 2 GB.
+# would not pay: compilation uses several threads, and a process takes up to 3 GB.
 python -m pytest --numprocesses=2 --dist=loadfile "$@"

@@ -19,7 +19,7 @@ use_venv() {
   version=$(_version "$python") ||
     _fail "cannot run '$python'; name Python 3.11 or newer: PYTHON=/path/to/python3.12 bash $0"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    _fail "'$python' is Python $version, 3.11 or newer is needed: PYTHON=/path/to/python3.12 bash $0"
+    _fail "'$python' is Python $version, not 3.11 or newer: PYTHON=/path/to/python3.12 bash $0"
   if other=$(_version "$root/.venv/bin/python") && [[ $other != "$version" ]]; then
     venv=.venv-$version
     echo "Using $venv, because .venv is of Python $other."
@@ -64,7 +64,8 @@ _fill() {
   trap 'exit 130' INT # pip answers Ctrl-C as if it had failed in order
   if ! "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
     --constraint constraints.txt --editable ".${extras:+[$extras]}"; then
-    printf '%s\n%s\n' "$have" "$before" >"$state" # pip gave up in order: what was there still works
+    # pip gave up in order: what was there still works.
+    if [[ -n $have ]]; then printf '%s\n%s\n' "$have" "$before" >"$state"; else rm "$state"; fi
     _fail "could not install into $venv; see pip's lines above"
   fi
   trap - INT

@@ -19,6 +19,7 @@ def run(work: Callable[[], None]) -> int:
   """
   try:
     work()
+    print(end="", flush=True)  # a reader that has gone shows here, and not at exit
   except StemphonicError as error:
     return _report(error, str(error), error.exit_code)
   except KeyboardInterrupt as error:

@@ -3,6 +3,7 @@
 A checkpoint is visible only when it is complete; the newest complete one is what a run resumes.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,14 @@ class Checkpoints:
         f"checkpoint {step} in {self._manager.directory} holds another model "
         f"({len(rows)} differences): " + "; ".join(rows[:5])
       )
+
+
+def reached(directory: Path, step: int) -> bool:
+  """Whether a run has a checkpoint of this step or a later one, so that nothing is left to do."""
+  if not directory.is_dir():
+    return False
+  with contextlib.closing(Checkpoints(directory)) as checkpoints:
+    return (checkpoints.latest_step() or 0) >= step
 
 
 def _shapes(tree: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import pipeline
@@ -19,7 +20,7 @@ from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key,
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training import loop, mesh, state
-from stemphonic_jax.training.checkpoints import Checkpoints
+from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.prepare import load_vae
 from stemphonic_jax.weights.architecture import build_dit, init_dit
@@ -76,6 +77,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   makes of it whatever shows how far the run is.
   """
   c = config.train
+  if reached(workdir / "dit" / "checkpoints", c.steps):
+    logging.info("diffusion transformer: trained for %d steps already", c.steps)
+    return
   if config.text.encoder != "learned":
     raise UsageError(
       f"text.encoder {config.text.encoder!r}: the records hold tokens and no embeddings, so only"

@@ -17,7 +17,7 @@ from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.data.crops import crops
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.training import loop, mesh, state
-from stemphonic_jax.training.checkpoints import Checkpoints
+from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.prepare import mixes
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
@@ -35,6 +35,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
   piece, original and reconstruction, is left in `workdir/vae/previews`.
   """
   c = config.train_vae
+  if reached(workdir / "vae" / "checkpoints", c.steps):
+    logging.info("autoencoder: trained for %d steps already", c.steps)
+    return
   vae = build_vae(config.vae)
   devices = mesh.data_mesh()
   mesh.check_rows(devices, c.batch_size, 1)

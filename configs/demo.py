@@ -1,0 +1,51 @@
+"""What a laptop can train in a few minutes: the same parts, small, on the demo corpus.
+
+    bash launch/quickstart.sh
+
+The autoencoder is the spectral one, which trains some hundred times faster than Oobleck on a CPU.
+All abilities are on: any of the eleven stem types, sub-mix, tempo, text and activity.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  config = base.get_config(size)
+  config.dropout.activity = 1 / 3
+  config.vae = ConfigDict(dict(architecture="spectral", width=384, depth=4, latent=64))
+  config.train_vae.update(head_weight=1.0, spectral_weight=0.0)
+  if size:
+    config.vae.update(width=32, depth=1)
+    return config
+
+  config.seconds = 8.0
+  config.train_vae.update(
+    steps=700,
+    batch_size=16,
+    samples=24 * 3584,
+    pieces=64,
+    learning_rate=1e-3,
+    warmup=50,
+    betas=(0.9, 0.99),
+    ema_decay=0.99,
+    save_every=350,
+    log_every=25,
+  )
+  config.data.update(pieces=400, held_out=16, submixes=8)
+  config.text = base.learned_text()
+  config.text.update(width=96, heads=3)
+  config.dit.update(width=192, depth=6, heads=3, dtype="float32", remat=False)
+  config.train.update(
+    steps=1_000,
+    batch_size=24,
+    micro_batches=1,
+    learning_rate=1e-3,  # 1e-4 is for a billion parameters and 30 000 steps
+    warmup=100,
+    ema_decay=0.995,
+    held_out_batches=4,
+    save_every=500,
+    log_every=25,
+  )
+  return config
