@@ -1,6 +1,6 @@
 """Setting A-(i) of Table 1: stems drawn one by one, each with a noise of its own.
 
-python -m stemphonic_jax.main --config=configs/a_i.py --workdir=runs/a_i --mode=train
+python -m stemphonic_jax.main --config=configs/a_i.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Setting A-(ii) of Table 1: trained as A-(i), but stems share their noise at inference.
 
-python -m stemphonic_jax.main --config=configs/a_ii.py --workdir=runs/a_ii --mode=train
+python -m stemphonic_jax.main --config=configs/a_ii.py
 """
 
 from ml_collections import ConfigDict

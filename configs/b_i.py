@@ -1,6 +1,6 @@
 """Setting B-(i) of Table 1: stems grouped in training, each with a noise of its own.
 
-python -m stemphonic_jax.main --config=configs/b_i.py --workdir=runs/b_i --mode=train
+python -m stemphonic_jax.main --config=configs/b_i.py
 """
 
 from ml_collections import ConfigDict

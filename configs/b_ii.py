@@ -1,6 +1,6 @@
 """Setting B-(ii) of Table 1: trained as B-(i), but stems share their noise at inference.
 
-python -m stemphonic_jax.main --config=configs/b_ii.py --workdir=runs/b_ii --mode=train
+python -m stemphonic_jax.main --config=configs/b_ii.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """C with a noise of its own for each stem at inference: the row that Table 1 leaves out.
 
-python -m stemphonic_jax.main --config=configs/c_i.py --workdir=runs/c_i --mode=train
+python -m stemphonic_jax.main --config=configs/c_i.py
 """
 
 from ml_collections import ConfigDict

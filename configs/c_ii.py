@@ -1,6 +1,6 @@
 """Setting C-(ii) of Table 1, the paper's own: stems grouped, noise shared, in one pass.
 
-python -m stemphonic_jax.main --config=configs/c_ii.py --workdir=runs/c_ii --mode=train
+python -m stemphonic_jax.main --config=configs/c_ii.py
 """
 
 from ml_collections import ConfigDict

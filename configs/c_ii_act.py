@@ -1,6 +1,6 @@
 """Setting +Act of Table 3: C-(ii) trained with stem-wise activity control.
 
-python -m stemphonic_jax.main --config=configs/c_ii_act.py --workdir=runs/c_ii_act --mode=train
+python -m stemphonic_jax.main --config=configs/c_ii_act.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
-"""Pre-training on whole mixes (Sec. 2), to start C from: --config.init_from=runs/pretrain_mix.
+"""Pre-training on whole mixes (Sec. 2); then start C with --config.init_from=runs/pretrain_mix.
 
-python -m stemphonic_jax.main --config=configs/pretrain_mix.py --workdir=runs/pretrain_mix --mode=train
+python -m stemphonic_jax.main --config=configs/pretrain_mix.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The autoencoder alone, at full size; other runs start from it with --config.init_from=runs/vae.
 
-python -m stemphonic_jax.main --config=configs/vae.py --workdir=runs/vae --mode=train_vae
+python -m stemphonic_jax.main --config=configs/vae.py --mode=train_vae
 """
 
 from ml_collections import ConfigDict

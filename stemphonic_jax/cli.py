@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     "--context", metavar="FILE|DIR", help="audio to play along with: a mix, or a folder of stems"
   )
   generate.add_argument(
-    "--activity", nargs="+", default=[], metavar="STEM=S-S,…", help="when a stem plays: drums=0-4"
+    "--activity",
+    action="extend",
+    nargs="+",
+    default=[],
+    metavar="STEM=S-S,…",
+    help="when a stem plays: drums=0-4",
   )
   generate.add_argument(
     "--passes", default="1", metavar="1|2|K", help="all stems at once, in two passes, one by one"
@@ -69,10 +74,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _generate(request: argparse.Namespace) -> None:
   """Makes the songs of one request and says where they are."""
+  from stemphonic_jax.generation.request import MAX_VARIATIONS
   from stemphonic_jax.generation.song import check_output
 
   count = request.variations
-  folders = [request.out] if count == 1 else [request.out / str(v + 1) for v in range(count)]
+  numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below
+  folders = [request.out] if count == 1 else [request.out / str(number) for number in numbers]
   for folder in folders:
     check_output(folder, request.overwrite)
   options = dict(
@@ -99,12 +106,12 @@ def _generate(request: argparse.Namespace) -> None:
 
 
 def _activity(words: list[str]) -> dict[str, Any]:
-  activity = {}
+  activity: dict[str, Any] = {}
   for word in words:
     name, equals, ranges = word.partition("=")
     if not equals:
       raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
-    activity[name] = parse_ranges(ranges)
+    activity.setdefault(name, []).extend(parse_ranges(ranges))
   return activity
 
 

@@ -1,4 +1,4 @@
-"""What both doors do before and after their work: logs, the compilation cache, errors in one line."""
+"""What both doors do around their work: logs, the compilation cache, errors in one line."""
 
 import os
 import sys

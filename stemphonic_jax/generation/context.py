@@ -39,6 +39,9 @@ def read_context(path: str | Path, rate: int, max_seconds: float) -> Context:
     files = _song_files(path)
   if not files:
     raise MissingError(f"{path}: no audio files; expected stems such as drums.wav, basses.wav")
+  names = [file.stem for file in files]
+  if twins := [name for name in names if names.count(name) > 1]:
+    raise UsageError(f"{path}: {twins[0]!r} is there twice; rename one, as {twins[0]} 2")
   audio = {file.stem: read_audio(file, rate, max_seconds) for file in files}
   return Context(audio, tuple(_type_of(path, name) for name in audio if name != WHOLE))
 
@@ -48,6 +51,8 @@ def given_context(
 ) -> Context:
   """The same for arrays at `rate` Hz: a mix [samples, 2], or stems by name; mono is duplicated."""
   stems = context if isinstance(context, Mapping) else {WHOLE: context}
+  if not stems:
+    raise UsageError("context holds no stems; leave it out to make music from scratch")
   audio = {name: _stereo(name, array, rate, max_seconds) for name, array in stems.items()}
   return Context(audio, tuple(_type_of("context", name) for name in audio if name != WHOLE))
 

@@ -12,6 +12,7 @@ each pass after the first hears the sub-mix of what is there: given audio and th
 
 import functools
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from stemphonic_jax.data.prompts import mix_prompt, stem_prompt
 from stemphonic_jax.data.records import MIX
 from stemphonic_jax.flow import shared_noise
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
-from stemphonic_jax.generation.request import MAX_STEMS, Request, check_request, plan
+from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
@@ -172,31 +173,30 @@ class StemPipeline:
     )
     config = self.bundle.config["sample"]
     interval = rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
-    latents = self._sample(
+    run = functools.partial(
+      self._sample,
       self._dit_params,
       jax.random.key(request.seed),
-      _groups(request, names),
-      rows,
       request.guidance,
       steps=request.steps,
       interval=None if request.guidance == 1 else interval,
     )
-    return self.bundle.statistics.restore(np.asarray(latents))
+    return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), rows)))
 
   def _encode_mix(self, stems: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "T C"]:
     """Stems summed as waveforms, then encoded (Sec. 3.1), as the DiT sees it."""
     vae = self.bundle.vae
     encode = functools.partial(self._encode, self._vae_params)
-    posterior = encode_chunked(
-      encode, levels.mix(stems)[None], hop=vae.hop, halo=vae.halo, window=WINDOW
-    )
+    audio = jnp.asarray(levels.mix(stems)[None])
+    posterior = encode_chunked(encode, audio, hop=vae.hop, halo=vae.halo, window=WINDOW)
     return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
 
   def _decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
     """Audio of one stem; row by row, so that memory does not grow with the number of stems."""
     vae = self.bundle.vae
     decode = functools.partial(self._decode, self._vae_params)
-    audio = decode_chunked(decode, latents[None], hop=vae.hop, halo=vae.halo, window=WINDOW)
+    rows = jnp.asarray(latents[None])
+    audio = decode_chunked(decode, rows, hop=vae.hop, halo=vae.halo, window=WINDOW)
     return np.asarray(audio[0])
 
   def _info(
@@ -247,11 +247,11 @@ class _Clock:
 def _groups(request: Request, names: Sequence[str]) -> np.ndarray:
   """The group of each row: its variation or, without sharing, its variation and stem.
 
-  Ids do not depend on how many stems or variations there are, so neither does a stem's noise.
+  A stem counts by a hash of its name: its noise depends neither on the other stems nor on their
+  order. Nor does it depend on the number of variations.
   """
-  order = list(request.stems)
-  stems = [0 if request.share_noise else order.index(name) for name in names]
-  groups = [v * MAX_STEMS + k for v in range(request.variations) for k in stems]
+  stems = [0 if request.share_noise else zlib.crc32(name.encode()) >> 8 for name in names]
+  groups = [v + MAX_VARIATIONS * k for v in range(request.variations) for k in stems]
   return np.array(groups, np.int32)
 
 
@@ -261,18 +261,21 @@ def _prompt(stem_type: str, description: str, heard: Sequence[str]) -> str:
   return stem_prompt(stem_type, description, heard)
 
 
-def _sample(dit, params, key, group, conditions, guidance, *, steps, interval):
-  """Standardised latents of R rows, in one jitted call."""
-  rows = functools.partial(_sample_rows, dit, params, key, guidance, steps, interval)
+def _run_rows(run, rows):
+  """`run` on R rows (a tree of arrays) at once or, on a CPU, on one after the other.
+
+  XLA's products on a CPU round differently for one row and for several. Row after row, a stem is
+  the same to the bit however many others there are; it takes no longer, and compiles once for all.
+  """
   if jax.default_backend() != "cpu":
-    return rows(group, conditions)
-  # XLA's products on a CPU round differently for one row and for several. Row after row, a stem is
-  # the same to the bit however many others there are, and it takes no longer.
-  one = lambda row: rows(*jax.tree.map(lambda a: a[None], row))[0]  # noqa: E731
-  return jax.lax.map(one, (group, conditions))
+    return np.asarray(run(*rows))
+  count = len(jax.tree.leaves(rows)[0])
+  singles = [jax.tree.map(lambda a, i=i: a[i : i + 1], rows) for i in range(count)]
+  return np.concatenate([run(*row) for row in singles])
 
 
-def _sample_rows(dit, params, key, guidance, steps, interval, group, conditions):
+def _sample(dit, params, key, guidance, group, conditions, *, steps, interval):
+  """Standardised latents of R rows, in one jitted call."""
   variables = {"params": params}
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
 

@@ -1,7 +1,6 @@
 """What is asked of a model, checked as a whole before anything is computed."""
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from stemphonic_jax.data.taxonomy import parse_type
 from stemphonic_jax.errors import UsageError
 
 MAX_STEMS = 16
+MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
 MAX_STEPS = 1_000
 MAX_GUIDANCE = 20.0
@@ -67,13 +67,15 @@ def check_request(
   seconds = model["seconds"] if seconds is None else seconds
   if not prompt.strip():
     raise UsageError("the prompt is empty; describe the music in a few words")
+  if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+    raise UsageError("the prompt is not text: it holds bytes that are not UTF-8")
   if len(prompt) > MAX_PROMPT:
     raise UsageError(f"the prompt has {len(prompt)} characters, expected at most {MAX_PROMPT}")
   if bpm is not None:
     _within("bpm", bpm, *BPM_RANGE)
   _within("seed", seed, 0, MAX_SEED)
   _within("duration", seconds, 0.1, model["seconds"], "s, the longest this model makes")
-  _within("variations", variations, 1, 64)
+  _within("variations", variations, 1, MAX_VARIATIONS)
   _within("steps", steps, 1, MAX_STEPS)
   _within("guidance", guidance, 0, MAX_GUIDANCE)
   named = _name_stems(stems, model["whole_mixes"], taken=context or ())
@@ -158,7 +160,7 @@ def _check_activity(
   named: Mapping[str, str],
   seconds: float,
 ) -> dict[str, Ranges]:
-  checked = {}
+  checked: dict[str, Ranges] = {}
   for word, ranges in activity.items():
     _require(model, "activity")
     name = word if word in named else parse_type(word)
@@ -169,7 +171,7 @@ def _check_activity(
         raise UsageError(
           f"activity {name}={start:g}-{end:g}: expected start < end within 0-{seconds:g} s"
         )
-    checked[name] = tuple((float(start), float(end)) for start, end in ranges)
+    checked[name] = checked.get(name, ()) + tuple((float(a), float(b)) for a, b in ranges)
   return checked
 
 
@@ -179,5 +181,5 @@ def _require(model: Mapping[str, Any], condition: str) -> None:
 
 
 def _within(name: str, value: float, low: float, high: float, note: str = "") -> None:
-  if not (math.isfinite(value) and low <= value <= high):
-    raise UsageError(f"{name}: got {value:g}, expected {low:g} to {high:g}{note and ' ' + note}")
+  if not low <= value <= high:  # nor is NaN
+    raise UsageError(f"{name}: got {value}, expected {low} to {high}{note and ' ' + note}")

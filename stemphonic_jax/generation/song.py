@@ -80,7 +80,8 @@ def check_output(directory: Path, overwrite: bool) -> None:
   if directory.exists():
     if not overwrite:
       raise OutputError(f"{directory}: already exists; choose another --out or add --overwrite")
-    if any(directory.iterdir()) and not (directory / "song.json").is_file():
+    empty = directory.is_dir() and not any(directory.iterdir())
+    if not empty and not (directory / "song.json").is_file():
       raise OutputError(f"{directory}: is not the folder of a song, so it is not overwritten")
   parent = directory.parent
   while not parent.exists():

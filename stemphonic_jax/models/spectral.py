@@ -23,7 +23,6 @@ from stemphonic_jax.models.stft import griffin_lim, istft, stft
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
 
 FLOOR = 1e-4  # −80 dB: magnitude, relative to a full-scale sine, below which levels are linear
-SPREAD = 4.0  # brings levels, up to 9.2 in nepers, to the size of one, which is learned sooner
 KERNEL = 3  # latent frames that a block sees
 
 
@@ -57,7 +56,10 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-  """Linear in, `depth` blocks of `width` channels, linear out, all at the latent rate."""
+  """Linear in, `depth` blocks of `width` channels, linear out, all at the latent rate.
+
+  Blocks start as identities, so a fresh stack is a linear map: see models/principal.py.
+  """
 
   width: int
   depth: int
@@ -68,7 +70,7 @@ class Stack(nn.Module):
     x = Dense(self.width, bias=True, name="in")(x)
     for i in range(self.depth):
       x = Block(name=f"block_{i}")(x)
-    return Dense(self.features, bias=True, name="out")(LayerNorm(name="norm")(x))
+    return Dense(self.features, bias=True, name="out")(x)
 
 
 class Spectral(nn.Module):
@@ -103,39 +105,36 @@ class Spectral(nn.Module):
 
   def encode(self, audio: Float[Array, "B N 2"]) -> Posterior:
     """Posterior of [B, ceil(N / hop), C]."""
-    levels = self.levels(pad_to_frames(audio, self.hop))
-    B, _, F, J = levels.shape
-    levels = levels.transpose(0, 2, 1, 3).reshape(B, F // self.steps, self.steps * 2 * J)
-    return Posterior(*jnp.split(self.encoder(levels), 2, -1))
+    return Posterior(*jnp.split(self.encoder(self.levels(audio)), 2, -1))
 
   def decode(self, latents: Float[Array, "B T C"]) -> Float[Array, "B N 2"]:
     """Audio of T·hop samples."""
-    levels = self.decoded_levels(latents) @ self.bands.T
-    magnitude = FLOOR * jnp.expm1(SPREAD * jnp.maximum(levels, 0)) * (self.size / 4)
+    (B, T, _), J = latents.shape, self.bands.shape[1]
+    levels = self.decoder(latents).reshape(B, T * self.steps, 2, J).transpose(0, 2, 1, 3)
+    magnitude = FLOOR * jnp.expm1(jnp.maximum(levels @ self.bands.T, 0)) * (self.size / 4)
     mono = jnp.mean(magnitude, 1)
     start = jnp.broadcast_to(self._start_phase(mono.shape[1]), mono.shape)
     factor = griffin_lim(mono, start, self.refinements, self.size, self.stride)
     return istft(magnitude * factor[:, None], self.size, self.stride).transpose(0, 2, 1)
 
-  def levels(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B 2 F J"]:
-    """log(1 + magnitude / FLOOR) / SPREAD of each channel, frame and band; zero for silence."""
-    spectra = stft(audio.transpose(0, 2, 1), self.size, self.stride) / (self.size / 4)
+  def levels(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B T L"]:
+    """log(1 + magnitude / FLOOR) of all steps, channels and bands of a latent frame.
+
+    Zero for silence; L = steps · 2 · J in this order.
+    """
+    audio = pad_to_frames(audio, self.hop).transpose(0, 2, 1)
+    spectra = stft(audio, self.size, self.stride) / (self.size / 4)
     power = jnp.square(spectra.real) + jnp.square(spectra.imag)
     in_bands = power @ (self.bands / self.bands.sum(0))
-    return jnp.log1p(jnp.sqrt(in_bands) / FLOOR) / SPREAD
-
-  def decoded_levels(self, latents: Float[Array, "B T C"]) -> Float[Array, "B 2 F J"]:
-    """What `levels` would give for the decoded audio, as far as the network knows."""
-    B, T, _ = latents.shape
-    levels = self.decoder(latents).reshape(B, T * self.steps, 2, self.bands.shape[1])
-    return levels.transpose(0, 2, 1, 3)
+    levels = jnp.log1p(jnp.sqrt(in_bands) / FLOOR)
+    B, _, F, J = levels.shape
+    return levels.transpose(0, 2, 1, 3).reshape(B, F // self.steps, self.steps * 2 * J)
 
   def head_loss(
     self, latents: Float[Array, "B T C"], audio: Float[Array, "B N 2"]
   ) -> Float[Array, ""]:
-    """Mean absolute error of the decoded levels; needs no inverse STFT."""
-    target = self.levels(pad_to_frames(audio, self.hop))
-    return jnp.mean(jnp.abs(self.decoded_levels(latents) - target))
+    """Mean absolute error of the decoder's levels; needs no inverse STFT."""
+    return jnp.mean(jnp.abs(self.decoder(latents) - self.levels(audio)))
 
   def _start_phase(self, frames: int) -> Complex[np.ndarray, "F K"]:
     """Each bin turns by its centre frequency; between bins phases spread quadratically.

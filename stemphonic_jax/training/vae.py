@@ -16,6 +16,8 @@ from stemphonic_jax.audio.figures import spectrogram_figure
 from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.data.crops import crops
 from stemphonic_jax.flow import named_key
+from stemphonic_jax.models.principal import principal_start
+from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
@@ -26,6 +28,7 @@ from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
 from stemphonic_jax.weights.bundle import save_params
 
 HELD_OUT_CROPS = 8
+START_CROPS = 128  # that a spectral autoencoder's linear start is computed from
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -76,6 +79,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     return {f"held_out_{name}": metric for name, metric in metrics.items()}
 
   params = jax.jit(functools.partial(init_vae, vae))(named_key(run_key, "init"))
+  if isinstance(vae, Spectral):
+    sample = next(cut(pieces, batch_size=START_CROPS))
+    params = jax.jit(functools.partial(principal_start, vae))(params, sample)
   with (
     contextlib.closing(cut(pieces, batch_size=c.batch_size)) as batches,
     contextlib.closing(Checkpoints(workdir / "vae" / "checkpoints")) as checkpoints,

@@ -41,7 +41,7 @@ class Bundle:
   """A model in memory: modules, their parameters, and the config they were built from.
 
   `config` has the keys sample_rate, seconds, vae, dit, text, dropout and sample, as in
-  configs/base.py; `fingerprint` is the SHA-256 of the manifest.
+  configs/base.py, and whole_mixes; `fingerprint` is the SHA-256 of the manifest.
   """
 
   config: Mapping[str, Any]

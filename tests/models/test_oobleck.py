@@ -22,13 +22,13 @@ def random_like(variables, scale=0.2):
 @pytest.fixture(scope="module")
 def tiny():
   model = Oobleck(**TINY)
-  return model, random_like(model.init(jax.random.key(0), jnp.zeros((1, 42, 2))))
+  return model, random_like(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 42, 2))))
 
 
 @pytest.mark.parametrize("size", [1.0, 100.0, 1e4])
 def test_sin_squared_and_its_gradients(size):
-  x = np.random.default_rng(0).uniform(-size, size, 20_000).astype(np.float32)
-  exact = x.astype(np.float64)
+  x = jax.random.uniform(jax.random.key(0), (20_000,), minval=-size, maxval=size)
+  exact = np.asarray(x, np.float64)
   np.testing.assert_allclose(sin_squared(x), np.sin(exact) ** 2, atol=5e-7)
   first = jax.vmap(jax.grad(sin_squared))
   np.testing.assert_allclose(first(x), np.sin(2 * exact), atol=2e-6 + 1e-7 * size)
@@ -60,7 +60,7 @@ def test_the_default_is_length_exact_at_3584():
 @pytest.mark.parametrize("stride", [2, 3, 4, 7])
 def test_polyphase_is_the_transposed_convolution(stride):
   """Against the definition: x[q] adds x[q]·kernel at q·stride − padding."""
-  x = np.random.default_rng(0).standard_normal((1, 5, 3), np.float32)
+  x = jax.random.normal(jax.random.key(1), (1, 5, 3))
   layer = ConvTranspose(2, stride)
   variables = layer.init(jax.random.key(0), x)
   kernel, padding = np.asarray(variables["params"]["kernel"]), -(-stride // 2)
@@ -72,13 +72,13 @@ def test_polyphase_is_the_transposed_convolution(stride):
   )
 
 
-@pytest.mark.parametrize("strides", [(2, 3, 7), (2, 4, 4), (5, 2, 3)])
+@pytest.mark.parametrize("strides", [(2, 3, 7), (4, 2, 2)])
 def test_nothing_reaches_further_than_the_halo(strides):
   """And the halo is tight: at its edge something does reach."""
   model = Oobleck(**TINY | {"strides": strides})
   frames = 2 * model.halo + 3
   audio = jnp.zeros((1, frames * model.hop, 2))
-  variables = random_like(model.init(jax.random.key(0), audio))
+  variables = random_like(jax.jit(model.init)(jax.random.key(0), audio))
   middle = slice((model.halo + 1) * model.hop, (model.halo + 2) * model.hop)
 
   def encoded(audio):
@@ -88,9 +88,9 @@ def test_nothing_reaches_further_than_the_halo(strides):
     return jnp.sum(model.apply(variables, latents, method="decode")[:, middle] ** 2)
 
   noise = jax.random.normal(jax.random.key(2), audio.shape)
-  to_samples = jnp.abs(jax.grad(encoded)(noise)).reshape(frames, -1).max(-1) > 0
+  to_samples = jnp.abs(jax.jit(jax.grad(encoded))(noise)).reshape(frames, -1).max(-1) > 0
   latents = model.apply(variables, noise, method="encode").mean
-  to_latents = jnp.abs(jax.grad(decoded)(latents))[0].max(-1) > 0
+  to_latents = jnp.abs(jax.jit(jax.grad(decoded))(latents))[0].max(-1) > 0
   assert not to_samples[0]
   assert not to_samples[-1]
   assert not to_latents[0]

@@ -26,7 +26,7 @@ def test_sample_has_the_posterior_s_mean_and_deviation():
 def test_windows_cover_every_frame_once_with_its_surroundings(frames, halo):
   window, covered = 8, []
   for start, keep in _windows(frames, window, halo):
-    assert 0 <= start
+    assert start >= 0
     assert start + min(window, frames) <= frames
     first, last = start + keep.start, start + keep.stop - 1
     assert first - start >= min(halo, first)

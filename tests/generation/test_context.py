@@ -1,0 +1,148 @@
+"""Given audio: a file, a folder of stems, a saved song or arrays, all as stereo at one rate."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.generation.context import WHOLE, fit, given_context, read_context
+
+RATE, LONGEST = 44_100, 2.0
+
+
+def noise(seconds=1.0, rate=RATE, channels=2, seed=0):
+  rng = np.random.default_rng(seed)
+  return 0.1 * rng.standard_normal((round(seconds * rate), channels)).astype(np.float32)
+
+
+def write(path, audio, rate=RATE):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  soundfile.write(path, audio, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+  return path
+
+
+def read(path):
+  return read_context(path, RATE, LONGEST)
+
+
+def test_a_file_is_a_mix_of_which_the_types_are_not_known(tmp_path):
+  audio = noise()
+  context = read(write(tmp_path / "song.wav", audio))
+  assert context.types == ()
+  assert list(context.audio) == [WHOLE]
+  np.testing.assert_array_equal(context.audio[WHOLE], audio)
+
+
+def test_a_folder_holds_stems_named_after_their_types(tmp_path):
+  stems = {"Drum Kit": noise(seed=1), "bass": noise(seed=2), "guitars 2": noise(seed=3)}
+  for name, audio in stems.items():
+    write(tmp_path / f"{name}.wav", audio)
+  (tmp_path / "notes.txt").write_text("not audio")
+  (tmp_path / "takes.wav").mkdir()
+  context = read(str(tmp_path))
+  assert dict(zip(context.audio, context.types, strict=True)) == {
+    "Drum Kit": "drums",
+    "bass": "basses",
+    "guitars 2": "guitars",
+  }
+  for name, audio in stems.items():
+    np.testing.assert_array_equal(context.audio[name], audio)
+
+
+def test_of_a_saved_song_the_stems_are_read_and_the_mix_is_not(tmp_path):
+  for name in ("drums", "context", "mix"):
+    write(tmp_path / f"{name}.wav", noise())
+  (tmp_path / "song.json").write_text(json.dumps({"stems": {"context": {}, "drums": {}}}))
+  context = read(tmp_path)
+  assert list(context.audio) == ["context", "drums"]
+  assert context.types == ("drums",)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stems": 3}', "\x00"])
+def test_a_foreign_song_json_is_said_to_be_one(tmp_path, content):
+  (tmp_path / "song.json").write_text(content)
+  with pytest.raises(DataError, match=r"song\.json: not a song's"):
+    read(tmp_path)
+
+
+def test_a_stem_that_a_song_lacks_is_missing(tmp_path):
+  (tmp_path / "song.json").write_text(json.dumps({"stems": {"drums": {}}}))
+  with pytest.raises(MissingError, match=r"drums\.wav: no such audio file"):
+    read(tmp_path)
+
+
+def test_other_rates_are_resampled_and_mono_is_duplicated(tmp_path):
+  mono = write(tmp_path / "mono.wav", noise(rate=22_050, channels=1), 22_050)
+  audio = read(mono).audio[WHOLE]
+  assert audio.shape == (RATE, 2)
+  np.testing.assert_array_equal(audio[:, 0], audio[:, 1])
+
+
+def test_what_a_folder_cannot_be_is_said(tmp_path):
+  with pytest.raises(MissingError, match="no audio files; expected stems such as"):
+    read(tmp_path)
+  write(tmp_path / "drums.wav", noise())
+  write(tmp_path / "drums.flac", noise())
+  with pytest.raises(UsageError, match="'drums' is there twice"):
+    read(tmp_path)
+  (tmp_path / "drums.flac").rename(tmp_path / "untitled.flac")
+  with pytest.raises(UsageError, match="unknown stem type 'untitled'"):
+    read(tmp_path)
+
+
+def test_faults_of_a_file_are_named(tmp_path):
+  with pytest.raises(MissingError, match=r"none\.wav: no such audio file"):
+    read(tmp_path / "none.wav")
+  (tmp_path / "text.wav").write_text("this is not audio")
+  with pytest.raises(DataError, match=r"text\.wav: cannot be read as audio"):
+    read(tmp_path / "text.wav")
+  with pytest.raises(DataError, match=r"long\.wav: lasts 2.50 s, at most 2 s fit"):
+    read(write(tmp_path / "long.wav", noise(2.5)))
+  broken = noise()
+  broken[100, 1] = np.nan
+  with pytest.raises(DataError, match=r"nan\.wav: sample 100"):
+    read(write(tmp_path / "nan.wav", broken))
+
+
+def test_arrays_are_a_mix_or_stems():
+  audio = noise()
+  np.testing.assert_array_equal(given_context(audio, RATE, LONGEST).audio[WHOLE], audio)
+  context = given_context({"bass": audio, "drums 2": audio[:, 0]}, RATE, LONGEST)
+  assert context.types == ("basses", "drums")
+  np.testing.assert_array_equal(context.audio["drums 2"], audio[:, [0, 0]])
+
+
+@pytest.mark.parametrize(
+  ("context", "message"),
+  [
+    (noise(2.5), "'context': lasts 2.50 s, at most 2 s"),
+    (noise(channels=3), r"'context': got shape \[44100, 3\], expected \[samples, 2\]"),
+    (np.zeros((0, 2)), r"got shape \[0, 2\]"),
+    (np.float32(1), r"got shape \[\]"),
+    (np.full((10, 2), np.inf), "'context': holds NaN or infinity"),
+    ({"drums": np.full((10, 2), np.nan)}, "'drums': holds NaN or infinity"),
+  ],
+)
+def test_faults_of_arrays_are_named(context, message):
+  with pytest.raises(DataError, match=message):
+    given_context(context, RATE, LONGEST)
+
+
+def test_arrays_need_a_name_that_is_a_type():
+  with pytest.raises(UsageError, match="context: unknown stem type 'lute'"):
+    given_context({"lute": noise()}, RATE, LONGEST)
+  with pytest.raises(UsageError, match="context holds no stems"):
+    given_context({}, RATE, LONGEST)
+
+
+def test_short_stems_are_padded_each_by_itself_and_long_ones_refused():
+  stems = {"drums": noise(0.5), "bass": noise(1.0)}
+  context = fit(given_context(stems, RATE, LONGEST), RATE, RATE)
+  for name, audio in stems.items():
+    assert context.audio[name].shape == (RATE, 2)
+    np.testing.assert_array_equal(context.audio[name][: len(audio)], audio)
+    assert not context.audio[name][len(audio) :].any()
+  with pytest.raises(DataError, match=r"context lasts 1\.00 s and the song 0\.5 s"):
+    fit(context, RATE // 2, RATE)

@@ -1,0 +1,365 @@
+"""Generation: what a stem depends on, and what it does not, to the bit."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from stemphonic_jax.audio import levels
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.generation import pipeline
+from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
+from stemphonic_jax.models.conditioning import NOT_GIVEN
+from stemphonic_jax.sampler import network_rows, rescale_interval
+from tests import tiny
+
+PROMPT = "Relaxing country rock"
+ALL = ("drums", "basses", "keys", "vocals")
+
+
+def generate(*stems, prompt=PROMPT, **options):
+  return tiny.pipeline().generate(prompt, stems, **options)
+
+
+def assert_same(a, b, names):
+  """The stems `names` of two songs are equal to the bit, as latents and as audio."""
+  for name in names:
+    np.testing.assert_array_equal(a.latents[name], b.latents[name])
+    np.testing.assert_array_equal(a.stems[name], b.stems[name])
+
+
+def differs(a, b, name):
+  return not np.allclose(a.latents[name], b.latents[name], atol=1e-3)
+
+
+class Calls(list):
+  """Rows that the network was given, as (group, Conditions), and the options of each call."""
+
+  def __init__(self):
+    super().__init__()
+    self.options = []
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """All that the network is given from here on."""
+  pipe, seen = tiny.pipeline(), Calls()
+  sample = pipe._sample
+
+  def spy(params, key, guidance, group, conditions, **options):
+    seen.options.append(options)
+    for row in range(len(group)):
+      seen.append((int(group[row]), jax.tree.map(lambda a, row=row: a[row], conditions)))
+    return sample(params, key, guidance, group, conditions, **options)
+
+  monkeypatch.setattr(pipe, "_sample", spy)
+  return seen
+
+
+def prompts(calls):
+  return [tiny.pipeline().bundle.tokenizer.decode(row.text) for _, row in calls]
+
+
+# What a stem depends on.
+
+
+@pytest.mark.parametrize("share_noise", [True, False])
+def test_a_stem_is_the_same_however_many_others_there_are_and_in_any_order(share_noise):
+  whole = generate(*ALL, share_noise=share_noise)
+  assert list(whole.stems) == list(ALL)
+  for stems in [ALL[:1], ALL[2:], ALL[:3], ALL[::-1], ("keys", "drums")]:
+    assert_same(generate(*stems, share_noise=share_noise), whole, stems)
+
+
+def test_stems_start_from_one_noise_or_each_from_its_own(calls):
+  generate(*ALL)
+  assert len({group for group, _ in calls}) == 1
+  generate(*ALL, share_noise=False)
+  assert len({group for group, _ in calls[4:]}) == 4
+
+
+def test_noises_of_all_names_and_variations_are_different():
+  names = [f"{kind} {i}" if i > 1 else kind for kind in STEM_TYPES for i in range(1, MAX_STEMS + 1)]
+  request = SimpleNamespace(share_noise=False, variations=MAX_VARIATIONS)
+  groups = pipeline._groups(request, names)
+  assert groups.dtype == np.int32
+  assert groups.min() >= 0
+  assert len(set(groups.tolist())) == len(names) * MAX_VARIATIONS
+
+
+def test_a_noise_of_its_own_makes_another_stem():
+  shared, own = generate("drums", "basses"), generate("drums", "basses", share_noise=False)
+  assert differs(shared, own, "basses")
+
+
+@pytest.mark.parametrize("share_noise", [True, False])
+def test_a_variation_is_the_same_however_many_others_there_are(share_noise):
+  options = dict(share_noise=share_noise, seed=3)
+  three = tiny.pipeline().variations(PROMPT, ("drums", "basses"), count=3, **options)
+  assert_same(three[0], generate("drums", "basses", **options), ("drums", "basses"))
+  two = tiny.pipeline().variations(PROMPT, ("basses",), count=2, **options)
+  assert_same(three[1], two[1], ("basses",))
+  for a, b in [(0, 1), (0, 2), (1, 2)]:
+    assert differs(three[a], three[b], "drums")
+  assert [song.info["request"]["variation"] for song in three] == [0, 1, 2]
+
+
+def test_stems_of_one_type_differ_with_noises_of_their_own():
+  song = generate("guitars", "guitars", share_noise=False)
+  assert list(song.stems) == ["guitars", "guitars 2"]
+  assert not np.allclose(song.latents["guitars"], song.latents["guitars 2"], atol=1e-3)
+  assert_same(song, generate("guitars", share_noise=False), ["guitars"])
+
+
+@pytest.mark.parametrize(
+  "options",
+  [{"seed": 1}, {"prompt": "Fast techno"}, {"bpm": 90}, {"guidance": 1.0}, {"guidance": 2.0}],
+  ids=str,
+)
+def test_every_part_of_a_request_changes_the_stem(options):
+  assert differs(generate("drums"), generate("drums", **options), "drums")
+
+
+def test_requests_are_equal_to_the_bit():
+  options = dict(seed=5, bpm=120, activity={"basses": [(0.5, 1)]}, passes=2)
+  a, b = (generate("drums", "basses", **options) for _ in range(2))
+  assert_same(a, b, ("drums", "basses"))
+
+
+def test_guidance_just_beside_1_is_as_good_as_none():
+  unguided, guided = (generate("drums", guidance=g) for g in (1.0, 1.0 + 1e-6))
+  np.testing.assert_allclose(unguided.latents["drums"], guided.latents["drums"], atol=1e-4)
+
+
+# Lengths.
+
+
+@pytest.mark.parametrize("duration", [None, 1.3])
+def test_all_stems_have_the_samples_asked_for(duration):
+  song = generate("drums", "basses", duration=duration)
+  samples = round((duration or 2.0) * tiny.RATE)
+  assert {audio.shape for audio in song.stems.values()} == {(samples, 2)}
+  assert {audio.dtype for audio in song.stems.values()} == {np.dtype("float32")}
+  assert {z.shape for z in song.latents.values()} == {(-(-samples // 3584), tiny.LATENT)}
+  assert song.mix().shape == (samples, 2)
+  assert song.info["request"]["duration"] == (duration or 2.0)
+
+
+# Passes.
+
+
+def test_one_pass_makes_all_two_make_half_and_k_one_by_one(calls):
+  def clauses(passes):
+    calls.clear()
+    generate("drums", "basses", "keys", passes=passes)
+    return [text.partition(" for some music")[0] for text in prompts(calls)]
+
+  first = ["Generate the stem: [DRUMS]", "Generate the stem: [BASSES]"]
+  given = "(given context stems: [DRUMS, BASSES])"
+  assert clauses(1) == [*first, "Generate the stem: [KEYS]"]
+  assert clauses(2) == [*first, f"Generate the stem: [KEYS] {given}"]
+  assert clauses("K") == clauses(3)
+  assert clauses("K") == [
+    "Generate the stem: [DRUMS]",
+    "Generate the stem: [BASSES] (given context stems: [DRUMS])",
+    f"Generate the stem: [KEYS] {given}",
+  ]
+
+
+def encoded(audio):
+  """What the network should hear of a sub-mix: the mean of its posterior, standardised."""
+  pipe = tiny.pipeline()
+  padded = np.pad(audio, ((0, -len(audio) % 3584), (0, 0)))
+  mean = np.asarray(pipe._encode(pipe._vae_params, padded[None]).mean[0])
+  return pipe.bundle.statistics.standardize(mean)
+
+
+def test_the_second_pass_hears_the_sum_of_the_first(calls):
+  song = generate("drums", "basses", "keys", passes=2)
+  first, second, third = (row.context for _, row in calls)
+  assert not first.any()
+  assert not second.any()
+  np.testing.assert_array_equal(third, encoded(song.stems["drums"] + song.stems["basses"]))
+  assert_same(song, generate("drums", "basses"), ("drums", "basses"))
+
+
+def test_the_second_pass_depends_on_what_the_first_made():
+  after_drums = generate("drums", "keys", passes=2)
+  assert differs(after_drums, generate("drums", "keys"), "keys")
+  rests = generate("drums", "keys", passes=2, activity={"drums": [(0, 0.5)]})
+  assert differs(after_drums, rests, "keys")
+
+
+def test_each_variation_hears_its_own_first_pass(calls):
+  one, two = tiny.pipeline().variations(PROMPT, ALL, count=2, passes=2)
+  for song, (_, row) in zip((one, one, two, two), calls[4:], strict=True):
+    np.testing.assert_array_equal(row.context, encoded(song.stems["drums"] + song.stems["basses"]))
+
+
+# Context.
+
+
+def tone(hertz=220.0, seconds=2.0):
+  wave = 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * tiny.RATE)) / tiny.RATE)
+  return np.stack([wave, 0.5 * wave], 1).astype(np.float32)
+
+
+def test_given_audio_is_heard_named_and_left_as_it_is(calls):
+  given = {"guitars": tone(), "bass": tone(110, 1.5)}
+  song = generate("drums", context=given)
+  assert list(song.stems) == ["guitars", "bass", "drums"]
+  assert list(song.latents) == ["drums"]
+  padded = np.pad(given["bass"], ((0, tiny.RATE // 2), (0, 0)))
+  np.testing.assert_array_equal(song.stems["guitars"], given["guitars"])
+  np.testing.assert_array_equal(song.stems["bass"], padded)
+  ((_, row),) = calls
+  np.testing.assert_array_equal(row.context, encoded(given["guitars"] + padded))
+  assert "[DRUMS] (given context stems: [GUITARS, BASSES]) for" in prompts(calls)[0]
+  assert differs(song, generate("drums"), "drums")
+  assert differs(song, generate("drums", context={"guitars": tone(), "bass": tone(55)}), "drums")
+
+
+def test_of_a_given_mix_the_prompt_names_no_stems(calls):
+  song = generate("drums", context=tone())
+  assert list(song.stems) == ["context", "drums"]
+  assert "given context stems" not in prompts(calls)[0]
+  ((_, row),) = calls
+  np.testing.assert_array_equal(row.context, encoded(tone()))
+
+
+def test_later_passes_hear_given_audio_and_what_was_made(calls):
+  song = generate("drums", "drums", context={"keys": tone()}, passes=2)
+  assert list(song.stems) == ["keys", "drums", "drums 2"]
+  np.testing.assert_array_equal(calls[0][1].context, encoded(tone()))
+  np.testing.assert_array_equal(calls[1][1].context, encoded(tone() + song.stems["drums"]))
+  assert "(given context stems: [KEYS, DRUMS])" in prompts(calls)[1]
+
+
+def test_silence_is_a_context_as_any_other():
+  song = generate("drums", context=np.zeros((100, 2)))
+  assert song.stems["context"].shape == (tiny.SAMPLES, 2)
+  assert not song.stems["context"].any()
+
+
+def test_a_saved_song_and_its_mix_are_contexts(tmp_path):
+  song = generate("drums", "basses")
+  song.save(tmp_path / "song")
+  more = generate("keys", context=tmp_path / "song")
+  assert list(more.stems) == ["drums", "basses", "keys"]
+  for name in song.stems:
+    np.testing.assert_array_equal(more.stems[name], song.stems[name])
+  assert_same(more, generate("keys", context=song.stems), ["keys"])
+  two_pass = generate("drums", "basses", "keys", passes=2)
+  assert_same(more, two_pass, ["keys"])
+  whole = generate("keys", context=str(tmp_path / "song" / "mix.wav"))
+  np.testing.assert_array_equal(whole.stems["context"], song.mix())
+
+
+def test_what_cannot_be_heard_is_refused_before_anything_is_made(calls):
+  with pytest.raises(DataError, match=r"lasts 2\.00 s and the song 1 s"):
+    generate("drums", context=tone(), duration=1.0)
+  with pytest.raises(DataError, match="holds NaN"):
+    generate("drums", context=np.full((10, 2), np.nan))
+  with pytest.raises(UsageError, match="activity"):
+    generate("drums", activity={"drums": [(0, 3)]})
+  assert not calls
+
+
+# Activity.
+
+
+def test_lanes_reach_the_network_and_other_stems_are_not_given_any(calls):
+  plain = generate("drums", "basses")
+  calls.clear()
+  song = generate("drums", "basses", activity={"drums": [(0, 0.5), (1, 1.2)]})
+  lane, none = (row.activity for _, row in calls)
+  start = np.arange(tiny.FRAMES) * 3584 / tiny.RATE
+  end = start + 3584 / tiny.RATE
+  expected = (start < 0.5) | ((end > 1) & (start < 1.2))
+  np.testing.assert_array_equal(lane, expected)
+  assert (none == NOT_GIVEN).all()
+  assert differs(song, plain, "drums")
+  assert_same(song, plain, ["basses"])
+  np.testing.assert_array_equal(song.lanes["drums"], expected)
+  assert list(song.lanes) == ["drums"]
+
+
+def test_no_range_at_all_asks_for_silence(calls):
+  generate("drums", activity={"drums": []})
+  assert not calls[0][1].activity.any()
+
+
+# Conditions, cost, compilation.
+
+
+def test_bpm_is_given_to_all_stems_or_unknown(calls):
+  generate("drums", "basses", bpm=96.5)
+  generate("drums")
+  np.testing.assert_array_equal([row.bpm for _, row in calls], [96.5, 96.5, np.nan])
+
+
+def test_a_stem_costs_58_rows_in_the_papers_setting(calls):
+  own = base.get_config().sample
+  interval = rescale_interval(own.interval, own.steps, own.steps)
+  assert network_rows(own.steps, interval) == 58
+  generate("drums")
+  assert calls.options[-1] == {"steps": 4, "interval": (2, 3)}
+
+
+def test_other_steps_are_guided_over_the_same_times(monkeypatch):
+  asked = []
+
+  def nothing(*_, **options):
+    asked.append(options)
+    return np.zeros((1, tiny.FRAMES, tiny.LATENT), np.float32)
+
+  monkeypatch.setattr(tiny.pipeline(), "_sample", nothing)
+  for options in [{"steps": 8}, {"steps": 1}, {"steps": 8, "guidance": 1}]:
+    generate("drums", **options)
+  assert asked == [
+    {"steps": 8, "interval": (3, 5)},
+    {"steps": 1, "interval": None},
+    {"steps": 8, "interval": None},
+  ]
+
+
+def test_two_requests_of_the_same_size_compile_once():
+  pipe = tiny.pipeline()
+  programs = (pipe._sample, pipe._encode, pipe._decode)
+  generate("drums", "basses", passes=2)
+  compiled = [program._cache_size() for program in programs]
+  generate(
+    "vocals",
+    "SFX",
+    prompt="Something else altogether",
+    bpm=150,
+    seed=99,
+    context=tone(),
+    activity={"SFX": [(0, 1)]},
+    passes=2,
+    guidance=2.5,
+    share_noise=False,
+  )
+  assert [program._cache_size() for program in programs] == compiled
+
+
+def test_a_model_of_whole_mixes_is_asked_for_them(tmp_path, calls):
+  pipe = pipeline.StemPipeline.load(tiny.save_model(tmp_path / "model", whole_mixes=True))
+  pipe._sample, pipe._decode = tiny.pipeline()._sample, tiny.pipeline()._decode
+  song = pipe.generate(PROMPT, ["mix"])
+  assert list(song.stems) == ["mix"]
+  assert prompts(calls) == [f"Generate the mix for some music described as: {PROMPT}"]
+
+
+def test_levels_of_a_mix_follow_the_gains():
+  song = generate("drums", "basses")
+  total = song.stems["drums"] + song.stems["basses"]
+  assert levels.dbfs(song.mix()) == pytest.approx(-16, abs=0.01)
+  np.testing.assert_allclose(song.mix(), levels.normalize(total), atol=1e-6)
+  alone = song.mix({"basses": 0.0})
+  np.testing.assert_allclose(alone, levels.normalize(song.stems["drums"]), atol=1e-6)
+  with pytest.raises(UsageError, match="gain for 'keys', which is not a stem here"):
+    song.mix({"keys": 0.5})

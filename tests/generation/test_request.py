@@ -1,0 +1,160 @@
+"""Requests: what is left open is the model's own, and every fault is one clear line."""
+
+import itertools
+import math
+
+import pytest
+
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation.request import MAX_STEMS, check_request, plan, unique_name
+from tests import tiny
+
+OPEN = dict(
+  prompt="Relaxing country rock",
+  stems=("drums", "basses", "keys"),
+  bpm=None,
+  seed=0,
+  seconds=None,
+  passes=1,
+  variations=1,
+  steps=None,
+  guidance=None,
+  share_noise=None,
+  activity=None,
+  context=None,
+)
+
+
+def check(model=tiny.CONFIG, **options):
+  return check_request(model, **OPEN | options)
+
+
+def test_what_is_left_open_is_the_models_own():
+  request = check()
+  assert (request.steps, request.guidance, request.seconds) == (4, 3.0, 2.0)
+  assert request.share_noise
+  assert request.bpm is None
+  own = tiny.CONFIG | {"sample": tiny.CONFIG["sample"] | {"share_noise": False}}
+  assert not check(own).share_noise
+  assert check(own, share_noise=True).share_noise
+
+
+def test_stems_are_named_by_their_type_whatever_they_were_called():
+  request = check(stems=["Bass", "fx", "synth_vocals"])
+  assert request.stems == {"basses": "basses", "SFX": "SFX", "synth-vocals": "synth-vocals"}
+
+
+def test_a_type_asked_for_again_is_numbered():
+  request = check(stems=["guitars", "drums", "guitar"], share_noise=False, context=["drums"])
+  assert request.stems == {"guitars": "guitars", "drums 2": "drums", "guitars 2": "guitars"}
+  assert unique_name("keys", ["keys", "keys 2", "keys 4"]) == "keys 3"
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"prompt": ""}, "the prompt is empty"),
+    ({"prompt": " \n\t"}, "the prompt is empty"),
+    ({"prompt": "rock " * 2000}, "the prompt has 10000 characters, expected at most"),
+    ({"prompt": "caf\udce9"}, "bytes that are not UTF-8"),
+    ({"stems": []}, "no stems asked for"),
+    ({"stems": ["drums"] * 17}, "17 stems asked for, expected at most 16"),
+    ({"stems": ["drum set"]}, "unknown stem type 'drum set'; did you mean 'drums'"),
+    ({"stems": ["xyzzy"]}, f"unknown stem type 'xyzzy'; types: {', '.join(STEM_TYPES)}"),
+    ({"stems": ["drums", "keys", "drums"]}, "'drums' twice in one pass"),
+    ({"bpm": 19.9}, r"bpm: got 19.9, expected 20.0 to 400.0"),
+    ({"bpm": 401}, "bpm: got 401"),
+    ({"bpm": math.nan}, "bpm: got nan"),
+    ({"bpm": 0}, "bpm: got 0"),
+    ({"seed": -1}, "seed: got -1"),
+    ({"seed": 2**32}, "seed: got 4294967296, expected 0 to 4294967295"),
+    ({"seed": 10**400}, "seed: got 10000"),
+    ({"seconds": 2.01}, "duration: got 2.01, expected 0.1 to 2.0 s, the longest this model"),
+    ({"seconds": 0}, "duration: got 0"),
+    ({"seconds": -1.0}, "duration: got -1.0"),
+    ({"seconds": math.inf}, "duration: got inf"),
+    ({"seconds": math.nan}, "duration: got nan"),
+    ({"passes": 0}, "passes: got 0, expected 1 to 3 for 3 stems"),
+    ({"passes": 5}, "passes: got 5, expected 1 to 3 for 3 stems"),
+    ({"passes": "all"}, "passes: got 'all', expected a number or K"),
+    ({"variations": 0}, "variations: got 0, expected 1 to"),
+    ({"variations": 65}, "variations: got 65"),
+    ({"steps": 0}, "steps: got 0"),
+    ({"steps": 10**9}, "steps: got 1000000000"),
+    ({"guidance": math.nan}, "guidance: got nan"),
+    ({"guidance": -1.0}, "guidance: got -1.0"),
+    ({"guidance": 99.0}, "guidance: got 99.0"),
+    ({"activity": {"vocals": [(0, 1)]}}, "for 'vocals', which is not asked for; stems: drums"),
+    ({"activity": {"xyzzy": [(0, 1)]}}, "unknown stem type 'xyzzy'"),
+    ({"activity": {"drums": [(0, 2.1)]}}, "drums=0-2.1: expected start < end within 0-2 s"),
+    ({"activity": {"drums": [(-1, 1)]}}, "drums=-1-1"),
+    ({"activity": {"drums": [(1, 1)]}}, "drums=1-1"),
+    ({"activity": {"drums": [(0, math.nan)]}}, "drums=0-nan"),
+    ({"activity": {"drums": [(0, 1.5)]}, "seconds": 1.0}, "drums=0-1.5"),
+    ({"stems": ["mix"]}, "this model makes stems"),
+  ],
+  ids=str,
+)
+def test_a_fault_is_named_in_one_line(options, message):
+  with pytest.raises(UsageError, match=message) as error:
+    check(**options)
+  assert "\n" not in str(error.value)
+
+
+def test_the_limits_themselves_are_served():
+  check(bpm=20, seed=0, seconds=2.0, variations=64, steps=1, guidance=0)
+  check(bpm=400, seed=2**32 - 1, seconds=0.1, guidance=20, passes="K", prompt="x" * 4000)
+  check(stems=["drums"] * MAX_STEMS, passes="K")
+  check(activity={"drums": [(0, 2)]})
+
+
+def test_equal_types_are_served_where_they_can_differ():
+  assert len(check(stems=["guitars", "guitars"], passes=2).stems) == 2
+  assert len(check(stems=["guitars", "guitars"], share_noise=False).stems) == 2
+  with pytest.raises(UsageError, match="'guitars' twice in one pass"):
+    check(stems=["guitars", "guitars", "drums"], passes=2)
+
+
+def test_activity_finds_its_stem_by_name_or_by_type_and_forgets_nothing():
+  stems = ["guitars", "guitars", "basses"]
+  activity = {"guitars 2": [(0, 1)], "bass": [(0, 0.5)], "basses": [(1, 2)]}
+  request = check(stems=stems, share_noise=False, activity=activity)
+  assert request.activity == {"guitars 2": ((0.0, 1.0),), "basses": ((0.0, 0.5), (1.0, 2.0))}
+  assert check(activity={"drums": []}).activity == {"drums": ()}  # silent all along
+
+
+def untrained(condition):
+  return tiny.CONFIG | {"dropout": tiny.CONFIG["dropout"] | {condition: 1.0}}
+
+
+def test_a_model_is_not_given_what_it_was_trained_without():
+  with pytest.raises(UsageError, match="activity: this model was trained without it"):
+    check(untrained("activity"), activity={"drums": [(0, 1)]})
+  with pytest.raises(UsageError, match="context: this model was trained without it"):
+    check(untrained("context"), context=["context"])
+  check(untrained("activity"), context=["context"])
+  check(untrained("context"), activity={"drums": [(0, 1)]})
+
+
+def test_a_model_of_whole_mixes_makes_nothing_else():
+  model = tiny.CONFIG | {"whole_mixes": True}
+  assert check(model, stems=["mix"]).stems == {"mix": "mix"}
+  with pytest.raises(UsageError, match="makes only 'mix'"):
+    check(model, stems=["drums"])
+
+
+@pytest.mark.parametrize("count", range(1, MAX_STEMS + 1))
+def test_passes_cut_the_stems_in_order_and_the_first_has_the_most(count):
+  names = [f"stem {k}" for k in range(count)]
+  assert plan(names, 1) == [names]
+  assert plan(names, count) == [[name] for name in names]
+  if count > 1:
+    half = math.ceil(count / 2)  # footnote 1 of Sec. 4.3
+    assert plan(names, 2) == [names[:half], names[half:]]
+  for passes in range(1, count + 1):
+    sizes = [len(part) for part in plan(names, passes)]
+    assert list(itertools.chain(*plan(names, passes))) == names
+    assert len(sizes) == passes
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1

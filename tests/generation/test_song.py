@@ -1,0 +1,155 @@
+"""Saved songs: what a folder holds, and that it is there whole or not at all."""
+
+import json
+
+import matplotlib.image
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from stemphonic_jax.audio import levels
+from stemphonic_jax.audio.files import read_audio
+from stemphonic_jax.errors import OutputError
+from stemphonic_jax.generation import song as module
+from stemphonic_jax.generation.song import check_output
+from tests import tiny
+
+
+def make(**options):
+  given = {"keys": np.full((1000, 2), 0.1, np.float32)}
+  options = dict(bpm=96, seed=7, context=given, activity={"drums": [(0, 1)]}) | options
+  return tiny.pipeline().generate("Relaxing country rock", ["drums", "basses"], **options)
+
+
+@pytest.fixture(scope="module")
+def song():
+  return make()
+
+
+def files(folder):
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_holds_all_there_is_of_a_song(song, tmp_path):
+  song.save(tmp_path / "a" / "song")
+  folder = tmp_path / "a" / "song"
+  names = {"keys.wav", "drums.wav", "basses.wav", "mix.wav", "latents.safetensors"}
+  assert set(files(folder)) == names | {"stems.png", "song.json"}
+  assert list(folder.parent.iterdir()) == [folder]
+  for name, audio in song.stems.items():
+    np.testing.assert_array_equal(read_audio(folder / f"{name}.wav", tiny.RATE), audio)
+  latents = safetensors.load_file(folder / "latents.safetensors")
+  assert latents.keys() == {"drums", "basses"}
+  for name, z in latents.items():
+    np.testing.assert_array_equal(z, song.latents[name])
+  assert matplotlib.image.imread(folder / "stems.png").shape[0] > 300
+
+
+def test_the_mix_is_at_minus_16_dbfs_with_the_models_relative_levels(song, tmp_path):
+  song.save(tmp_path / "song")
+  mix = read_audio(tmp_path / "song" / "mix.wav", tiny.RATE)
+  total = sum(song.stems.values())
+  assert levels.dbfs(mix) == pytest.approx(-16, abs=0.1)
+  factor = np.abs(mix).max() / np.abs(total).max()
+  np.testing.assert_allclose(mix, factor * total, atol=1e-5)
+
+
+def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
+  song.save(tmp_path / "song")
+  info = json.loads((tmp_path / "song" / "song.json").read_text())
+  assert info["request"] == {
+    "prompt": "Relaxing country rock",
+    "stems": ["drums", "basses"],
+    "context": ["keys"],
+    "bpm": 96,
+    "seed": 7,
+    "variation": 0,
+    "duration": 2.0,
+    "activity": {"drums": [[0.0, 1.0]]},
+  }
+  sampler = {"steps": 4, "guidance": 3.0, "passes": 1, "share_noise": True}
+  assert info["sampler"] | sampler == info["sampler"]
+  assert info["model"] == tiny.pipeline().bundle.fingerprint
+  assert info["sample_rate"] == tiny.RATE
+  assert list(info["stems"]) == ["keys", "drums", "basses"]
+  assert [stem["given"] for stem in info["stems"].values()] == [True, False, False]
+  assert (tmp_path / "song" / info["latents"]).is_file()
+  assert info["timings"].keys() == {"encode", "sample", "decode"}
+  assert all(seconds >= 0 for seconds in info["timings"].values())
+
+
+def test_the_same_request_gives_the_same_files(song, tmp_path):
+  song.save(tmp_path / "one")
+  make().save(tmp_path / "two")
+  make(seed=8).save(tmp_path / "other")
+  one, two, other = (files(tmp_path / name) for name in ("one", "two", "other"))
+  infos = [json.loads(found.pop("song.json")) for found in (one, two)]
+  for info in infos:
+    del info["timings"]
+  assert infos[0] == infos[1]
+  assert one == two
+  assert one["keys.wav"] == other["keys.wav"]
+  for name in ("drums.wav", "mix.wav", "latents.safetensors", "stems.png"):
+    assert one[name] != other[name]
+
+
+def test_a_song_is_overwritten_only_where_that_is_asked_for(song, tmp_path):
+  folder = tmp_path / "song"
+  song.save(folder)
+  (folder / "drums.wav").write_text("mine")
+  before = files(folder)
+  with pytest.raises(OutputError, match="already exists; choose another --out or add --overwrite"):
+    song.save(folder)
+  assert files(folder) == before
+  song.save(folder, overwrite=True)
+  assert files(folder)["drums.wav"] != b"mine"
+
+
+def test_nothing_but_a_song_is_overwritten(song, tmp_path):
+  holiday = tmp_path / "holiday"
+  holiday.mkdir()
+  (holiday / "photo.jpg").touch()
+  for path in (holiday, holiday / "photo.jpg"):
+    with pytest.raises(OutputError, match="is not the folder of a song, so it is not overwritten"):
+      song.save(path, overwrite=True)
+  assert files(tmp_path / "holiday") == {"photo.jpg": b""}
+  (tmp_path / "empty").mkdir()
+  song.save(tmp_path / "empty", overwrite=True)
+
+
+FAILURES = [OSError(28, "No space left on device"), ValueError("a fault"), KeyboardInterrupt()]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("step", ["write_wav", "stems_figure"])
+def test_a_failure_leaves_all_as_it_was(song, tmp_path, monkeypatch, step, error, existed):
+  folder = tmp_path / "song"
+  if existed:
+    song.save(folder)
+  before = files(folder) if existed else None
+
+  def fail(*_):
+    raise error
+
+  monkeypatch.setattr(module, step, fail)
+  expected = OutputError if isinstance(error, OSError) else type(error)
+  with pytest.raises(expected):
+    song.save(folder, overwrite=True)
+  assert list(tmp_path.iterdir()) == ([folder] if existed else [])
+  assert not existed or files(folder) == before
+
+
+def test_places_that_cannot_be_written_are_known_before_the_work(tmp_path):
+  (tmp_path / "file").touch()
+  for path in ("file/song", "file/deep/down"):
+    with pytest.raises(OutputError, match="file cannot be written to"):
+      check_output(tmp_path / path, overwrite=False)
+  check_output(tmp_path / "not" / "yet" / "there", overwrite=False)
+  assert not (tmp_path / "not").exists()
+
+
+def test_a_folder_without_permission_is_known_before_the_work(tmp_path, monkeypatch):
+  monkeypatch.setattr(module.os, "access", lambda path, mode: path != tmp_path)
+  with pytest.raises(OutputError, match="cannot be written to"):
+    check_output(tmp_path / "song", overwrite=False)

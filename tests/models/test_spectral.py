@@ -1,0 +1,165 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stemphonic_jax.models.principal import principal_components, principal_start
+from stemphonic_jax.models.spectral import FLOOR, Spectral, band_matrix
+from stemphonic_jax.models.stft import griffin_lim, istft, stft
+from stemphonic_jax.models.vae import decode_chunked, encode_chunked
+
+RATE = 44_100
+TINY = Spectral(
+  size=64, stride=16, steps=4, resolution=8, latent=4, width=8, depth=2, refinements=3
+)
+
+
+def chord(frequencies, samples, gains=(0.5, 0.2)):
+  """Decaying stereo tones, panned by `gains`, struck every third of a second."""
+  time = np.arange(samples) / RATE
+  tones = sum(np.sin(2 * np.pi * f * time) for f in frequencies) / len(frequencies)
+  tones = tones * np.exp(-12 * (time % 0.33))
+  return (tones[None, :, None] * np.array(gains)).astype(np.float32)
+
+
+def trained_like(model, audio):
+  """A model at its closed-form start, with blocks that do something."""
+  params = model.init(jax.random.key(0), audio)["params"]
+  params = principal_start(model, params, audio)
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  noise = [0.02 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+  return {"params": jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+  audio = 0.1 * jax.random.normal(jax.random.key(5), (2, 70 * TINY.hop, 2))
+  return trained_like(TINY, audio), audio
+
+
+@pytest.mark.parametrize(("size", "stride"), [(64, 16), (1792, 448), (48, 8)])
+def test_istft_inverts_stft(size, stride):
+  signal = jax.random.normal(jax.random.key(0), (2, 3, 20 * stride))
+  np.testing.assert_allclose(istft(stft(signal, size, stride), size, stride), signal, atol=2e-4)
+
+
+def test_stft_is_the_definition():
+  size, stride = 16, 4
+  signal = np.random.default_rng(0).standard_normal(10 * stride).astype(np.float32)
+  padded = np.pad(signal, (size - stride) // 2)
+  window = np.sin(np.pi * np.arange(size) / size) ** 2
+  expected = [np.fft.rfft(padded[f * stride :][:size] * window) for f in range(10)]
+  np.testing.assert_allclose(stft(signal, size, stride), expected, atol=1e-5)
+
+
+def test_griffin_lim_approaches_a_consistent_spectrum():
+  size, stride = 64, 16
+  target = jnp.abs(stft(jax.random.normal(jax.random.key(0), (40 * stride,)), size, stride))
+  start = jnp.exp(2j * jnp.pi * jax.random.uniform(jax.random.key(1), target.shape))
+
+  def error(iterations):
+    factor = griffin_lim(target, start, iterations, size, stride)
+    reached = jnp.abs(stft(istft(target * factor, size, stride), size, stride))
+    return jnp.linalg.norm(reached - target) / jnp.linalg.norm(target)
+
+  assert error(16) < 0.7 * error(4) < 0.7 * error(0)
+
+
+def test_bands_share_every_bin_and_start_as_single_bins():
+  bands = band_matrix(897, 72)
+  np.testing.assert_allclose(bands.sum(1), 1, rtol=1e-6)
+  np.testing.assert_allclose(bands[:60, :60], np.eye(60), atol=0.05)
+  assert (bands > 0).sum(0).max() < 897 / 72 * 2
+
+
+@pytest.mark.parametrize("samples", [1, 63, 64, 65, 640])
+def test_any_length_gives_whole_frames(tiny, samples):
+  variables, _ = tiny
+  posterior = TINY.apply(variables, jnp.zeros((2, samples, 2)), method="encode")
+  frames = -(-samples // 64)
+  assert posterior.mean.shape == posterior.scale.shape == (2, frames, 4)
+  assert TINY.apply(variables, posterior.mean, method="decode").shape == (2, frames * 64, 2)
+
+
+def test_defaults_have_the_paper_s_hop():
+  assert Spectral().hop == 3584
+
+
+def test_levels_that_do_not_tile_a_frame_are_refused():
+  with pytest.raises(ValueError, match="steps 6"):
+    Spectral(steps=6).init(jax.random.key(0), jnp.zeros((1, 3584, 2)))
+
+
+def test_silence_has_level_zero_and_a_full_scale_sine_that_of_magnitude_one(tiny):
+  variables, _ = tiny
+  time = np.arange(64 * 8) / 64
+  sine = np.stack([np.sin(2 * np.pi * 4 * time), np.zeros_like(time)], -1)[None]
+  levels = TINY.apply(variables, jnp.asarray(sine, jnp.float32), method="levels")
+  levels = levels.reshape(8, 4, 2, -1)
+  np.testing.assert_allclose(levels[4, :, 0].max(-1), np.log1p(1 / FLOOR), rtol=1e-3)
+  assert not levels[:, :, 1].any()
+
+
+def test_nothing_reaches_further_than_the_halo(tiny):
+  variables, audio = tiny
+  frame = TINY.halo + 1
+  audio = audio[:1, : (2 * TINY.halo + 3) * TINY.hop]
+  window = slice(frame * TINY.hop, (frame + 1) * TINY.hop)
+
+  def encoded(audio):
+    return jnp.sum(TINY.apply(variables, audio, method="encode").mean[:, frame])
+
+  def decoded(latents):
+    return jnp.sum(TINY.apply(variables, latents, method="decode")[:, window] ** 2)
+
+  samples = jnp.abs(jax.jit(jax.grad(encoded))(audio)).reshape(2 * TINY.halo + 3, -1).max(-1)
+  latents = TINY.apply(variables, audio, method="encode").mean
+  frames = jnp.abs(jax.jit(jax.grad(decoded))(latents))[0].max(-1)
+  assert samples[frame] > 0
+  assert frames[frame] > 0
+  assert samples[0] == samples[-1] == frames[0] == frames[-1] == 0
+
+
+def test_chunked_is_whole(tiny):
+  variables, audio = tiny
+  window = {"hop": TINY.hop, "halo": TINY.halo, "window": 2 * TINY.halo + 5}
+  encode = jax.jit(lambda audio: TINY.apply(variables, audio, method="encode"))
+  whole, parts = encode(audio), encode_chunked(encode, audio, **window)
+  np.testing.assert_allclose(parts.mean, whole.mean, atol=1e-5)
+  np.testing.assert_allclose(parts.scale, whole.scale, atol=1e-5)
+
+  decode = jax.jit(lambda z: TINY.apply(variables, z, method="decode"))
+  whole, parts = decode(whole.mean), decode_chunked(decode, whole.mean, **window)
+  np.testing.assert_allclose(parts, whole, atol=1e-5)
+
+
+def test_principal_components_are_those_of_an_svd():
+  rng = np.random.default_rng(0)
+  x = (rng.standard_normal((400, 30)) * 0.7 ** np.arange(30)).astype(np.float32)
+  x = x @ np.linalg.qr(rng.standard_normal((30, 30)))[0].astype(np.float32) + 3
+  mean, components, deviation = principal_components(jnp.asarray(x), 5)
+  _, singular, directions = np.linalg.svd(x - x.mean(0))
+  np.testing.assert_allclose(mean, x.mean(0), rtol=1e-4)
+  np.testing.assert_allclose(deviation, singular[:5] / 20, rtol=1e-3)
+  np.testing.assert_allclose(np.abs(np.sum(components.T * directions[:5], -1)), 1, atol=1e-3)
+
+
+def test_the_closed_form_start_already_reconstructs():
+  """Latents have variance one, and levels come back far better than their mean."""
+  model = Spectral(latent=16, width=24, depth=1, refinements=4)
+  audio = jnp.concatenate(
+    [chord([110 * 2 ** (n / 12), 440 * 2 ** (n / 5)], 30 * model.hop) for n in range(6)]
+  )
+  params = principal_start(model, model.init(jax.random.key(0), audio)["params"], audio)
+  variables = {"params": params}
+  posterior = model.apply(variables, audio, method="encode")
+  np.testing.assert_allclose(jnp.std(posterior.mean, (0, 1)), 1, rtol=0.05)
+  levels = model.apply(variables, audio, method="levels")
+  error = model.apply(variables, posterior.mean, audio, method="head_loss")
+  assert error < 0.25 * jnp.mean(jnp.abs(levels - levels.mean((0, 1))))
+
+  decoded = model.apply(variables, posterior.mean, method="decode")
+  rms = jnp.sqrt(jnp.mean(jnp.square(decoded), (0, 1)))
+  np.testing.assert_allclose(rms[0] / rms[1], 0.5 / 0.2, rtol=0.15)  # the panning
+  np.testing.assert_allclose(rms, jnp.sqrt(jnp.mean(jnp.square(audio), (0, 1))), rtol=0.3)

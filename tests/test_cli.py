@@ -1,0 +1,253 @@
+"""The command line: what it makes, and one line with a fitting exit code for what it cannot."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemphonic_jax import cli, door
+from stemphonic_jax.generation.pipeline import StemPipeline
+from tests import tiny
+
+PROMPT = "Relaxing country rock"
+THREE = ("--stems", "drums,basses,keys")
+
+
+@pytest.fixture
+def stemphonic(monkeypatch, tmp_path, capsys):
+  """Runs the command in this process and an empty folder: (exit code, stdout, stderr)."""
+  load, pipe = StemPipeline.load, tiny.pipeline()
+
+  def load_once(directory):
+    return pipe if directory == tiny.model() else load(directory)
+
+  monkeypatch.setattr(StemPipeline, "load", load_once)
+  monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
+  monkeypatch.chdir(tmp_path)
+
+  def run(*arguments):
+    code = door.run(lambda: cli.run([str(argument) for argument in arguments]))
+    return code, *capsys.readouterr()
+
+  return run
+
+
+@pytest.fixture
+def generate(stemphonic):
+  def run(*options, prompt=PROMPT, stems=THREE, out="song", model=None):
+    return stemphonic(
+      "generate", prompt, *stems, "--out", out, "--model", model or tiny.model(), *options
+    )
+
+  return run
+
+
+def info(folder="song"):
+  with open(f"{folder}/song.json") as file:
+    return json.load(file)
+
+
+def test_a_song_is_made_where_it_is_asked_for(generate, tmp_path):
+  assert generate("--bpm", 96, "--seed", 3, "--duration", 2, out="deep/song") == (
+    0,
+    "deep/song\n",
+    "",
+  )
+  names = {"drums.wav", "basses.wav", "keys.wav", "mix.wav"}
+  found = {path.name for path in (tmp_path / "deep" / "song").iterdir()}
+  assert found == names | {"song.json", "stems.png", "latents.safetensors"}
+  request = info("deep/song")["request"]
+  assert (request["bpm"], request["seed"], request["duration"]) == (96, 3, 2)
+  assert request["prompt"] == PROMPT
+
+
+def test_a_song_is_the_context_of_another(generate):
+  generate(out="first")
+  assert generate("--context", "first", stems=("--stems", "vocals"))[0] == 0
+  assert info()["request"]["context"] == ["drums", "basses", "keys"]
+
+
+def test_every_option_reaches_the_song(generate):
+  code, _, _ = generate(
+    *("--passes", "k", "--guidance", 2, "--steps", 4, "--own-noise"),
+    *("--activity", "drums=0-0.5,1-1.5", "basses=0-1", "--activity", "drums=1.6-2"),
+    stems=("--stems", " Drum , bass,,guitars"),
+  )
+  assert code == 0
+  made = info()
+  sampler = {"steps": 4, "guidance": 2.0, "passes": 3, "share_noise": False}
+  assert made["sampler"] | sampler == made["sampler"]
+  assert made["request"]["stems"] == ["drums", "basses", "guitars"]
+  assert made["request"]["activity"] == {
+    "drums": [[0.0, 0.5], [1.0, 1.5], [1.6, 2.0]],
+    "basses": [[0.0, 1.0]],
+  }
+
+
+def test_variations_are_numbered(generate, tmp_path):
+  code, out, _ = generate("--variations", 3)
+  assert (code, out) == (0, "song/1\nsong/2\nsong/3\n")
+  assert [info(f"song/{n}")["request"]["variation"] for n in (1, 2, 3)] == [0, 1, 2]
+  code, _, err = generate("--variations", 4)
+  assert code == 73
+  assert "song/1: already exists" in err
+
+
+def test_an_existing_song_is_left_unless_it_may_be_overwritten(generate):
+  generate()
+  code, out, err = generate("--seed", 1)
+  assert (code, out) == (73, "")
+  assert err == "stemphonic: error: song: already exists; choose another --out or add --overwrite\n"
+  assert info()["request"]["seed"] == 0
+  assert generate("--seed", 1, "--overwrite")[0] == 0
+  assert info()["request"]["seed"] == 1
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"prompt": " "}, "the prompt is empty"),
+    ({"prompt": "rock " * 2000}, "the prompt has 10000 characters"),
+    ({"stems": ("--stems", "")}, "no stems asked for"),
+    (
+      {"stems": ("--stems", "drumz")},
+      "unknown stem type 'drumz'; did you mean 'drums'? types: dru",
+    ),
+    ({"stems": ("--stems", ",".join(["keys"] * 17))}, "17 stems asked for, expected at most 16"),
+    ({"stems": ("--stems", "keys,piano")}, "stems: 'keys' twice in one pass with shared noise"),
+    ({"stems": ()}, "the following arguments are required: --stems; see `stemphonic generate"),
+    (("--bpm", "nan"), "bpm: got nan, expected 20.0 to 400.0"),
+    (("--bpm", "500"), "bpm: got 500.0"),
+    (("--bpm", "fast"), "argument --bpm: invalid float value: 'fast'; see `stemphonic generate"),
+    (("--duration", "3"), "duration: got 3.0, expected 0.1 to 2.0 s, the longest this model makes"),
+    (("--duration", "0"), "duration: got 0.0"),
+    (("--duration", "-1"), "duration: got -1.0"),
+    (("--seed", "-1"), "seed: got -1, expected 0 to"),
+    (("--seed", "9" * 400), "seed: got 999"),
+    (("--seed", "0.5"), "argument --seed: invalid int value"),
+    (("--passes", "0"), "passes: got 0, expected 1 to 3 for 3 stems"),
+    (("--passes", "5"), "passes: got 5, expected 1 to 3 for 3 stems"),
+    (("--passes", "x"), "passes: got 'x', expected a number, or K"),
+    (("--steps", "0"), "steps: got 0"),
+    (("--guidance", "nan"), "guidance: got nan"),
+    (("--guidance", "-1"), "guidance: got -1.0"),
+    (("--guidance", "99"), "guidance: got 99.0"),
+    (("--variations", "0"), "variations: got 0, expected 1 to 64"),
+    (("--variations", "9" * 12), "variations: got 999999999999"),
+    (("--activity", "drums"), "activity 'drums': expected STEM=START-END"),
+    (("--activity", "drums=2-1"), "activity '2-1': expected START-END"),
+    (("--activity", "drums=0-x"), "activity '0-x': expected START-END"),
+    (("--activity", "drums=0-3"), "activity drums=0-3: expected start < end within 0-2 s"),
+    (("--activity", "vocals=0-1"), "activity for 'vocals', which is not asked for; stems: drums"),
+    (("--activity", "drumz=0-1"), "unknown stem type 'drumz'"),
+    (("--volume", "11"), "unrecognized arguments: --volume 11"),
+    (("--dur", "1"), "unrecognized arguments: --dur 1"),
+  ],
+  ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_request_is_one_line_and_makes_nothing(generate, tmp_path, options, message):
+  named, words = (options, ()) if isinstance(options, dict) else ({}, options)
+  code, out, err = generate(*words, **named)
+  assert (code, out) == (2, "")
+  assert err.startswith(f"stemphonic: error: {message}")
+  assert err.count("\n") == 1
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((), "the following arguments are required: COMMAND; see `stemphonic --help`"),
+    (("compose",), "argument COMMAND: invalid choice: 'compose'"),
+    (("generate",), "the following arguments are required: prompt, --stems, --out"),
+  ],
+)
+def test_a_command_is_needed(stemphonic, arguments, message):
+  code, out, err = stemphonic(*arguments)
+  assert (code, out) == (2, "")
+  assert err.startswith(f"stemphonic: error: {message}")
+  assert err.count("\n") == 1
+
+
+def write(path, audio, rate=tiny.RATE):
+  soundfile.write(path, audio, rate, subtype="FLOAT")
+  return path
+
+
+def test_given_audio_of_any_rate_is_resampled_and_padded(generate, tmp_path):
+  tone = 0.1 * np.sin(np.arange(24_000) / 10)
+  assert generate("--context", write(tmp_path / "mono.wav", tone, 48_000))[0] == 0
+  audio, rate = soundfile.read("song/context.wav")
+  assert (audio.shape, rate) == ((tiny.SAMPLES, 2), tiny.RATE)
+  assert not audio[22_050:].any()
+
+
+def test_wrong_context_is_one_line_and_makes_nothing(generate, tmp_path):
+  (tmp_path / "text.wav").write_text("no audio")
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "stems").mkdir()
+  write(tmp_path / "long.wav", np.zeros((tiny.SAMPLES + 1, 2)))
+  write(tmp_path / "nan.wav", np.full((100, 2), np.nan))
+  write(tmp_path / "stems" / "untitled 1.wav", np.zeros((100, 2)))
+  for path, code, message in [
+    ("none.wav", 66, "no such audio file"),
+    ("text.wav", 65, "cannot be read as audio"),
+    ("long.wav", 65, "lasts 2.00 s, at most 2 s fit"),
+    ("nan.wav", 65, "sample 0"),
+    ("empty", 66, "no audio files"),
+    ("stems", 2, "unknown stem type 'untitled'"),
+  ]:
+    found, out, err = generate("--context", path)
+    assert (found, out) == (code, "")
+    assert err.startswith(f"stemphonic: error: {path}")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "song").exists()
+
+
+def test_wrong_models_and_places_are_one_line_and_make_nothing(generate, tmp_path):
+  (tmp_path / "foreign").mkdir()
+  (tmp_path / "file").touch()
+  for options, code, message in [
+    ({"model": "none"}, 66, "none: no such model folder"),
+    ({"model": "foreign"}, 66, "foreign: holds no model"),
+    ({"out": "file"}, 73, "file: already exists"),
+    ({"out": "file/song"}, 73, "file/song: file cannot be written to"),
+    ({"out": "foreign"}, 73, "foreign: already exists"),
+  ]:
+    found, out, err = generate(**options)
+    assert (found, out) == (code, "")
+    assert err.startswith(f"stemphonic: error: {message}")
+    assert err.count("\n") == 1
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "foreign"]
+
+
+def test_help_names_every_option(stemphonic, capsys):
+  with pytest.raises(SystemExit) as end:
+    stemphonic("generate", "--help")
+  assert end.value.code == 0
+  text = capsys.readouterr().out
+  for option in ("--stems", "--bpm", "--context", "--activity", "--passes", "--overwrite"):
+    assert option in text
+
+
+def process(*arguments, cwd):
+  """The command as a person runs it, in a process of its own."""
+  program = "from stemphonic_jax import cli; cli.main()"
+  return subprocess.run(
+    [sys.executable, "-c", program, *arguments], cwd=cwd, capture_output=True, text=True
+  )
+
+
+def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
+  words = ("generate", PROMPT, "--stems", "drums", "--out", "song", "--model", str(tiny.model()))
+  made = process(*words, cwd=tmp_path)
+  assert (made.returncode, made.stdout) == (0, "song\n")
+  assert "Traceback" not in made.stderr
+  refused = process(*words, cwd=tmp_path)
+  assert (refused.returncode, refused.stdout) == (73, "")
+  assert refused.stderr.startswith("stemphonic: error: song: already exists")
+  assert refused.stderr.count("\n") == 1

@@ -1,0 +1,104 @@
+"""Both doors: an error is one line and a fitting exit code, unless its traceback is asked for."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from stemphonic_jax import door
+from stemphonic_jax.errors import (
+  DataError,
+  MismatchError,
+  MissingError,
+  OutputError,
+  StemphonicError,
+  UsageError,
+)
+
+
+def failing(error):
+  def work():
+    raise error
+
+  return work
+
+
+@pytest.mark.parametrize(
+  ("error", "code", "line"),
+  [
+    (UsageError("bpm: got 500"), 2, "bpm: got 500"),
+    (DataError("x.wav: holds\nno samples"), 65, "x.wav: holds no samples"),
+    (MissingError("no such file"), 66, "no such file"),
+    (StemphonicError("a fault"), 70, "a fault"),
+    (OutputError("out: already exists"), 73, "out: already exists"),
+    (MismatchError("another model"), 78, "another model"),
+    (OSError(28, "No space left on device"), 74, "[Errno 28] No space left on device"),
+    (KeyboardInterrupt(), 130, "interrupted"),
+    (
+      ZeroDivisionError("division\nby zero"),
+      70,
+      "internal error, ZeroDivisionError: division (STEMPHONIC_DEBUG=1 shows where)",
+    ),
+  ],
+  ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_is_one_line_and_a_code(capsys, error, code, line):
+  assert door.run(failing(error)) == code
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert err == f"stemphonic: error: {line}\n"
+
+
+def test_no_error_is_0_and_says_nothing(capsys):
+  assert door.run(lambda: None) == 0
+  assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [UsageError("x"), KeyError("x"), KeyboardInterrupt()])
+def test_debug_shows_the_traceback(monkeypatch, error):
+  monkeypatch.setenv("STEMPHONIC_DEBUG", "1")
+  with pytest.raises(type(error)):
+    door.run(failing(error))
+
+
+PROGRAM = """
+import sys
+from stemphonic_jax import door
+sys.exit(door.run(lambda: print("a line")))
+"""
+
+
+def test_a_reader_that_has_gone_is_no_error_worth_a_word():
+  process = subprocess.Popen(
+    [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+  )
+  process.stdout.close()
+  assert process.stderr.read() == ""
+  assert process.wait() == 141  # 128 + SIGPIPE, as of a program that the signal ends
+
+
+SET_UP = """
+import os, sys
+from absl import logging
+from stemphonic_jax import door
+door.set_up()
+import jax
+jax.jit(lambda x: x + 1)(1.0)
+logging.info("not ours")
+logging.warning("a warning")
+"""
+
+
+def test_compiled_programs_outlive_the_process_and_foreign_chatter_is_not_heard(tmp_path):
+  environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION_CACHE")}
+  done = subprocess.run(
+    [sys.executable, "-c", SET_UP],
+    env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert any((tmp_path / "stemphonic_jax" / "xla").iterdir())
+  assert re.fullmatch(r"\d\d:\d\d:\d\d a warning\n", done.stderr)

@@ -1,0 +1,117 @@
+"""The research door: wrong command lines, workdirs of another config, the table of parameters."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs import c_ii
+from stemphonic_jax import main
+from stemphonic_jax.errors import MismatchError, OutputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def process(*arguments):
+  """The command as a person runs it, from the checkout."""
+  return subprocess.run(
+    [sys.executable, "-m", "stemphonic_jax.main", *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+
+
+TINY = "--config=configs/c_ii.py:tiny"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((), "--config is missing"),
+    (("--config=configs/c_iii.py", "--mode=describe"), "configs/c_iii.py"),
+    (("--config=configs/c_ii.py:small", "--mode=describe"), "config size: got 'small'"),
+    ((TINY, "--mode=sing"), "train_vae|prepare|train|generate|describe"),
+    ((TINY, "--mode=describe", "--config.train.stepz=3"), "stepz"),
+    ((TINY, "--mode=describe", "--config.train.steps=many"), "--config.train.steps=many"),
+    ((TINY, "--mode=describe", "--workdri=x"), "workdri"),
+    ((TINY, "--mode=describe", "again"), "unexpected argument 'again'"),
+    ((TINY, "--mode=describe", "--config.dit.dtype=float16"), "dit.dtype: got 'float16'"),
+  ],
+  ids=str,
+)
+def test_a_wrong_command_line_is_one_line(arguments, message):
+  done = process(*arguments)
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr.startswith("stemphonic: error: ")
+  assert message in done.stderr
+  assert done.stderr.count("\n") == 1
+
+
+def test_a_workdir_that_cannot_be_is_one_line(tmp_path):
+  (tmp_path / "file").touch()
+  done = process(TINY, "--mode=prepare", f"--workdir={tmp_path}/file/run")
+  assert (done.returncode, done.stdout) == (73, "")
+  assert re.fullmatch(r"stemphonic: error: .*/file/run: cannot be written \(.*\)\n", done.stderr)
+
+
+def test_the_paper_is_described_from_shapes_alone():
+  done = process("--config=configs/c_ii.py", "--mode=describe")
+  assert (done.returncode, done.stderr) == (0, "")
+  lines = done.stdout.splitlines()
+  assert lines[0] == "32 s of 44100 Hz: 394 frames of 3584 samples, 64 channels"
+  counts = {name: int(count.replace(",", "")) for name, count in map(str.split, lines[1:])}
+  assert 1.1e9 < counts["dit"] < 1.2e9
+  assert 140e6 < counts["vae"] < 160e6
+  assert counts["vae"] == counts["encoder"] + counts["decoder"]
+  assert sum(counts.values()) == 2 * (counts["vae"] + counts["dit"])  # each whole and in parts
+
+
+def test_the_table_of_a_learned_encoder_names_its_parts():
+  table = main.describe(c_ii.get_config("tiny"))
+  assert "4 s of 44100 Hz: 50 frames of 3584 samples, 8 channels" in table
+  assert re.search(r"^  text_encoder +[\d,]+$", table, re.MULTILINE)
+
+
+def test_a_workdir_is_claimed_once(tmp_path):
+  config = c_ii.get_config("tiny")
+  main.claim(config, tmp_path / "deep" / "run")
+  main.claim(config, tmp_path / "deep" / "run")
+  assert [path.name for path in (tmp_path / "deep" / "run").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda config: config.update(seed=1), "seed = 0, now it is 1"),
+    (lambda config: config.dit.update(width=128), "dit.width = 64, now it is 128"),
+    (lambda config: config.vae.update(strides=(2, 4)), r"vae.strides = \[2, 4, 8, 8, 7\], now it"),
+    (lambda config: config.data.update(share_noise=False), "data.share_noise = True, now it is"),
+    (lambda config: config.update(extra=3), "extra = None, now it is 3"),
+  ],
+)
+def test_a_workdir_of_another_config_is_refused_by_the_key_that_differs(tmp_path, change, message):
+  main.claim(c_ii.get_config("tiny"), tmp_path)
+  other = c_ii.get_config("tiny")
+  other.unlock()
+  change(other)
+  with pytest.raises(MismatchError, match=f"was made with {message}.*take another --workdir"):
+    main.claim(other, tmp_path)
+
+
+def test_a_run_may_be_made_longer_and_sampled_otherwise(tmp_path):
+  main.claim(c_ii.get_config("tiny"), tmp_path)
+  longer = c_ii.get_config("tiny")
+  longer.train.steps = 100
+  longer.train_vae.save_every = 50
+  longer.sample.guidance = 5.0
+  longer.generate.songs = 8
+  main.claim(longer, tmp_path)
+
+
+def test_a_workdir_below_a_file_cannot_be_claimed(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(OutputError, match="cannot be written"):
+    main.claim(c_ii.get_config("tiny"), tmp_path / "file" / "run")

@@ -1,0 +1,193 @@
+"""Model folders: what is saved comes back, and nothing is built from one that is not whole."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from stemphonic_jax.errors import (
+  DataError,
+  MismatchError,
+  MissingError,
+  OutputError,
+  StemphonicError,
+)
+from stemphonic_jax.weights import bundle
+from tests import tiny
+
+FILES = (*bundle.FILES, "manifest.json")
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A copy of the model that a test may damage."""
+  return shutil.copytree(tiny.model(), tmp_path / "model")
+
+
+def sign(folder):
+  """Makes the manifest agree with the files, whatever they hold."""
+  manifest = {}
+  for name in bundle.FILES:
+    data = (folder / name).read_bytes()
+    manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+  (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edit_config(folder, **changes):
+  path = folder / "config.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+  sign(folder)
+
+
+def assert_equal(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_model_survives_its_folder(folder):
+  loaded, parts = bundle.load_bundle(folder), tiny.parts()
+  assert_equal(loaded.dit_params, parts["dit_params"])
+  assert_equal(loaded.vae_params, parts["vae_params"])
+  assert loaded.tokenizer.model == parts["tokenizer"].model
+  np.testing.assert_array_equal(loaded.statistics.mean, parts["statistics"].mean)
+  np.testing.assert_array_equal(loaded.statistics.std, parts["statistics"].std)
+  assert loaded.config | json.loads(json.dumps(tiny.CONFIG)) == loaded.config
+  assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_the_same_model_has_the_same_fingerprint(tmp_path):
+  first = bundle.load_bundle(tiny.model())
+  again = bundle.load_bundle(tiny.save_model(tmp_path / "again"))
+  other = bundle.load_bundle(tiny.save_model(tmp_path / "other", seconds=1.0))
+  assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_a_workdir_is_as_good_as_its_model(folder):
+  assert bundle.find_bundle(folder) == folder
+  assert bundle.find_bundle(folder.parent) == folder
+
+
+def test_where_there_is_no_model_the_error_says_so(tmp_path):
+  with pytest.raises(MissingError, match="nothing: no such model folder"):
+    bundle.load_bundle(tmp_path / "nothing")
+  (tmp_path / "file").touch()
+  with pytest.raises(MissingError, match="file: no such model folder"):
+    bundle.load_bundle(tmp_path / "file")
+  (tmp_path / "foreign").mkdir()
+  (tmp_path / "foreign" / "pytorch_model.bin").touch()
+  with pytest.raises(MissingError, match="holds no model"):
+    bundle.load_bundle(tmp_path / "foreign")
+
+
+@pytest.mark.parametrize("name", bundle.FILES)
+def test_a_missing_file_is_named(folder, name):
+  (folder / name).unlink()
+  with pytest.raises(MissingError, match=re.escape(name)):
+    bundle.load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.7, 1.0])
+def test_a_flipped_bit_anywhere_is_found(folder, name, place):
+  path = folder / name
+  data = bytearray(path.read_bytes())
+  data[round(place * (len(data) - 1))] ^= 4
+  path.write_bytes(data)
+  with pytest.raises(StemphonicError) as error:
+    bundle.load_bundle(folder)
+  assert error.value.exit_code in (65, 66, 78)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_file_cut_off_is_found(folder, name, kept):
+  data = (folder / name).read_bytes()
+  (folder / name).write_bytes(data[: round(kept * len(data))])
+  with pytest.raises(DataError, match=re.escape(name)):
+    bundle.load_bundle(folder)
+
+
+def test_cut_off_tensors_are_found_without_the_manifest_too(folder):
+  path = folder / "dit.safetensors"
+  path.write_bytes(path.read_bytes()[:-100])
+  sign(folder)
+  with pytest.raises(DataError, match=r"dit\.safetensors: cannot be read"):
+    bundle.load_bundle(folder)
+
+
+def test_another_format_is_refused(folder):
+  edit_config(folder, format="stemphonic_jax model 2")
+  with pytest.raises(MismatchError, match="'stemphonic_jax model 2' in config"):
+    bundle.load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{"vae": {}}, {"vae": None}, {"latents": {}}, {"dit": {"a": 1}}],
+)
+def test_a_config_without_its_numbers_is_refused(folder, changes):
+  edit_config(folder, **changes)
+  with pytest.raises(MismatchError, match=r"config\.json"):
+    bundle.load_bundle(folder)
+
+
+def test_tensors_of_another_size_are_named_with_both_shapes(folder):
+  edit_config(folder, dit=tiny.CONFIG["dit"] | {"width": 64})
+  with pytest.raises(MismatchError, match="tensors do not fit") as error:
+    bundle.load_bundle(folder)
+  assert "blocks/cross_attention/key_value/kernel: file (2, 32, 64) float32" in str(error.value)
+  assert "model (2, 64, 128) float32" in str(error.value)
+  assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda flat: flat.pop("encoder/conv1/bias"), "encoder/conv1/bias: file lacks it"),
+    (lambda flat: flat.update(x=np.zeros(1)), r"x: file \(1,\) float64, model lacks it"),
+    (
+      lambda flat: flat.update({"encoder/conv1/bias": np.zeros(4, np.float16)}),
+      r"file \(4,\) float16, model \(4,\) float32",
+    ),
+  ],
+)
+def test_tensors_missing_left_over_or_of_another_type_are_named(folder, change, message):
+  path = folder / "vae.safetensors"
+  flat = safetensors.load_file(path)
+  change(flat)
+  safetensors.save_file(flat, path)
+  sign(folder)
+  with pytest.raises(MismatchError, match=message):
+    bundle.load_bundle(folder)
+
+
+def test_saving_again_replaces_the_model_and_leaves_nothing_else(folder):
+  (folder / "stray").touch()
+  tiny.save_model(folder, seconds=1.0)
+  assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+  assert bundle.load_bundle(folder).config["seconds"] == 1.0
+  assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_failure_while_saving_leaves_the_old_model(folder, monkeypatch):
+  before = bundle.load_bundle(folder).fingerprint
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(bundle, "save_params", full)
+  with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)"):
+    tiny.save_model(folder)
+  assert bundle.load_bundle(folder).fingerprint == before
+  assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_model_cannot_be_saved_below_a_file(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(OutputError, match="cannot be written"):
+    tiny.save_model(tmp_path / "file" / "model")
