@@ -115,7 +115,7 @@ def get_config(size: str = "") -> ConfigDict:
 
 def learned_text() -> ConfigDict:
   """The embedded text encoder, trained along with the DiT on a tokenizer of the corpus' prompts."""
-  return ConfigDict(dict(encoder="learned", vocabulary=512, width=64, depth=1, heads=2, length=128))
+  return ConfigDict(dict(encoder="learned", vocabulary=1024, width=64, depth=1, heads=2, length=96))
 
 
 def _shrink(config: ConfigDict) -> None:

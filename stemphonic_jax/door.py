@@ -49,8 +49,8 @@ def set_up() -> None:
   import jax
   from absl import logging
 
-  cache = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
   if CACHE not in os.environ:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -43,6 +43,9 @@ def main() -> None:
 
 def run() -> None:
   """Parses the command line and runs a mode; raises StemphonicError."""
+  if {"--help", "-h"} & set(sys.argv):
+    print(__doc__)
+    return
   config = _parse(sys.argv)
   if _MODE.value == "describe":
     print(describe(config))
@@ -185,8 +188,9 @@ def _parse(arguments: list[str]) -> ConfigDict:
     if config is not None:
       config.is_locked  # noqa: B018  a file that is not there is reported on first use only
   except Exception as error:  # a config file is code and can fail in any way
-    message = " ".join(str(arg) for arg in error.args)
-    raise UsageError(message.split("Traceback")[0] + message.splitlines()[-1]) from None
+    # A failing config file is reported with its traceback, of which the last line says what.
+    lines = " ".join(str(arg) for arg in error.args).strip().splitlines()
+    raise UsageError(lines[-1] if "Traceback" in " ".join(lines) else " ".join(lines)) from None
   if len(rest) > 1:
     raise UsageError(f"unexpected argument {rest[1]!r}; flags begin with --")
   if config is None:

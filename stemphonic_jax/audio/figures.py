@@ -93,7 +93,13 @@ def _figure(rows: int, title: str):
   figure = Figure(figsize=(12, height), dpi=110, facecolor="white")
   figure.subplots_adjust(left=0.15, right=0.985, top=1 - margin / height, bottom=margin / height)
   place = (0.012, 1 - 0.5 * margin / height)
-  text = figure.text(*place, textwrap.fill(title, 150), va="center", color=INK, fontsize=10)
+  text = figure.text(
+    *place,
+    textwrap.fill(title, 150, max_lines=2, placeholder=" …"),
+    va="center",
+    color=INK,
+    fontsize=10,
+  )
   text.set_parse_math(False)  # a prompt may hold dollar signs
   return figure
 

@@ -7,6 +7,7 @@ module ever meets mono, NaN or a foreign sample rate.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,3 +98,27 @@ def whole_file(path: str | Path) -> Iterator[Path]:
   finally:
     with suppress(OSError):
       partial.unlink()
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+  """Yields a new hidden folder to fill, which becomes `path` at the end of the block.
+
+  So a folder appears whole or not at all; one that is there is replaced, and put aside until then.
+  OutputError where the block or the renaming cannot write.
+  """
+  path = Path(path).absolute()
+  partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
+  try:
+    for leftover in (partial, old):
+      shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if path.exists():
+      os.replace(path, old)
+    os.replace(partial, path)
+  except OSError as error:
+    raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+  finally:
+    for leftover in (partial, old):
+      shutil.rmtree(leftover, ignore_errors=True)

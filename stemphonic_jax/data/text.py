@@ -47,7 +47,7 @@ class Tokenizer:
 
   @classmethod
   def train(cls, texts: Iterable[str], path: str | Path, vocab_size: int) -> Tokenizer:
-    """Trains a unigram model on `texts` and writes it to `path`; the same texts, the same bytes.
+    """Trains a byte-pair model on `texts` and writes it to `path`; the same texts, the same bytes.
 
     Give it whole prompts, so that their fixed words and stem types cost few tokens. `vocab_size` is
     an upper limit: a small corpus has no more pieces to give. What `texts` do not hold, or hardly,
@@ -62,7 +62,7 @@ class Tokenizer:
       sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
         model_writer=model,
-        model_type="unigram",
+        model_type="bpe",  # whole words sooner than a unigram model of so small a corpus
         vocab_size=vocab_size,
         hard_vocab_limit=False,
         byte_fallback=True,

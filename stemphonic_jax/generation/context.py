@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from stemphonic_jax.data.taxonomy import parse_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
+UNTYPED = (WHOLE, "music")  # and that of a generated one
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-  """Given audio by name, [samples, 2] each, and the stem types it is known to hold."""
+  """Given audio by name, [samples, 2] each, and the stem type of each name where it is known."""
 
   audio: Mapping[str, Float32[np.ndarray, "samples 2"]]
-  types: tuple[str, ...]
+  types: Mapping[str, str]
 
 
 def read_context(path: str | Path, rate: int, max_seconds: float) -> Context:
@@ -33,7 +34,7 @@ def read_context(path: str | Path, rate: int, max_seconds: float) -> Context:
   """
   path = Path(path)
   if not path.is_dir():
-    return Context({WHOLE: read_audio(path, rate, max_seconds)}, ())
+    return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
   files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file())
   if (path / "song.json").is_file():
     files = _song_files(path)
@@ -43,7 +44,7 @@ def read_context(path: str | Path, rate: int, max_seconds: float) -> Context:
   if twins := [name for name in names if names.count(name) > 1]:
     raise UsageError(f"{path}: {twins[0]!r} is there twice; rename one, as {twins[0]} 2")
   audio = {file.stem: read_audio(file, rate, max_seconds) for file in files}
-  return Context(audio, tuple(_type_of(path, name) for name in audio if name != WHOLE))
+  return Context(audio, _types_of(path, audio))
 
 
 def given_context(
@@ -54,7 +55,7 @@ def given_context(
   if not stems:
     raise UsageError("context holds no stems; leave it out to make music from scratch")
   audio = {name: _stereo(name, array, rate, max_seconds) for name, array in stems.items()}
-  return Context(audio, tuple(_type_of("context", name) for name in audio if name != WHOLE))
+  return Context(audio, _types_of("context", audio))
 
 
 def fit(context: Context, samples: int, rate: int) -> Context:
@@ -80,9 +81,10 @@ def _song_files(folder: Path) -> list[Path]:
   return [folder / f"{name}.wav" for name in names]
 
 
-def _type_of(where: str | Path, name: str) -> str:
+def _types_of(where: str | Path, names: Iterable[str]) -> dict[str, str]:
+  """The stem type that each name stands for: "guitars 2" is guitars."""
   try:
-    return parse_type(re.sub(r"[ _-]*\d+$", "", name))
+    return {n: parse_type(re.sub(r"[ _-]*\d+$", "", n)) for n in names if n not in UNTYPED}
   except UsageError as error:
     raise UsageError(f"{where}: {error}") from None
 

@@ -103,7 +103,7 @@ class StemPipeline:
       context=None if given is None else list(given.audio),
     )
     samples = round(request.seconds * self.rate)
-    given = fit(given, samples, self.rate) if given else Context({}, ())
+    given = fit(given, samples, self.rate) if given else Context({}, {})
     return self._songs(request, given, samples)
 
   def _context(self, context: Any) -> Context | None:
@@ -124,7 +124,7 @@ class StemPipeline:
     }
     audio = [dict(given.audio) for _ in range(request.variations)]
     latents: list[dict[str, np.ndarray]] = [{} for _ in range(request.variations)]
-    heard = list(given.types)
+    heard = list(given.types.values())
     for names in plan(list(request.stems), request.passes):
       context = np.zeros((request.variations, frames, self.bundle.vae.latent), np.float32)
       if audio[0]:
@@ -171,17 +171,22 @@ class StemPipeline:
       context=np.repeat(context, len(names), axis=0),
       activity=np.tile(np.stack([lanes.get(name, unset) for name in names]), (count, 1)),
     )
-    config = self.bundle.config["sample"]
-    interval = rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
     run = functools.partial(
       self._sample,
       self._dit_params,
       jax.random.key(request.seed),
       request.guidance,
       steps=request.steps,
-      interval=None if request.guidance == 1 else interval,
+      interval=self._interval(request),
     )
     return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), rows)))
+
+  def _interval(self, request: Request) -> tuple[int, int] | None:
+    """The guided steps; None where there is nothing to guide."""
+    config = self.bundle.config["sample"]
+    if request.guidance == 1:
+      return None
+    return rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
 
   def _encode_mix(self, stems: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "T C"]:
     """Stems summed as waveforms, then encoded (Sec. 3.1), as the DiT sees it."""
@@ -217,13 +222,14 @@ class StemPipeline:
       "sampler": {
         "steps": request.steps,
         "guidance": request.guidance,
+        "guided_steps": self._interval(request),
         "passes": request.passes,
         "share_noise": request.share_noise,
       },
       "model": self.bundle.fingerprint,
       "sample_rate": self.rate,
       "stems": {
-        **{name: {"type": None, "given": True} for name in given.audio},
+        **{name: {"type": given.types.get(name), "given": True} for name in given.audio},
         **{name: {"type": kind, "given": False} for name, kind in request.stems.items()},
       },
       "latents": "latents.safetensors",

@@ -139,7 +139,9 @@ def _name_stems(stems: Sequence[str], whole_mixes: bool, taken: Sequence[str]) -
         else f"stem {word!r}: this model makes stems; name them, as in --stems drums,basses"
       )
     stem_type = MIX if whole_mixes else parse_type(word)
-    named[unique_name(stem_type, [*taken, *named])] = stem_type
+    # "mix" itself is the name of what all stems of a song add up to.
+    name = "music" if whole_mixes else stem_type
+    named[unique_name(name, [*taken, *named])] = stem_type
   return named
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors import numpy as safetensors
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import stems_figure
-from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.audio.files import whole_folder, write_wav
 from stemphonic_jax.errors import OutputError
 
 
@@ -47,32 +46,19 @@ class Song:
     """
     directory = Path(directory).absolute()
     check_output(directory, overwrite)
-    partial = directory.with_name(f".{directory.name}.partial")
-    try:
-      shutil.rmtree(partial, ignore_errors=True)
-      partial.mkdir(parents=True)
+    with whole_folder(directory) as folder:
       for name, audio in self.stems.items():
-        write_wav(partial / f"{name}.wav", audio, self.rate)
-      write_wav(partial / "mix.wav", self.mix(), self.rate)
-      if self.latents:
-        safetensors.save_file(
-          {name: np.ascontiguousarray(x) for name, x in self.latents.items()},
-          partial / "latents.safetensors",
-        )
+        write_wav(folder / f"{name}.wav", audio, self.rate)
+      write_wav(folder / "mix.wav", self.mix(), self.rate)
+      latents = {name: np.ascontiguousarray(z) for name, z in self.latents.items()}
+      safetensors.save_file(latents, folder / "latents.safetensors")
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop))
         for name, audio in self.stems.items()
       }
       title = self.info["request"]["prompt"]
-      stems_figure(partial / "stems.png", self.stems, lanes, self.rate, title)
-      (partial / "song.json").write_text(json.dumps(self.info, indent=2) + "\n")
-      if directory.exists():
-        shutil.rmtree(directory)
-      os.replace(partial, directory)
-    except OSError as error:
-      raise OutputError(f"{directory}: cannot be written ({error.strerror or error})") from None
-    finally:
-      shutil.rmtree(partial, ignore_errors=True)
+      stems_figure(folder / "stems.png", self.stems, lanes, self.rate, title)
+      (folder / "song.json").write_text(json.dumps(self.info, indent=2) + "\n")
 
 
 def check_output(directory: Path, overwrite: bool) -> None:

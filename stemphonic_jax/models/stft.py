@@ -28,9 +28,10 @@ def istft(
 ) -> Float[Array, "*batch N"]:
   """The signal whose STFT is closest to `spectra` in least squares (Griffin and Lim 1984)."""
   frames, margin = spectra.shape[-2], (size - stride) // 2
+  inside = slice(margin, margin + frames * stride)  # outside it the weight reaches zero
   signal = _overlap_add(jnp.fft.irfft(spectra, size) * _hann(size), stride)
   weight = _overlap_add(jnp.broadcast_to(jnp.square(_hann(size)), (frames, size)), stride)
-  return (signal / weight)[..., margin : margin + frames * stride]
+  return signal[..., inside] / weight[inside]
 
 
 def griffin_lim(

@@ -22,9 +22,9 @@ from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae
+from stemphonic_jax.training.prepare import load_vae, start_file
 from stemphonic_jax.weights.architecture import build_dit, init_dit
-from stemphonic_jax.weights.bundle import find_bundle, load_params, save_bundle
+from stemphonic_jax.weights.bundle import load_params, save_bundle
 
 TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 
@@ -169,10 +169,9 @@ def _place(devices: jax.sharding.Mesh, batch: Mapping[str, np.ndarray]) -> dict[
 def _initial(config: ConfigDict, dit: DiT, key: jax.Array) -> Any:
   """Fresh parameters, or those of the model in `config.init_from` (pre-training, Sec. 2)."""
   init = functools.partial(init_dit, dit)
-  if not config.init_from:
-    return jax.jit(init)(key)
-  folder = find_bundle(Path(config.init_from))
-  return load_params(folder / "dit.safetensors", jax.eval_shape(init, key))
+  if start := start_file(config, "dit.safetensors"):
+    return load_params(start, jax.eval_shape(init, key))
+  return jax.jit(init)(key)
 
 
 def _export(
@@ -191,7 +190,7 @@ def _export(
   save_bundle(
     workdir / "model",
     content,
-    vae_params=load_vae(config, workdir),
+    vae_params=load_vae(config, workdir / "vae.safetensors"),
     dit_params=params,
     tokenizer=tokenizer,
     statistics=records.index.statistics,

@@ -18,7 +18,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.bundle import find_bundle, load_params
+from stemphonic_jax.weights.bundle import load_params
 
 ENCODER_ROWS = 8  # waveforms encoded at once; always so many, so that the encoder compiles once
 SPARE = 1.25  # pieces are this much longer than a segment, which is cut out of them anywhere
@@ -37,7 +37,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   A part that is there already is left as it is. MissingError without a trained autoencoder.
   """
   vae = build_vae(config.vae)
-  params = load_vae(config, workdir)
+  params = load_vae(config, workdir / "vae.safetensors")
   encode = functools.partial(_encode, jax.jit(functools.partial(_means, vae)), params)
   d = config.data
   parts = {"train": range(d.pieces), "held_out": range(d.pieces, d.pieces + d.held_out)}
@@ -58,13 +58,25 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   _tokenizer(config, workdir)
 
 
-def load_vae(config: ConfigDict, workdir: Path) -> Any:
-  """Parameters of the run's autoencoder; MissingError where none was trained."""
+def load_vae(config: ConfigDict, path: Path) -> Any:
+  """Parameters of the config's autoencoder from `path`; MissingError where there are none."""
   shapes = jax.eval_shape(functools.partial(init_vae, build_vae(config.vae)), jax.random.key(0))
-  path = workdir / "vae.safetensors"
   if not path.is_file():
     raise MissingError(f"{path}: no trained autoencoder; run --mode=train_vae first")
   return load_params(path, shapes)
+
+
+def start_file(config: ConfigDict, name: str) -> Path | None:
+  """The file `name` of the model or workdir in `config.init_from`, None where it has none.
+
+  MissingError where there is no such folder, or nothing in it to start from.
+  """
+  if not config.init_from:
+    return None
+  folders = (Path(config.init_from, "model"), Path(config.init_from))
+  if not any((folder / "vae.safetensors").is_file() for folder in folders):
+    raise MissingError(f"init_from: {config.init_from} holds no trained model or autoencoder")
+  return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
 def _tokenizer(config: ConfigDict, workdir: Path) -> None:
@@ -72,8 +84,8 @@ def _tokenizer(config: ConfigDict, workdir: Path) -> None:
   path = workdir / "tokenizer.model"
   if path.exists() or config.text.encoder != "learned":
     return
-  if config.init_from:
-    shutil.copyfile(find_bundle(Path(config.init_from)) / "tokenizer.model", path)
+  if start := start_file(config, "tokenizer.model"):
+    shutil.copyfile(start, path)
     return
   texts = preparation.training_texts(open_records(workdir / "records" / "train"))
   Tokenizer.train(texts, path, config.text.vocabulary)

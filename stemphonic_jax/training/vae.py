@@ -21,7 +21,7 @@ from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import mixes
+from stemphonic_jax.training.prepare import load_vae, mixes, start_file
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.vae_loss import vae_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
@@ -34,12 +34,16 @@ START_CROPS = 128  # that a spectral autoencoder's linear start is computed from
 def train(config: ConfigDict, workdir: Path) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged `workdir/vae.safetensors`.
 
-  Continues from the newest checkpoint in `workdir/vae` where there is one. At every save a held-out
-  piece, original and reconstruction, is left in `workdir/vae/previews`.
+  Continues from the newest checkpoint in `workdir/vae` where there is one; with `config.init_from`
+  the autoencoder there is taken as it is. At every save a held-out piece, original and
+  reconstruction, is left in `workdir/vae/previews`.
   """
   c = config.train_vae
   if reached(workdir / "vae" / "checkpoints", c.steps):
     logging.info("autoencoder: trained for %d steps already", c.steps)
+    return
+  if start := start_file(config, "vae.safetensors"):
+    save_params(workdir / "vae.safetensors", load_vae(config, start))
     return
   vae = build_vae(config.vae)
   devices = mesh.data_mesh()

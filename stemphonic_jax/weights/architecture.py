@@ -23,6 +23,11 @@ def build_vae(config: Mapping[str, Any]) -> VAE:
   fields = dict(config)
   match fields.pop("architecture"):
     case "oobleck":
+      if len(fields["strides"]) != len(fields["multiples"]):
+        raise UsageError(
+          f"vae: {len(fields['strides'])} strides and {len(fields['multiples'])} multiples,"
+          f" expected as many of one as of the other"
+        )
       return Oobleck(**fields)
     case "spectral":
       return Spectral(**fields)
@@ -36,6 +41,11 @@ def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int)
   dtype = DTYPES.get(fields.pop("dtype"))
   if dtype is None:
     raise UsageError(f"dit.dtype: got {config['dtype']!r}, expected one of {', '.join(DTYPES)}")
+  for name, part in (("dit", config), ("text", text)):
+    if "heads" in part and part["width"] % (2 * part["heads"]):
+      raise UsageError(
+        f"{name}: width {part['width']} does not divide into {part['heads']} heads of even width"
+      )
   match text["encoder"]:
     case "learned":
       encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)

@@ -13,8 +13,6 @@ anything is built from it.
 import functools
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +24,10 @@ import safetensors
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
+from stemphonic_jax.audio.files import whole_file, whole_folder
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.data.text import Tokenizer
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, init_dit, init_vae
 
@@ -67,24 +66,15 @@ def save_bundle(
 
   OutputError where it cannot be written.
   """
-  partial = directory.with_name(f".{directory.name}.partial")
-  try:
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
-    content = {"format": FORMAT, **config, "latents": latents}
-    (partial / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-    save_params(partial / "vae.safetensors", vae_params)
-    save_params(partial / "dit.safetensors", dit_params)
-    (partial / "tokenizer.model").write_bytes(tokenizer.model)
-    manifest = {name: _digest(partial / name) for name in FILES}
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(partial, directory)
-  except OSError as error:
-    raise OutputError(f"{directory}: cannot be written ({error.strerror or error})") from None
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
+  latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
+  content = {"format": FORMAT, **config, "latents": latents}
+  with whole_folder(directory) as folder:
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+    save_params(folder / "vae.safetensors", vae_params)
+    save_params(folder / "dit.safetensors", dit_params)
+    (folder / "tokenizer.model").write_bytes(tokenizer.model)
+    manifest = {name: _digest(folder / name) for name in FILES}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def load_bundle(directory: Path) -> Bundle:
@@ -146,7 +136,8 @@ def find_bundle(directory: Path) -> Path:
 def save_params(path: Path, params: Any) -> None:
   """Writes a tree of arrays as safetensors, named by their path: blocks/feed_forward/in/kernel."""
   flat = traverse_util.flatten_dict(params, sep="/")
-  safetensors_numpy.save_file({k: np.ascontiguousarray(v) for k, v in flat.items()}, path)
+  with whole_file(path) as partial:
+    safetensors_numpy.save_file({k: np.ascontiguousarray(v) for k, v in flat.items()}, partial)
 
 
 def load_params(path: Path, shapes: Any) -> Any:

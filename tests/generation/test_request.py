@@ -139,7 +139,7 @@ def test_a_model_is_not_given_what_it_was_trained_without():
 
 def test_a_model_of_whole_mixes_makes_nothing_else():
   model = tiny.CONFIG | {"whole_mixes": True}
-  assert check(model, stems=["mix"]).stems == {"mix": "mix"}
+  assert check(model, stems=["mix"]).stems == {"music": "mix"}
   with pytest.raises(UsageError, match="makes only 'mix'"):
     check(model, stems=["drums"])
 

@@ -50,7 +50,7 @@ def test_stft_is_the_definition():
   padded = np.pad(signal, (size - stride) // 2)
   window = np.sin(np.pi * np.arange(size) / size) ** 2
   expected = [np.fft.rfft(padded[f * stride :][:size] * window) for f in range(10)]
-  np.testing.assert_allclose(stft(signal, size, stride), expected, atol=1e-5)
+  np.testing.assert_allclose(stft(jnp.asarray(signal), size, stride), expected, atol=1e-5)
 
 
 def test_griffin_lim_approaches_a_consistent_spectrum():
@@ -69,7 +69,8 @@ def test_griffin_lim_approaches_a_consistent_spectrum():
 def test_bands_share_every_bin_and_start_as_single_bins():
   bands = band_matrix(897, 72)
   np.testing.assert_allclose(bands.sum(1), 1, rtol=1e-6)
-  np.testing.assert_allclose(bands[:60, :60], np.eye(60), atol=0.05)
+  assert (bands[:72].argmax(1) == np.arange(72)).all()
+  assert bands[:72].max(1).min() > 0.8
   assert (bands > 0).sum(0).max() < 897 / 72 * 2
 
 
@@ -98,7 +99,7 @@ def test_silence_has_level_zero_and_a_full_scale_sine_that_of_magnitude_one(tiny
   levels = TINY.apply(variables, jnp.asarray(sine, jnp.float32), method="levels")
   levels = levels.reshape(8, 4, 2, -1)
   np.testing.assert_allclose(levels[4, :, 0].max(-1), np.log1p(1 / FLOOR), rtol=1e-3)
-  assert not levels[:, :, 1].any()
+  np.testing.assert_allclose(levels[:, :, 1], 0, atol=1e-7)
 
 
 def test_nothing_reaches_further_than_the_halo(tiny):

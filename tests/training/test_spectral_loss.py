@@ -40,7 +40,8 @@ def test_sides_are_told_apart():
 @pytest.mark.parametrize("fake", [0.0, 1.0])
 def test_silence_has_finite_loss_and_gradient(real, fake, rate):
   real, fake = real * noise(0), fake * noise(0)
-  loss, gradient = jax.value_and_grad(lambda x: stereo_spectral_loss(real, x, rate=rate))(fake)
+  function = jax.value_and_grad(lambda x: stereo_spectral_loss(real, x, rate=rate))
+  loss, gradient = jax.jit(function)(fake)
   assert jnp.isfinite(loss)
   assert jnp.isfinite(gradient).all()
 
@@ -56,8 +57,8 @@ def test_a_silent_row_does_not_drown_the_others():
 
 
 def test_a_weighting_at_the_standard_s_frequencies():
-  decibels = 20 * np.log10(a_weighting(np.array([31.5, 100.0, 1000.0, 2500.0, 10_000.0])))
-  np.testing.assert_allclose(decibels, [-39.4, -19.1, 0, 1.3, -2.5], atol=0.1)
+  decibels = 20 * np.log10(a_weighting(np.array([50.0, 100.0, 1000.0, 2500.0, 10_000.0])))
+  np.testing.assert_allclose(decibels, [-30.2, -19.1, 0, 1.3, -2.5], atol=0.1)
 
 
 def test_weighting_turns_attention_to_what_is_heard():

@@ -1,0 +1,137 @@
+"""Every config, shrunk, goes the whole way: trains, stops, resumes, generates."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from stemphonic_jax import main
+from stemphonic_jax.data.records import open_records
+
+CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
+NUMBERS = {  # Sec. 4.1
+  "sample_rate": 44_100,
+  "seconds": 32.0,
+  "vae.latent": 64,
+  "train.batch_size": 512,
+  "train.learning_rate": 1e-4,
+  "train.steps": 30_000,
+  "dropout.text": 1 / 3,
+  "dropout.bpm": 1 / 3,
+  "dropout.context": 1 / 3,
+  "sample.steps": 32,
+  "sample.guidance": 3.0,
+  "sample.interval": (3, 28),
+}
+
+
+def load(name, size=""):
+  return importlib.import_module(f"configs.{name}").get_config(size)
+
+
+def run(config, workdir, *, steps):
+  """What `main` does for --mode=train, up to `steps` steps of both trainings."""
+  config.train.steps = config.train_vae.steps = steps
+  config.train.save_every = config.train_vae.save_every = 1
+  main.claim(config, workdir)
+  for stage in (main.train_vae, main.prepare, main.train):
+    stage(config, workdir)
+
+
+@pytest.fixture(scope="module")
+def autoencoders(tmp_path_factory):
+  """A workdir with a trained autoencoder for each kind of it, so that each is trained once."""
+  folders = {}
+
+  def trained(config):
+    kind = config.vae.architecture
+    if kind not in folders:
+      folders[kind] = tmp_path_factory.mktemp(kind)
+      fresh = config.copy_and_resolve_references()
+      for steps in (1, 2):  # stops, and resumes
+        fresh.train_vae.update(steps=steps, save_every=1, batch_size=8)
+        main.train_vae(fresh, folders[kind])
+    return str(folders[kind])
+
+  return trained
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_trains_stops_resumes_and_generates(name, autoencoders, tmp_path):
+  config = load(name, "tiny")
+  config.init_from = autoencoders(config)
+  run(config, tmp_path, steps=1)
+  run(config, tmp_path, steps=2)
+  lines = [
+    json.loads(line) for line in (tmp_path / "dit" / "metrics.jsonl").read_text().splitlines()
+  ]
+  assert [line["step"] for line in lines if "held_out_loss" in line] == [1, 2]
+  main.generate(config, tmp_path)
+  song = json.loads((tmp_path / "songs" / "0" / "song.json").read_text())
+  assert song["sampler"]["share_noise"] == config.sample.share_noise
+  expected = {"mix"} if config.data.whole_mixes else set(open_held_out(tmp_path).types)
+  assert {stem["type"] for stem in song["stems"].values()} == expected
+
+
+def open_held_out(workdir):
+  return open_records(workdir / "records" / "held_out")[0]
+
+
+def test_a_mode_finished_is_not_done_again(autoencoders, tmp_path):
+  config = load("c_ii", "tiny")
+  config.init_from = autoencoders(config)
+  run(config, tmp_path, steps=1)
+  before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+  run(config, tmp_path, steps=1)
+  after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+  assert after == before
+
+
+def test_a_finished_model_can_be_the_start_of_another(autoencoders, tmp_path):
+  config = load("c_ii", "tiny")
+  config.init_from = autoencoders(config)
+  run(config, tmp_path / "first", steps=1)
+  config.init_from = str(tmp_path / "first")
+  config.train.learning_rate = 1e-12
+  run(config, tmp_path / "second", steps=1)
+  files = [tmp_path / name / "tokenizer.model" for name in ("first", "second")]
+  assert files[0].read_bytes() == files[1].read_bytes()
+  first, second = (
+    [json.loads(line) for line in (tmp_path / n / "dit" / "metrics.jsonl").read_text().splitlines()]
+    for n in ("first", "second")
+  )
+  held_out = [line["held_out_loss"] for line in first + second if "held_out_loss" in line]
+  assert held_out[0] == pytest.approx(held_out[1], rel=1e-5)
+
+
+def test_the_settings_differ_where_the_table_says():
+  switches = {
+    name: (c.data.group_stems, c.data.share_noise, c.sample.share_noise)
+    for name, c in ((name, load(name)) for name in CONFIGS if name[:2] in ("a_", "b_", "c_"))
+  }
+  assert switches == {
+    "a_i": (False, False, False),
+    "a_ii": (False, False, True),
+    "b_i": (True, False, False),
+    "b_ii": (True, False, True),
+    "c_i": (True, True, False),
+    "c_ii": (True, True, True),
+    "c_ii_act": (True, True, True),
+  }
+  assert load("c_ii").dropout.activity == 1.0
+  assert load("c_ii_act").dropout.activity == 1 / 3
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_numbers_of_the_paper_are_in_the_base(number):
+  value = load("base")
+  for key in number.split("."):
+    value = value[key]
+  assert value == NUMBERS[number]
+
+
+def test_a_batch_is_sixteen_thousand_seconds():
+  config = load("c_ii")
+  assert config.train.batch_size * config.seconds == 16_384
+  assert main.describe(config).startswith("32 s of 44100 Hz: 394 frames of 3584 samples")
