@@ -39,14 +39,14 @@ def get_config(size: str = "") -> ConfigDict:
   config.text.update(width=96, heads=3, length=80)
   config.dit.update(width=192, depth=4, heads=3, dtype="float32", remat=False)
   config.train.update(
-    steps=600,
+    steps=1_000,
     batch_size=16,
     micro_batches=1,
     learning_rate=1e-3,  # 1e-4 is for a billion parameters and 30 000 steps
     warmup=100,
     ema_decay=0.99,
     held_out_batches=4,
-    save_every=300,
+    save_every=500,
     log_every=20,
   )
   return config

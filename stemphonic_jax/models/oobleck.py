@@ -186,7 +186,7 @@ class Decoder(nn.Module):
 
 
 class Oobleck(nn.Module):
-  """The autoencoder of Stable Audio Open at the hop of STEMPHONIC (156 M parameters).
+  """The autoencoder of Stable Audio Open at the hop of STEMPHONIC (150 M parameters).
 
   Stage i runs at `channels` · `multiples[i]` channels and divides the rate by `strides[i]`.
   Stable Audio Open itself has strides (2, 4, 4, 8, 8).
