@@ -149,7 +149,10 @@ def claim(config: ConfigDict, workdir: Path) -> None:
   path = workdir / "config.json"
   ours = _flat(json.loads(config.to_json()))
   if path.is_file():
-    theirs = _flat(json.loads(path.read_text()))
+    try:
+      theirs = _flat(json.loads(path.read_text()))
+    except ValueError as error:
+      raise MismatchError(f"{path}: is not the config of a run ({error})") from None
     for name in sorted(ours.keys() | theirs.keys()):
       if ours.get(name) != theirs.get(name) and not set(FREE) & set(name.split(".")):
         raise MismatchError(
