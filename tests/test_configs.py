@@ -4,10 +4,13 @@ import importlib
 import json
 from pathlib import Path
 
+import jax
 import pytest
+from jax.sharding import AxisType
 
 from stemphonic_jax import main
 from stemphonic_jax.data.records import open_records
+from stemphonic_jax.training import mesh
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
 NUMBERS = {  # Sec. 4.1
@@ -39,6 +42,15 @@ def run(config, workdir, *, steps):
     stage(config, workdir)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+  """A laptop; training on eight devices is compared with one in training/test_dit.py."""
+  with pytest.MonkeyPatch.context() as patch:
+    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,)}
+    patch.setattr(mesh, "data_mesh", lambda: jax.make_mesh((1,), ("data",), **devices))
+    yield
+
+
 @pytest.fixture(scope="module")
 def autoencoders(tmp_path_factory):
   """A workdir with a trained autoencoder for each kind of it, so that each is trained once."""
@@ -50,7 +62,7 @@ def autoencoders(tmp_path_factory):
       folders[kind] = tmp_path_factory.mktemp(kind)
       fresh = config.copy_and_resolve_references()
       for steps in (1, 2):  # stops, and resumes
-        fresh.train_vae.update(steps=steps, save_every=1, batch_size=8)
+        fresh.train_vae.update(steps=steps, save_every=1)
         main.train_vae(fresh, folders[kind])
     return str(folders[kind])
 

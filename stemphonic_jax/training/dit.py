@@ -91,7 +91,10 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     config.dit, config.text.to_dict() | {"vocabulary": len(tokenizer)}, records.index.channels
   )
   loss = velocity_loss(
-    dit, dropout=config.dropout, time_mean=config.timestep.mean, time_std=config.timestep.std
+    dit,
+    dropout=config.dropout.to_dict(),
+    time_mean=config.timestep.mean,
+    time_std=config.timestep.std,
   )
   optimizer = state.adamw(
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay

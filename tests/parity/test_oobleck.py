@@ -52,7 +52,7 @@ def ours(state):
     node = params
     for key in path:
       node = node.setdefault(key, {})
-    node[leaf] = value
+    node[leaf] = jnp.asarray(value)
   return {"params": params}
 
 
@@ -67,10 +67,10 @@ def test_same_numbers_as_diffusers(strides):
   hop, frames = math.prod(strides), 24
   audio = np.random.default_rng(0).standard_normal((2, frames * hop, 2), np.float32)
 
-  shapes = jax.eval_shape(model.init, jax.random.key(0), audio)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(audio))
   assert jax.tree.map(jnp.shape, variables) == jax.tree.map(lambda x: x.shape, shapes)
 
-  posterior = model.apply(variables, audio, method="encode")
+  posterior = model.apply(variables, jnp.asarray(audio), method="encode")
   decoded = model.apply(variables, posterior.mean, method="decode")
   with torch.no_grad():
     expected = theirs.encode(torch.from_numpy(audio).mT).latent_dist
