@@ -1,7 +1,7 @@
 """What a generation costs on this machine: the network forward, compilation, and all the rest.
 
-python benchmarks/generation.py --model runs/demo          # K = 1, 2, 4 stems of a trained model
-python benchmarks/generation.py --full                     # also one forward at 1.15 billion
+python -m benchmarks.generation --model runs/demo          # K = 1, 2, 4 stems of a trained model
+python -m benchmarks.generation --full                     # also one forward at 1.15 billion
 """
 
 import argparse

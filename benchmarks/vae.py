@@ -1,6 +1,6 @@
 """Seconds per second of audio to encode and to decode, and to compile, at two sizes.
 
-    python benchmarks/vae.py [--seconds 5] [--repeats 5]
+    python -m benchmarks.vae [--seconds 5] [--repeats 5]
 
 Weights are random. "cpu" is processor time of all threads: it tells what a shared machine hides.
 """
