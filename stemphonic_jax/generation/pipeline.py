@@ -271,7 +271,7 @@ def _run_rows(run, rows):
   """`run` on R rows (a tree of arrays) at once or, on a CPU, on one after the other.
 
   XLA's products on a CPU round differently for one row and for several. Row after row, a stem is
-  the same to the bit however many others there are; it takes no longer, and compiles once for all.
+  the same to the bit however many others there are, and one program serves any number.
   """
   if jax.default_backend() != "cpu":
     return np.asarray(run(*rows))

@@ -363,3 +363,14 @@ def test_levels_of_a_mix_follow_the_gains():
   np.testing.assert_allclose(alone, levels.normalize(song.stems["drums"]), atol=1e-6)
   with pytest.raises(UsageError, match="gain for 'keys', which is not a stem here"):
     song.mix({"keys": 0.5})
+
+
+def test_one_batch_as_on_an_accelerator_gives_the_same_stems(calls, monkeypatch):
+  row_by_row = generate(*ALL[:2])
+  monkeypatch.setattr(pipeline.jax, "default_backend", lambda: "gpu")
+  in_one_batch = generate(*ALL[:2])
+  assert len(calls.options) == 2 + 1
+  for name in ALL[:2]:
+    np.testing.assert_allclose(
+      in_one_batch.latents[name], row_by_row.latents[name], rtol=1e-3, atol=1e-3
+    )
