@@ -6,6 +6,8 @@ Every condition has a null value *in its own domain*, so leaving one out is data
     bpm        NaN                       (embeds to zeros)
     context    zeros                     (also what a from-scratch row carries, Sec. 3.1)
     activity   NOT_GIVEN                 (the third row of the activity embedding, Sec. 3.3)
+
+Seconds, which only models with timing have, are never left out (as in Stable Audio).
 """
 
 from collections.abc import Mapping
@@ -38,6 +40,7 @@ class Conditions:
   bpm: Float[Array, "B"]
   context: Float[Array, "B T C"]
   activity: Int[Array, "B T"]
+  seconds: Float[Array, "B 2"] | None = None  # where in the piece the frames start; its length
 
 
 def mask_conditions(conditions: Conditions, dropped: Mapping[str, Bool[Array, "B"]]) -> Conditions:

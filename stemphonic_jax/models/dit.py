@@ -4,6 +4,7 @@ Dimension key, used in signatures and einsums all over the project:
 
     B rows (stems)   T latent frames   C latent channels   S text tokens   E text width
     D model width    H heads           K head width        L groups
+    M memory width   G memory heads
 
 One row is one stem. It enters as [noised latents | sub-mix latents | activity embedding] on the
 channel axis (64 + 64 + 16 = 144, Sec. 3.1 and 3.3). Timestep and tempo form one token that is
@@ -29,30 +30,38 @@ from stemphonic_jax.models.layers import (
   SelfAttention,
   rotary_table,
 )
+from stemphonic_jax.models.prediction import velocity_of_v
 
 BPM_RANGE = (20.0, 400.0)
 
-Memory = tuple[Float[Array, "*depth B S H K"], Float[Array, "*depth B S H K"]]
+SECONDS_RANGE = (0.0, 512.0)  # Stable Audio's
+
+Memory = tuple[Float[Array, "*depth B S G K"], Float[Array, "*depth B S G K"]]
 Rotary = tuple[Float[Array, "T R"], Float[Array, "T R"]]
 
 
 class CrossAttention(nn.Module):
-  """Attention of the frames to the text; keys and values come from `memory`, made once."""
+  """Attention of the frames to the text; keys and values come from `memory`, made once.
+
+  With fewer `memory_heads` than `heads`, neighbouring queries share keys and values (grouped-query
+  attention).
+  """
 
   width: int
   heads: int
+  memory_heads: int
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
     self.query = Dense(self.width, dtype=self.dtype)
-    self.key_value = Dense(2 * self.width, dtype=self.dtype)
+    self.key_value = Dense(2 * self.width // self.heads * self.memory_heads, dtype=self.dtype)
     self.out = Dense(self.width, zero=True, dtype=self.dtype)
 
-  def memory(self, text: Float[Array, "B S D"]) -> Memory:
-    """Keys and values [B, S, H, K] of the text, which no step of a generation changes."""
+  def memory(self, text: Float[Array, "B S M"]) -> Memory:
+    """Keys and values of the text, which no step of a generation changes."""
     B, S, _ = text.shape
     keys, values = jnp.split(self.key_value(text), 2, -1)
-    return keys.reshape(B, S, self.heads, -1), values.reshape(B, S, self.heads, -1)
+    return keys.reshape(B, S, self.memory_heads, -1), values.reshape(B, S, self.memory_heads, -1)
 
   def __call__(self, x: Float[Array, "B T D"], memory: Memory) -> Float[Array, "B T D"]:
     B, T, D = x.shape
@@ -65,15 +74,16 @@ class Block(nn.Module):
 
   width: int
   heads: int
+  memory_heads: int
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
     self.self_norm, self.cross_norm, self.feed_norm = LayerNorm(), LayerNorm(), LayerNorm()
     self.self_attention = SelfAttention(self.heads, self.dtype)
-    self.cross_attention = CrossAttention(self.width, self.heads, self.dtype)
+    self.cross_attention = CrossAttention(self.width, self.heads, self.memory_heads, self.dtype)
     self.feed_forward = FeedForward(self.dtype)
 
-  def memory(self, text: Float[Array, "B S D"]) -> Memory:
+  def memory(self, text: Float[Array, "B S M"]) -> Memory:
     """Keys and values of this block's cross-attention."""
     return self.cross_attention.memory(text)
 
@@ -84,7 +94,7 @@ class Block(nn.Module):
     x = x + self.cross_attention(self.cross_norm(x), memory)
     return x + self.feed_forward(self.feed_norm(x))
 
-  def touch(self, x: Float[Array, "B T D"], text: Float[Array, "B S D"]) -> None:
+  def touch(self, x: Float[Array, "B T D"], text: Float[Array, "B S M"]) -> None:
     """Visits every parameter, so that one init call makes them all."""
     self(x, self.memory(text), rotary_table(x.shape[1], self.width // self.heads))
 
@@ -94,8 +104,8 @@ class Prepared:
   """Conditions after embedding: all that stays the same from step to step."""
 
   frames: Float[Array, "B T A"]  # sub-mix latents and activity embedding
-  tempo: Float[Array, "B D"]  # part of the prepended token
-  memory: Memory  # cross-attention keys and values, [depth, B, S, H, K] each
+  token: Float[Array, "B D"]  # tempo and timing, part of the prepended token
+  memory: Memory  # cross-attention keys and values, [depth, B, S, G, K] each
 
 
 class DiT(nn.Module):
@@ -104,6 +114,10 @@ class DiT(nn.Module):
   Call it whole for training; for sampling call `prepare` once and `velocity` at every step.
   With a `text_encoder` the text comes as token ids and is learned along; without one it comes as
   embeddings [B, S, E] of a frozen encoder such as T5.
+
+  What a model imported from Stable Audio Open has besides: a text of its own width M and fewer
+  heads for it (`memory_width`, `memory_heads`; 0 is as many as the frames have); `timing`, the
+  seconds at which the frames start and the piece ends; and a `prediction` of "v" (prediction.py).
   """
 
   channels: int
@@ -113,6 +127,10 @@ class DiT(nn.Module):
   text_width: int
   activity_channels: int = 16
   text_encoder: TextEncoder | None = None
+  memory_width: int = 0
+  memory_heads: int = 0
+  timing: bool = False
+  prediction: str = "velocity"
   dtype: DTypeLike = jnp.float32
   remat: bool = False
 
@@ -120,7 +138,11 @@ class DiT(nn.Module):
     inputs = 2 * self.channels + self.activity_channels
     self.tempo_embedding = NumberEmbedding(self.text_width, *BPM_RANGE)
     self.tempo_projection = Projection(self.width, self.dtype)
-    self.text_projection = Projection(self.width, self.dtype)
+    self.text_projection = Projection(self.memory_width or self.width, self.dtype)
+    if self.timing:
+      self.start_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
+      self.total_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
+      self.timing_projection = Projection(self.width, self.dtype)
     self.activity_embedding = nn.Embed(3, self.activity_channels)
     self.time_frequency = self.param("time_frequency", nn.initializers.normal(1.0), (128,))
     self.time_hidden = Dense(self.width, bias=True)
@@ -129,17 +151,21 @@ class DiT(nn.Module):
     self.in_projection = Dense(self.width, dtype=self.dtype)
     self.out_projection = Dense(self.channels, dtype=self.dtype)
     self.out_residual = Dense(self.channels, zero=True, dtype=self.dtype)
-    self.blocks = self.param("blocks", self._init_blocks)
+    # Read without comparison of shapes: the blocks of a trained model may hold adapters (lora.py).
+    fresh = self.is_initializing()
+    self.blocks = (
+      self.param("blocks", self._init_blocks) if fresh else self.get_variable("params", "blocks")
+    )
 
   @property
   def _block(self) -> Block:
-    return Block(self.width, self.heads, self.dtype, parent=None)
+    return Block(self.width, self.heads, self.memory_heads or self.heads, self.dtype, parent=None)
 
   def _init_blocks(self, key: Array) -> dict:
     """One Block, initialised under vmap: its parameters stacked on a leading `depth` axis."""
-    row = jnp.zeros((1, 1, self.width))
+    row, text = (jnp.zeros((1, 1, n)) for n in (self.width, self.memory_width or self.width))
     init = functools.partial(self._block.init, method=Block.touch)
-    return jax.vmap(lambda k: init(k, row, row)["params"])(jax.random.split(key, self.depth))
+    return jax.vmap(lambda k: init(k, row, text)["params"])(jax.random.split(key, self.depth))
 
   def prepare(self, conditions: Conditions) -> Prepared:
     """Embeds the conditions; the text's keys and values of every block are made here, once."""
@@ -148,14 +174,24 @@ class DiT(nn.Module):
       text = self.text_encoder(text, conditions.text_mask)
     text = jnp.where(conditions.text_mask[..., None], text, 0)
     tempo = self.tempo_embedding(conditions.bpm)
-    text = self.text_projection(jnp.concatenate([text, tempo[:, None]], 1))
+    token = self.tempo_projection(tempo)
+    if self.timing:
+      embeddings = (self.start_embedding, self.total_embedding)
+      seconds = [embed(x) for embed, x in zip(embeddings, conditions.seconds.T, strict=True)]
+      token = token + self.timing_projection(jnp.concatenate(seconds, -1))
+      # Tempo is no token of its own here: one more would change what an imported model attends to.
+      given = conditions.text_mask.any(1)[:, None, None]
+      numbers = jnp.where(given, jnp.stack(seconds, 1), 0)
+    else:
+      numbers = tempo[:, None]
+    text = self.text_projection(jnp.concatenate([text, numbers], 1))
     memory = jax.lax.map(
       lambda p: self._block.apply({"params": p}, text, method=Block.memory), self.blocks
     )
     activity = self.activity_embedding(conditions.activity)
     return Prepared(
       frames=jnp.concatenate([conditions.context, activity], -1),
-      tempo=self.tempo_projection(tempo),
+      token=token,
       memory=memory,
     )
 
@@ -163,9 +199,15 @@ class DiT(nn.Module):
     self, x: Float[Array, "B T C"], t: Float[Array, "B"], prepared: Prepared
   ) -> Float[Array, "B T C"]:
     """Velocity at x(t) under prepared conditions."""
+    network = functools.partial(self._network, prepared)
+    return velocity_of_v(network, x, t) if self.prediction == "v" else network(x, t)
+
+  def _network(
+    self, prepared: Prepared, x: Float[Array, "B T C"], t: Float[Array, "B"]
+  ) -> Float[Array, "B T C"]:
     angle = 2 * jnp.pi * t[:, None] * self.time_frequency
     time = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
-    token = self.time_out(nn.silu(self.time_hidden(time))) + prepared.tempo
+    token = self.time_out(nn.silu(self.time_hidden(time))) + prepared.token
 
     h = jnp.concatenate([x, prepared.frames], -1)
     h = self.in_projection(h + self.in_residual(h))

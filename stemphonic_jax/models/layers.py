@@ -45,7 +45,10 @@ product.defvjp(_forward, _backward)
 
 
 class Dense(nn.Module):
-  """Linear map with float32 parameters; `zero` starts it at zero, as a residual branch ends."""
+  """Linear map with float32 parameters; `zero` starts it at zero, as a residual branch ends.
+
+  Where the parameters hold `lora_in` and `lora_out` (lora.py), their product is part of the kernel.
+  """
 
   features: int
   bias: bool = False
@@ -56,6 +59,9 @@ class Dense(nn.Module):
   def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
     init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
     y = product(x, self.param("kernel", init, (x.shape[-1], self.features)), self.dtype)
+    if self.has_variable("params", "lora_in"):
+      low, high = (self.get_variable("params", name) for name in ("lora_in", "lora_out"))
+      y = y + product(product(x, low, self.dtype), high, self.dtype)
     return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else y
 
 

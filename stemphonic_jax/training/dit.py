@@ -24,7 +24,8 @@ from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.prepare import load_vae, start_file
 from stemphonic_jax.weights.architecture import build_dit, init_dit
-from stemphonic_jax.weights.bundle import load_params, save_bundle
+from stemphonic_jax.weights.bundle import save_bundle
+from stemphonic_jax.weights.tensors import load_params
 
 TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 

@@ -18,7 +18,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.bundle import load_params
+from stemphonic_jax.weights.tensors import load_params
 
 ENCODER_ROWS = 8  # waveforms encoded at once; always so many, so that the encoder compiles once
 SPARE = 1.25  # pieces are this much longer than a segment, which is cut out of them anywhere

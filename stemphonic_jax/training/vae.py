@@ -25,7 +25,7 @@ from stemphonic_jax.training.prepare import load_vae, mixes, start_file
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.vae_loss import vae_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.bundle import save_params
+from stemphonic_jax.weights.tensors import save_params
 
 HELD_OUT_CROPS = 8
 START_CROPS = 128  # that a spectral autoencoder's linear start is computed from

@@ -46,6 +46,10 @@ def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int)
       raise UsageError(
         f"{name}: width {part['width']} does not divide into {part['heads']} heads of even width"
       )
+  if (prediction := fields.get("prediction", "velocity")) not in ("velocity", "v"):
+    raise UsageError(f"dit.prediction: got {prediction!r}, expected 'velocity' or 'v'")
+  if (memory_heads := fields.get("memory_heads")) and config["heads"] % memory_heads:
+    raise UsageError(f"dit: {config['heads']} heads are no multiple of {memory_heads} memory_heads")
   match text["encoder"]:
     case "learned":
       encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)
@@ -77,6 +81,7 @@ def init_dit(dit: DiT, key: jax.Array) -> dict:
     bpm=jnp.full((1,), jnp.nan),
     context=jnp.zeros((1, 1, dit.channels)),
     activity=jnp.full((1, 1), NOT_GIVEN, jnp.int8),
+    seconds=jnp.zeros((1, 2)) if dit.timing else None,
   )
   x = jnp.zeros((1, 1, dit.channels))
   return dit.init(key, x, jnp.zeros((1,)), conditions)["params"]

@@ -20,16 +20,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import safetensors
-from flax import traverse_util
-from safetensors import numpy as safetensors_numpy
 
-from stemphonic_jax.audio.files import whole_file, whole_folder
+from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, init_dit, init_vae
+from stemphonic_jax.weights.tensors import load_params, save_params
 
 FORMAT = "stemphonic_jax model 1"
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
@@ -131,36 +129,6 @@ def find_bundle(directory: Path) -> Path:
     f"{directory}: holds no model (no manifest.json); it should be a model folder or the workdir of"
     f" a finished --mode=train"
   )
-
-
-def save_params(path: Path, params: Any) -> None:
-  """Writes a tree of arrays as safetensors, named by their path: blocks/feed_forward/in/kernel."""
-  flat = traverse_util.flatten_dict(params, sep="/")
-  with whole_file(path) as partial:
-    safetensors_numpy.save_file({k: np.ascontiguousarray(v) for k, v in flat.items()}, partial)
-
-
-def load_params(path: Path, shapes: Any) -> Any:
-  """Reads the tree of arrays that `shapes` describes.
-
-  DataError where the file is damaged; MismatchError, with the first differences, where a tensor is
-  missing, left over, or of another shape or type.
-  """
-  try:
-    flat = safetensors_numpy.load_file(path)
-  except (safetensors.SafetensorError, OSError) as error:
-    raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-  wanted = traverse_util.flatten_dict(shapes, sep="/")
-  found = {name: f"{tuple(array.shape)} {array.dtype}" for name, array in flat.items()}
-  expected = {name: f"{tuple(shape.shape)} {shape.dtype}" for name, shape in wanted.items()}
-  rows = [
-    f"{name}: file {found.get(name, 'lacks it')}, model {expected.get(name, 'lacks it')}"
-    for name in sorted(found.keys() | expected.keys())
-    if found.get(name) != expected.get(name)
-  ]
-  if rows:
-    raise MismatchError(f"{path}: {len(rows)} tensors do not fit; " + "; ".join(rows[:5]))
-  return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _read_json(path: Path) -> dict:

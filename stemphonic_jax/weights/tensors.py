@@ -1,0 +1,171 @@
+"""Trees of arrays as safetensors files, one tensor in memory at a time.
+
+A tree is read and written through `Lazy` leaves, which know their shape and type and fetch their
+content when asked. So a model of any size is checked against an architecture before a byte of it is
+loaded, and is converted from one layout to another in the memory of its largest tensor.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+from flax import traverse_util
+
+from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.errors import DataError, MismatchError, MissingError
+
+DTYPES = {
+  "F32": np.dtype(np.float32),
+  "F16": np.dtype(np.float16),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+  "F64": np.dtype(np.float64),
+  "I64": np.dtype(np.int64),
+  "I32": np.dtype(np.int32),
+  "BOOL": np.dtype(np.bool_),
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+INDEX = ".safetensors.index.json"  # how the name of a list of shards ends (Hugging Face)
+ROWS = 10  # differences named in one message
+
+
+@dataclass(frozen=True, eq=False)
+class Lazy:
+  """A tensor that `read` fetches; an array is one that is there already."""
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  read: Callable[[], np.ndarray]
+
+
+def open_tensors(path: Path) -> dict[str, Lazy]:
+  """All tensors of a safetensors file, or of the shards that `path`, an index, names.
+
+  MissingError where a file is absent; DataError where one is cut off, damaged or not safetensors.
+  """
+  if not path.is_file():
+    raise MissingError(f"{path}: no such file of weights")
+  if not path.name.endswith(INDEX):
+    return _open_file(path)
+  try:
+    shard_of = {str(k): str(v) for k, v in json.loads(path.read_text())["weight_map"].items()}
+  except (ValueError, KeyError, TypeError, AttributeError):
+    raise DataError(f"{path}: not an index of safetensors shards") from None
+  found: dict[str, Lazy] = {}
+  for shard in sorted(set(shard_of.values())):
+    if Path(shard).name != shard:
+      raise DataError(f"{path}: shard {shard!r} is not a file beside it")
+    found |= _open_file(path.with_name(shard))
+  if absent := sorted(set(shard_of) - set(found)):
+    raise DataError(f"{path}: names {len(absent)} tensors its shards lack, first {absent[0]}")
+  return found
+
+
+def _open_file(path: Path) -> dict[str, Lazy]:
+  if not path.is_file():
+    raise MissingError(f"{path}: no such file of weights; copy the folder again")
+  found = {}
+  with _reading(path), safetensors.safe_open(path, "numpy") as file:
+    for name in file.keys():  # noqa: SIM118  not a mapping
+      part = file.get_slice(name)
+      if (dtype := DTYPES.get(part.get_dtype())) is None:
+        raise DataError(f"{path}: {name} is {part.get_dtype()}, expected {', '.join(DTYPES)}")
+      found[name] = Lazy(tuple(part.get_shape()), dtype, lambda name=name: _read(path, name))
+  return found
+
+
+def _read(path: Path, name: str) -> np.ndarray:
+  # The mapping ends here: pages of what was read before are not held while the next is read.
+  with _reading(path), safetensors.safe_open(path, "numpy") as file:
+    return file.get_tensor(name)
+
+
+class _reading:
+  """What safetensors and the disk raise, in one line."""
+
+  def __init__(self, path: Path):
+    self.path = path
+
+  def __enter__(self) -> None:
+    pass
+
+  def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    if isinstance(error, safetensors.SafetensorError | OSError):
+      raise DataError(f"{self.path}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+  """The texts kept in a safetensors file's header; errors as in `open_tensors`."""
+  if not path.is_file():
+    raise MissingError(f"{path}: no such file of weights")
+  with _reading(path), safetensors.safe_open(path, "numpy") as file:
+    return file.metadata() or {}
+
+
+def save_params(path: Path, params: Any, metadata: Mapping[str, str] | None = None) -> None:
+  """Writes a tree of arrays or `Lazy` leaves, named by their path: blocks/feed_forward/in/kernel.
+
+  Safetensors' own writer wants all of them in memory at once.
+  """
+  flat = traverse_util.flatten_dict(params, sep="/")
+  # Wide types first, so that every tensor is aligned to its type.
+  names = sorted(flat, key=lambda name: (-np.dtype(flat[name].dtype).itemsize, name))
+  header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+  end = 0
+  for name in names:
+    dtype, shape = np.dtype(flat[name].dtype), flat[name].shape
+    start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    header[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+  text = json.dumps(header, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)
+  with whole_file(path) as partial, partial.open("wb") as file:
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in names:
+      leaf = flat[name]
+      array = np.asarray(leaf.read() if isinstance(leaf, Lazy) else leaf)
+      if array.shape != tuple(leaf.shape) or array.dtype != leaf.dtype:
+        raise ValueError(f"{name}: {array.shape} {array.dtype}, not {leaf.shape} {leaf.dtype}")
+      file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def load_params(path: Path, shapes: Any) -> Any:
+  """Reads the tree of arrays that `shapes` describes; errors as in `open_params`."""
+  return materialize(open_params(path, shapes))
+
+
+def open_params(path: Path, shapes: Any) -> Any:
+  """The tree that `shapes` describes with `Lazy` leaves, checked but not yet read.
+
+  DataError where the file is damaged; MismatchError, with the first differences, where a tensor is
+  missing, left over, or of another shape or type.
+  """
+  found = traverse_util.unflatten_dict(open_tensors(path), sep="/")
+  check_params(path, found, shapes)
+  return found
+
+
+def check_params(source: Path, params: Any, shapes: Any) -> None:
+  """MismatchError where `params` have other names, shapes or types than `shapes`."""
+  found, wanted = (
+    {name: f"{tuple(leaf.shape)} {leaf.dtype}" for name, leaf in flat.items()}
+    for flat in (traverse_util.flatten_dict(tree, sep="/") for tree in (params, shapes))
+  )
+  rows = [
+    f"{name}: file {found.get(name, 'lacks it')}, model {wanted.get(name, 'lacks it')}"
+    for name in sorted(found.keys() | wanted.keys())
+    if found.get(name) != wanted.get(name)
+  ]
+  if rows:
+    raise MismatchError(f"{source}: {len(rows)} tensors do not fit; " + "; ".join(rows[:ROWS]))
+
+
+def materialize(params: Any) -> Any:
+  """The tree with every `Lazy` leaf read."""
+  flat = traverse_util.flatten_dict(params)
+  return traverse_util.unflatten_dict(
+    {name: leaf.read() if isinstance(leaf, Lazy) else leaf for name, leaf in flat.items()}
+  )
