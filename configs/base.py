@@ -13,7 +13,9 @@ def get_config(size: str = "") -> ConfigDict:
   """The full setting, or with size "tiny" one with the same parts at a hundredth of the width."""
   config = ConfigDict()
   config.seed = 0
-  config.init_from = ""  # folder of a trained model whose VAE, tokenizer and weights to start from
+  config.init_from = ""  # folder of a trained model whose VAE, text side and weights to start from
+  config.licence = ""  # of the model: what its training data allows; empty takes that of init_from
+  config.source = "trained with stemphonic_jax"  # note in the model: who, on what
 
   config.sample_rate = 44_100  # Hz, stereo (Sec. 3.1)
   config.seconds = 32.0  # training segment and longest generation (Sec. 4.1)
@@ -64,7 +66,9 @@ def get_config(size: str = "") -> ConfigDict:
   )
 
   # T5-XXL embeddings are 4096 wide (Sec. 4.1); 128 tokens as in Stable Audio Open.
-  config.text = ConfigDict(dict(encoder="t5", width=4096, length=128))
+  # `path` is a folder as Hugging Face has them (google/t5-v1_1-xxl): config.json, safetensors,
+  # spiece.model. Every prompt is embedded once, when the records are made.
+  config.text = ConfigDict(dict(encoder="t5", path="", width=4096, length=128))
 
   # A billion parameters "similar to Stable Audio Open": its 24 blocks of width 1536.
   config.dit = ConfigDict(
@@ -96,6 +100,15 @@ def get_config(size: str = "") -> ConfigDict:
       weight_decay=1e-3,  # Stable Audio's; not in the paper
       clip=1.0,  # not in the paper; usual for transformers
       ema_decay=0.9999,  # not in the paper; Stable Audio keeps an average too
+      trainable=(
+        "*",
+      ),  # patterns of the paths of parameters that train; the others stay as they are
+      lora=ConfigDict(
+        dict(
+          rank=0,  # over 0: adapters of this rank, which then have to be among `trainable`
+          kernels=("blocks/*_attention/*/kernel", "blocks/feed_forward/*/kernel"),
+        )
+      ),
       held_out_batches=4,
       save_every=1_000,
       log_every=20,

@@ -1,4 +1,9 @@
-"""The door for people who make music: `stemphonic generate "…" --stems drums,basses --out DIR`."""
+"""The door for people who make music.
+
+stemphonic generate "…" --stems drums,basses --out DIR     songs
+stemphonic bundle import | export | verify | show | convert  models as folders
+stemphonic bench                                           what this machine does with them
+"""
 
 import argparse
 import sys
@@ -31,10 +36,14 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
   parser = _Parser(prog="stemphonic", description=__doc__, allow_abbrev=False)
   commands = parser.add_subparsers(required=True, metavar="COMMAND")
-  generate = commands.add_parser(
-    "generate", allow_abbrev=False, help="make synchronised stems from a prompt"
-  )
-  generate.set_defaults(run=_generate)
+  _add_generate(commands)
+  _add_bundle(commands)
+  _add_bench(commands)
+  return parser
+
+
+def _add_generate(commands: Any) -> None:
+  generate = _command(commands, "generate", _generate, "make synchronised stems from a prompt")
   generate.add_argument("prompt", help="the music, in words; shared by all stems")
   generate.add_argument(
     "--stems", required=True, metavar="A,B,…", help="what to make, as drums,basses,guitars"
@@ -43,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     "--out", required=True, type=Path, metavar="DIR", help="folder for the song (DIR/1, … for more)"
   )
   generate.add_argument(
-    "--model", type=Path, default=Path("runs/demo"), metavar="DIR", help="default %(default)s"
+    "--model", default="runs/demo", metavar="DIR", help="or hf://owner/name; default %(default)s"
   )
   generate.add_argument("--bpm", type=float, help="tempo, 20 to 400")
   generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
@@ -69,6 +78,54 @@ def _parser() -> argparse.ArgumentParser:
     "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
   )
   generate.add_argument("--overwrite", action="store_true", help="replace an existing song")
+
+
+def _add_bundle(commands: Any) -> None:
+  bundle = commands.add_parser("bundle", allow_abbrev=False, help="models as folders")
+  actions = bundle.add_subparsers(required=True, metavar="ACTION")
+
+  export = _command(actions, "export", _export, "copy a checked model, to pass on")
+  export.add_argument("workdir", type=Path, help="a training's workdir, or a model folder")
+  export.add_argument("out", type=Path, help="a new folder")
+  export.add_argument("--licence", help="instead of the one it has")
+  export.add_argument("--source", help="note of who made it, from what")
+
+  imported = _command(actions, "import", _import, "make a model of public weights")
+  imported.add_argument("kind", choices=["stable-audio"], help="whose weights")
+  imported.add_argument("folder", type=Path, help="as downloaded, in either public layout")
+  imported.add_argument("out", type=Path, help="a new folder")
+  imported.add_argument(
+    "--text-encoder", type=Path, metavar="DIR", help="T5 folder, where the download has none"
+  )
+
+  verify = _command(actions, "verify", _verify, "check every file and tensor of a model")
+  verify.add_argument("model", help="folder, or hf://owner/name")
+  show = _command(actions, "show", _show, "say what a model is")
+  show.add_argument("model", help="folder, or hf://owner/name")
+
+  convert = _command(actions, "convert", _convert, "a PyTorch checkpoint to safetensors")
+  convert.add_argument("checkpoint", type=Path, help="a .ckpt, .pt, .pth or .bin file")
+  convert.add_argument("out", type=Path, help="a new .safetensors file")
+  convert.add_argument("--trust", action="store_true", help="you know where the file comes from")
+
+
+def _add_bench(commands: Any) -> None:
+  bench = _command(commands, "bench", _bench, "measure this machine")
+  bench.add_argument(
+    "what",
+    nargs="?",
+    choices=["generation", "vae"],
+    help="requests to a model, or the autoencoders; without it, what --peer names",
+  )
+  bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
+  bench.add_argument("--model", metavar="DIR", help="of the generation benchmark")
+  bench.add_argument("--full", action="store_true", help="also the transformer of configs/c_ii.py")
+  bench.add_argument("--repeats", type=int, default=5, metavar="N", help="default %(default)s")
+
+
+def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+  parser = commands.add_parser(name, allow_abbrev=False, help=summary, description=summary)
+  parser.set_defaults(run=run)
   return parser
 
 
@@ -103,6 +160,58 @@ def _generate(request: argparse.Namespace) -> None:
   for song, folder in zip(songs, folders, strict=True):
     song.save(folder, request.overwrite)
     print(folder)
+
+
+def _export(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.bundle import export_bundle
+
+  notes = {name: getattr(request, name) for name in ("licence", "source")}
+  given = {name: note for name, note in notes.items() if note is not None}
+  export_bundle(request.workdir, request.out, **given)
+  print(request.out)
+
+
+def _import(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.stable_audio import import_stable_audio
+
+  import_stable_audio(request.folder, request.out, request.text_encoder)
+  print(request.out)
+
+
+def _verify(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.bundle import find_model, load_bundle
+
+  bundle = load_bundle(find_model(request.model))
+  print(f"{bundle.directory}: whole, fingerprint {bundle.fingerprint}")
+
+
+def _show(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.bundle import describe, find_model, load_bundle
+
+  print(describe(load_bundle(find_model(request.model))))
+
+
+def _convert(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.checkpoint import convert_checkpoint
+
+  convert_checkpoint(request.checkpoint, request.out, request.trust)
+  print(request.out)
+
+
+def _bench(request: argparse.Namespace) -> None:
+  """Runs one benchmark, which prints its table."""
+  from stemphonic_jax import bench
+
+  if request.peer and request.what:
+    raise UsageError(f"--peer {request.peer} has a table of its own; leave out {request.what!r}")
+  if request.what == "generation":
+    bench.generation.run(request.model, request.full, request.repeats)
+  elif request.what == "vae":
+    bench.vae.run(repeats=request.repeats)
+  elif request.peer:
+    bench.peer.run(request.repeats)
+  else:
+    raise UsageError("bench: name what to measure: generation, vae, or --peer torch")
 
 
 def _activity(words: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def stemphonic(monkeypatch, tmp_path, capsys):
   load, pipe = StemPipeline.load, tiny.pipeline()
 
   def load_once(directory):
-    return pipe if directory == tiny.model() else load(directory)
+    return pipe if Path(directory) == tiny.model() else load(directory)
 
   monkeypatch.setattr(StemPipeline, "load", load_once)
   monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process

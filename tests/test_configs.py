@@ -2,15 +2,22 @@
 
 import importlib
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
+from flax import traverse_util
 from jax.sharding import AxisType
 
 from stemphonic_jax import main
 from stemphonic_jax.data.records import open_records
+from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.training import mesh
+from stemphonic_jax.weights.bundle import load_bundle, save_bundle
+from stemphonic_jax.weights.tensors import materialize
+from tests import tiny
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
 NUMBERS = {  # Sec. 4.1
@@ -52,11 +59,18 @@ def one_device():
 
 
 @pytest.fixture(scope="module")
-def autoencoders(tmp_path_factory):
-  """A workdir with a trained autoencoder for each kind of it, so that each is trained once."""
+def starts(tmp_path_factory):
+  """What a config starts from, made once: a workdir with a trained autoencoder or, where the config
+  names a frozen text encoder, a whole model such as an import leaves."""
   folders = {}
 
   def trained(config):
+    if config.text.encoder == "t5":
+      content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
+      folder = tmp_path_factory.mktemp("imported") / "model"
+      content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
+      save_bundle(folder, content, **tiny.parts(content))
+      return str(folder)
     kind = config.vae.architecture
     if kind not in folders:
       folders[kind] = tmp_path_factory.mktemp(kind)
@@ -70,9 +84,9 @@ def autoencoders(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_tiny_trains_stops_resumes_and_generates(name, autoencoders, tmp_path):
+def test_tiny_trains_stops_resumes_and_generates(name, starts, tmp_path):
   config = load(name, "tiny")
-  config.init_from = autoencoders(config)
+  config.init_from = starts(config)
   run(config, tmp_path, steps=1)
   run(config, tmp_path, steps=2)
   lines = [
@@ -90,9 +104,9 @@ def open_held_out(workdir):
   return open_records(workdir / "records" / "held_out")[0]
 
 
-def test_a_mode_finished_is_not_done_again(autoencoders, tmp_path):
+def test_a_mode_finished_is_not_done_again(starts, tmp_path):
   config = load("c_ii", "tiny")
-  config.init_from = autoencoders(config)
+  config.init_from = starts(config)
   run(config, tmp_path, steps=1)
   before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
   run(config, tmp_path, steps=1)
@@ -100,9 +114,9 @@ def test_a_mode_finished_is_not_done_again(autoencoders, tmp_path):
   assert after == before
 
 
-def test_a_finished_model_can_be_the_start_of_another(autoencoders, tmp_path):
+def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path):
   config = load("c_ii", "tiny")
-  config.init_from = autoencoders(config)
+  config.init_from = starts(config)
   run(config, tmp_path / "first", steps=1)
   config.init_from = str(tmp_path / "first")
   config.train.learning_rate = 1e-12
@@ -115,6 +129,42 @@ def test_a_finished_model_can_be_the_start_of_another(autoencoders, tmp_path):
   )
   held_out = [line["held_out_loss"] for line in first + second if "held_out_loss" in line]
   assert held_out[0] == pytest.approx(held_out[1], rel=1e-5)
+
+
+def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(starts, tmp_path):
+  config = load("stable_audio", "tiny")
+  config.init_from = starts(config)
+  run(config, tmp_path, steps=1)
+  start, tuned = load_bundle(Path(config.init_from)), load_bundle(tmp_path / "model")
+  before, after = (
+    traverse_util.flatten_dict(materialize(model.dit_params), sep="/") for model in (start, tuned)
+  )
+  moved = {name for name in before if not np.array_equal(before[name], after[name])}
+  adapted = {name for name in before if fnmatch(name, "blocks/*/kernel")}
+  inputs = {name for name in before if name.startswith(("in_", "activity_", "tempo_"))}
+  assert moved <= adapted | inputs
+  assert {"blocks/feed_forward/in/kernel", "in_projection/kernel"} <= moved
+  assert before.keys() == after.keys()  # adapters are part of their kernels
+  np.testing.assert_array_equal(start.statistics.std, tuned.statistics.std)
+  assert tuned.config["licence"] == start.config["licence"] == "CC0-1.0"
+  assert tuned.config["source"].endswith("started from: random numbers")
+  assert tuned.text_encoder.config == start.text_encoder.config
+
+
+def test_without_a_t5_the_error_says_where_to_get_one(starts, tmp_path):
+  config = load("c_ii", "tiny")
+  config.init_from = starts(config)
+  config.text = load("base").text
+  with pytest.raises(MissingError, match=r"google/t5-v1_1-xxl.*--config\.text\.path=DIR"):
+    run(config, tmp_path, steps=1)
+
+
+def test_a_pattern_that_fits_no_parameter_is_an_error(starts, tmp_path):
+  config = load("c_ii", "tiny")
+  config.init_from = starts(config)
+  config.train.trainable = ("block/*",)
+  with pytest.raises(UsageError, match=r"no parameter fits 'block/\*'; there are .*blocks/"):
+    run(config, tmp_path, steps=1)
 
 
 def test_the_settings_differ_where_the_table_says():

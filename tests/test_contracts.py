@@ -103,6 +103,9 @@ def unsafe(source: str) -> list[str]:
       continue
     if ast.unparse(node.func) in UNSAFE_CALLS:
       found.append(f"{node.lineno}: {ast.unparse(node)}")
+    options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+    if ast.unparse(node.func) == "torch.load" and options.get("weights_only") != "True":
+      found.append(f"{node.lineno}: {ast.unparse(node)}")
     for option in node.keywords:
       if option.arg in UNSAFE_OPTIONS and ast.unparse(option.value) != "False":
         found.append(f"{node.lineno}: {ast.unparse(option)}")
@@ -118,10 +121,19 @@ def unsafe(source: str) -> list[str]:
     "subprocess.run('ls', shell=True)",
     "np.load(path, allow_pickle=trust)",
     "yaml.load(text)",
+    "torch.load(path)",
+    "torch.load(path, weights_only=trust)",
   ],
 )
 def test_unsafe_sources_are_recognised(source):
   assert unsafe(source)
+
+
+@pytest.mark.parametrize(
+  "source", ["np.load(path, allow_pickle=False)", "torch.load(path, weights_only=True)"]
+)
+def test_safe_sources_are_not(source):
+  assert unsafe(source) == []
 
 
 @pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), *CONFIGS], ids=name)
@@ -131,7 +143,7 @@ def test_nothing_runs_code_that_came_with_data(path):
 
 def test_every_setting_of_the_paper_has_its_config():
   settings = {"a_i", "a_ii", "b_i", "b_ii", "c_i", "c_ii", "c_ii_act"}
-  others = {"base", "pretrain_mix", "vae", "demo"}
+  others = {"base", "pretrain_mix", "vae", "demo", "stable_audio"}
   assert settings | others <= {path.stem for path in CONFIGS}
 
 

@@ -6,11 +6,12 @@ Parameters are random and away from their zero initialisation, so that every pat
 import functools
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -21,6 +22,7 @@ from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit, init_vae
 from stemphonic_jax.weights.bundle import save_bundle
+from stemphonic_jax.weights.t5 import TextWeights
 
 LATENT = 8
 CONFIG = {
@@ -52,25 +54,50 @@ CONFIG = {
   "dropout": {"text": 1 / 3, "bpm": 1 / 3, "context": 1 / 3, "activity": 1 / 3},
   "sample": {"steps": 4, "guidance": 3.0, "interval": (2, 3), "share_noise": True},
   "whole_mixes": False,
+  "licence": "CC0-1.0",
+  "source": "random numbers",
+}
+# What Stable Audio Open has and the paper's model has not: frozen text, timing, v-prediction.
+IMPORTED = {
+  "dit": {"width": 64, "memory_width": 32, "memory_heads": 1, "timing": True, "prediction": "v"},
+  "text": {"encoder": "t5", "width": 32, "length": 24},
 }
 RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 
 
-@functools.cache
-def parts() -> dict[str, Any]:
+def parts(config: Mapping[str, Any] = CONFIG) -> dict[str, Any]:
   """What `save_bundle` takes beside a config: parameters, tokenizer, statistics of the latents."""
-  texts = [stem_prompt(kind, "Relaxing country rock", STEM_TYPES[:3]) for kind in STEM_TYPES]
-  with tempfile.TemporaryDirectory() as folder:
-    tokenizer = Tokenizer.train(texts, Path(folder, "tokenizer.model"), 512)
-  vae = build_vae(CONFIG["vae"])
-  dit = build_dit(CONFIG["dit"], CONFIG["text"], LATENT)
-  channels = np.arange(LATENT, dtype=np.float32)
+  vae, latent = build_vae(config["vae"]), config["vae"]["latent"]
+  dit = build_dit(config["dit"], config["text"], latent)
+  channels = np.arange(latent, dtype=np.float32)
   return {
     "vae_params": random_params(functools.partial(init_vae, vae)),
     "dit_params": random_params(functools.partial(init_dit, dit)),
-    "tokenizer": tokenizer,
+    "tokenizer": tokenizer(),
     "statistics": Statistics(mean=channels / 8 - 0.5, std=0.5 + channels / 8),
+    "text_encoder": text_encoder() if config["text"]["encoder"] == "t5" else None,
   }
+
+
+@functools.cache
+def tokenizer() -> Tokenizer:
+  """A tokenizer of prompts, trained once per process."""
+  texts = [stem_prompt(kind, "Relaxing country rock", STEM_TYPES[:3]) for kind in STEM_TYPES]
+  with tempfile.TemporaryDirectory() as folder:
+    return Tokenizer.train(texts, Path(folder, "tokenizer.model"), 512)
+
+
+def text_encoder() -> TextWeights:
+  """A T5 encoder with random parameters."""
+  sizes = {"width": 32, "depth": 2, "heads": 2, "head_width": 16, "hidden": 48, "gated": True}
+  bias = {"buckets": 8, "distance": 20, "epsilon": 1e-6}
+  config = {"vocabulary": 512, **sizes, **bias, "param_dtype": "float32"}
+  row = jnp.ones((1, 1), jnp.int32)
+
+  def init(key: jax.Array) -> Any:
+    return TextWeights(config, {}).build().init(key, row, row > 0)["params"]
+
+  return TextWeights(config, random_params(init))
 
 
 def random_params(init: Callable[[jax.Array], Any]) -> Any:
@@ -88,7 +115,7 @@ def save_model(directory: Path, **changes: Any) -> Path:
   """Writes the model with `changes` to its config; a dict changes only the keys it names."""
   config = {k: {**v, **changes.get(k, {})} if isinstance(v, dict) else v for k, v in CONFIG.items()}
   config |= {name: value for name, value in changes.items() if not isinstance(value, dict)}
-  save_bundle(directory, config, **parts())
+  save_bundle(directory, config, **parts(config))
   return directory
 
 

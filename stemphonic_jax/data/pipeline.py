@@ -24,10 +24,13 @@ from jaxtyping import Bool, Float16, Float32, Int8, Int32
 
 from stemphonic_jax.data import grouping, prompts
 from stemphonic_jax.data.records import MIX, Segment, Statistics
-from stemphonic_jax.data.text import Tokenizer
 
 # Reads overlap in threads; a group waiting in the buffer holds its targets and one context only.
 READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
+
+
+# Prompts to ids or embeddings and the mask of what is not padding: a tokenizer's, or of data/texts.
+EncodeText = Callable[[Sequence[str]], tuple[np.ndarray, Bool[np.ndarray, "B S"]]]
 
 
 class Batch(TypedDict):
@@ -36,7 +39,7 @@ class Batch(TypedDict):
   latents: Float32[np.ndarray, "B T C"]
   context: Float32[np.ndarray, "B T C"]
   activity: Int8[np.ndarray, "B T"]
-  tokens: Int32[np.ndarray, "B S"]
+  text: Int32[np.ndarray, "B S"] | Float16[np.ndarray, "B S E"]  # token ids, or embeddings
   mask: Bool[np.ndarray, "B S"]
   bpm: Float32[np.ndarray, "B"]  # NaN where unknown
   group: Int32[np.ndarray, "B"]
@@ -91,10 +94,9 @@ def draw_group(
 
 def pack(
   groups: Sequence[tuple[Group, int]],
-  tokenizer: Tokenizer,
+  encode_text: EncodeText,
   *,
   statistics: Statistics,
-  text_length: int,
   share_noise: bool,
   host: int,
 ) -> Batch:
@@ -111,12 +113,12 @@ def pack(
     told = group.context_types if chosen else ()
     texts += [_prompt(stem_type, group.caption, told) for stem_type in group.types[:rows]]
     row += rows
-  tokens, mask = tokenizer.encode(texts, text_length)
+  text, mask = encode_text(texts)
   return Batch(
     latents=statistics.standardize(latents),
     context=context,
     activity=np.concatenate([group.activity[:rows] for group, rows in groups]),
-    tokens=tokens,
+    text=text,
     mask=mask,
     bpm=np.repeat([np.float32(group.bpm) for group, _ in groups], sizes),
     group=grouping.group_ids(sizes, share=share_noise, host=host),
@@ -131,11 +133,10 @@ def _prompt(stem_type: str, caption: str, context_types: Sequence[str]) -> str:
 
 def batches(
   source: RandomAccessDataSource[Segment],
-  tokenizer: Tokenizer,
+  encode_text: EncodeText,
   *,
   statistics: Statistics,
   batch_size: int,
-  text_length: int,
   seed: int,
   group_stems: bool = True,
   share_noise: bool = True,
@@ -155,9 +156,8 @@ def batches(
   groups = (segments.shuffle() if shuffle else segments).repeat().random_map(draw)
   packing = functools.partial(
     pack,
-    tokenizer=tokenizer,
+    encode_text=encode_text,
     statistics=statistics,
-    text_length=text_length,
     share_noise=share_noise,
     host=host,
   )
@@ -165,13 +165,13 @@ def batches(
 
 
 def held_out(
-  source: RandomAccessDataSource[Segment], tokenizer: Tokenizer, *, count: int, **options: Any
+  source: RandomAccessDataSource[Segment], encode_text: EncodeText, *, count: int, **options: Any
 ) -> list[Batch]:
   """The first `count` batches of an unshuffled walk, to measure on: the same at every call.
 
   A small source is walked several times, with other draws each time. `options` as in `batches`.
   """
-  with contextlib.closing(batches(source, tokenizer, shuffle=False, **options)) as iterator:
+  with contextlib.closing(batches(source, encode_text, shuffle=False, **options)) as iterator:
     return list(itertools.islice(iterator, count))
 
 

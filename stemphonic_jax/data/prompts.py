@@ -20,5 +20,10 @@ def mix_prompt(description: str) -> str:
   return f"Generate the mix for some music described as: {description}"
 
 
+def caption_prompt(stem_type: str, description: str) -> str:
+  """A caption of one stem, for a model that has learned from captions and knows no instructions."""
+  return f"solo {stem_type}, {description}"
+
+
 def _tag(*stem_types: str) -> str:
   return f"[{', '.join(stem_types).upper()}]"

@@ -24,7 +24,8 @@ from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
-from stemphonic_jax.data.prompts import mix_prompt, stem_prompt
+from stemphonic_jax.data.pipeline import EncodeText
+from stemphonic_jax.data.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.records import MIX
 from stemphonic_jax.flow import shared_noise
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
@@ -34,7 +35,9 @@ from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_condi
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import guide, rescale_interval, sample
 from stemphonic_jax.weights.architecture import frames_of
-from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights.bundle import Bundle, find_model, load_bundle
+from stemphonic_jax.weights.embedder import Embedder
+from stemphonic_jax.weights.tensors import materialize
 
 WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
 
@@ -46,7 +49,8 @@ class StemPipeline:
     self.bundle = bundle
     self.rate: int = bundle.config["sample_rate"]
     self.seconds: float = bundle.config["seconds"]
-    self._dit_params, self._vae_params = jax.device_put((bundle.dit_params, bundle.vae_params))
+    self._dit_params = materialize(bundle.dit_params, jnp.asarray)
+    self._vae_params = materialize(bundle.vae_params, jnp.asarray)
     vae = bundle.vae
     self._sample = jax.jit(
       functools.partial(_sample, bundle.dit), static_argnames=("steps", "interval")
@@ -55,9 +59,9 @@ class StemPipeline:
     self._decode = jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode"))
 
   @classmethod
-  def load(cls, directory: str | Path) -> "StemPipeline":
-    """Loads a model folder or the workdir of a finished training (weights/bundle.py)."""
-    return cls(load_bundle(Path(directory)))
+  def load(cls, model: str | Path) -> "StemPipeline":
+    """Loads a model folder, the workdir of a finished training, or hf://owner/name (weights/)."""
+    return cls(load_bundle(find_model(model)))
 
   def generate(self, prompt: str, stems: Sequence[str], **options: Any) -> Song:
     """One song with the stems asked for; `options` are those of `variations` but `count`."""
@@ -117,7 +121,8 @@ class StemPipeline:
     """Runs the passes of a request for all variations at once."""
     clock = _Clock()
     hop = self.bundle.vae.hop
-    frames = frames_of(request.seconds, self.rate, hop)
+    needed = frames_of(request.seconds, self.rate, hop)
+    frames = frames_of(self._window(request), self.rate, hop)
     lanes = {
       name: lanes_from_ranges(ranges, frames, hop, self.rate)
       for name, ranges in request.activity.items()
@@ -129,14 +134,14 @@ class StemPipeline:
       context = np.zeros((request.variations, frames, self.bundle.vae.latent), np.float32)
       if audio[0]:
         for v, stems in enumerate(audio):
-          context[v] = self._encode_mix(stems)
+          context[v] = self._encode_mix(stems, frames)
       clock.lap("encode")
       made = self._pass(request, names, context, lanes, heard)
       clock.lap("sample")
       for row, z in enumerate(made):
         v, k = divmod(row, len(names))
-        latents[v][names[k]] = z
-        audio[v][names[k]] = self._decode_row(z)[:samples]
+        latents[v][names[k]] = z[:needed]
+        audio[v][names[k]] = self._decode_row(z[: needed + self.bundle.vae.halo])[:samples]
       clock.lap("decode")
       heard += [request.stems[name] for name in names]
     return [
@@ -145,7 +150,7 @@ class StemPipeline:
         rate=self.rate,
         hop=hop,
         latents=latents[v],
-        lanes=lanes,
+        lanes={name: lane[:needed] for name, lane in lanes.items()},
         info=self._info(request, given, v, clock.seconds),
       )
       for v in range(request.variations)
@@ -161,15 +166,18 @@ class StemPipeline:
   ) -> Float32[np.ndarray, "R T C"]:
     """Latents of one pass: rows are the stems of variation 0, then those of variation 1, …"""
     frames, count = context.shape[1], request.variations
-    prompts = [_prompt(request.stems[name], request.prompt, heard) for name in names]
-    tokens, mask = self.bundle.tokenizer.encode(prompts, self.bundle.config["text"]["length"])
+    model = self.bundle.config
+    prompts = [_prompt(model, request.stems[name], request.prompt, heard) for name in names]
+    text, mask = self._encode_text(prompts)
+    seconds = np.float32([[0, request.seconds]] * (count * len(names)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
     rows = Conditions(
-      text=np.tile(tokens, (count, 1)),
+      text=np.tile(text, (count,) + (1,) * (text.ndim - 1)),
       text_mask=np.tile(mask, (count, 1)),
       bpm=np.full(count * len(names), request.bpm or np.nan, np.float32),
       context=np.repeat(context, len(names), axis=0),
       activity=np.tile(np.stack([lanes.get(name, unset) for name in names]), (count, 1)),
+      seconds=seconds if self.bundle.dit.timing else None,
     )
     run = functools.partial(
       self._sample,
@@ -181,6 +189,18 @@ class StemPipeline:
     )
     return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), rows)))
 
+  def _window(self, request: Request) -> float:
+    """Seconds that the latents span: all the model knows, where it is told how many are music."""
+    return self.seconds if self.bundle.dit.timing else request.seconds
+
+  @functools.cached_property
+  def _encode_text(self) -> EncodeText:
+    """Prompts to ids, or to the embeddings of a frozen encoder, which is loaded at first use."""
+    bundle, length = self.bundle, self.bundle.config["text"]["length"]
+    if bundle.text_encoder:
+      return Embedder(bundle.text_encoder, bundle.tokenizer, length)
+    return functools.partial(bundle.tokenizer.encode, length=length)
+
   def _interval(self, request: Request) -> tuple[int, int] | None:
     """The guided steps; None where there is nothing to guide."""
     config = self.bundle.config["sample"]
@@ -188,11 +208,12 @@ class StemPipeline:
       return None
     return rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
 
-  def _encode_mix(self, stems: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "T C"]:
+  def _encode_mix(self, stems: Mapping[str, np.ndarray], frames: int) -> Float32[np.ndarray, "T C"]:
     """Stems summed as waveforms, then encoded (Sec. 3.1), as the DiT sees it."""
     vae = self.bundle.vae
     encode = functools.partial(self._encode, self._vae_params)
-    audio = jnp.asarray(levels.mix(stems)[None])
+    mix = levels.mix(stems)
+    audio = jnp.asarray(np.pad(mix, ((0, frames * vae.hop - len(mix)), (0, 0)))[None])
     posterior = encode_chunked(encode, audio, hop=vae.hop, halo=vae.halo, window=WINDOW)
     return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
 
@@ -261,9 +282,13 @@ def _groups(request: Request, names: Sequence[str]) -> np.ndarray:
   return np.array(groups, np.int32)
 
 
-def _prompt(stem_type: str, description: str, heard: Sequence[str]) -> str:
+def _prompt(
+  model: Mapping[str, Any], stem_type: str, description: str, heard: Sequence[str]
+) -> str:
   if stem_type == MIX:
     return mix_prompt(description)
+  if model.get("prompts") == "captions":
+    return caption_prompt(stem_type, description)
   return stem_prompt(stem_type, description, heard)
 
 

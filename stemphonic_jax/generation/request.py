@@ -72,6 +72,7 @@ def check_request(
   if len(prompt) > MAX_PROMPT:
     raise UsageError(f"the prompt has {len(prompt)} characters, expected at most {MAX_PROMPT}")
   if bpm is not None:
+    _require(model, "bpm", "write the tempo into the prompt instead")
     _within("bpm", bpm, *BPM_RANGE)
   _within("seed", seed, 0, MAX_SEED)
   _within("duration", seconds, 0.1, model["seconds"], "s, the longest this model makes")
@@ -86,6 +87,8 @@ def check_request(
   if not isinstance(passes, int):
     raise UsageError(f"passes: got {passes!r}, expected a number or K for one stem at a time")
   _within("passes", passes, 1, len(named), f"for {len(named)} stems")
+  if passes > 1:  # of which the later ones hear the earlier
+    _require(model, "context", "make all stems in one pass")
   share_noise = sampler["share_noise"] if share_noise is None else share_noise
   if share_noise:
     _check_twins(named, passes)
@@ -177,9 +180,9 @@ def _check_activity(
   return checked
 
 
-def _require(model: Mapping[str, Any], condition: str) -> None:
+def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it out") -> None:
   if model["dropout"][condition] >= 1:
-    raise UsageError(f"{condition}: this model was trained without it; leave it out")
+    raise UsageError(f"{condition}: this model was trained without it; {instead}")
 
 
 def _within(name: str, value: float, low: float, high: float, note: str = "") -> None:

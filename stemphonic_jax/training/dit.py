@@ -13,35 +13,43 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import pipeline
-from stemphonic_jax.data.records import Records, open_records
+from stemphonic_jax.data.records import Statistics, open_records
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.training import loop, mesh, state
+from stemphonic_jax.models.lora import add_lora, merge_lora
+from stemphonic_jax.training import loop, mesh, state, text
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae, start_file
+from stemphonic_jax.training.prepare import load_vae
+from stemphonic_jax.training.start import start_model
 from stemphonic_jax.weights.architecture import build_dit, init_dit
-from stemphonic_jax.weights.bundle import save_bundle
-from stemphonic_jax.weights.tensors import load_params
+from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
+from stemphonic_jax.weights.t5 import open_text_encoder
+from stemphonic_jax.weights.tensors import check_params, materialize
 
 TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 
 
 def velocity_loss(
-  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float
+  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
 ) -> state.Loss:
-  """The loss of Eq. 1 on a batch as data/pipeline.py makes it, plus `row`, a unique id per row."""
+  """The loss of Eq. 1 on a batch as data/pipeline.py makes it, plus `row`, a unique id per row.
+
+  `seconds` is the length of its segments, which a DiT with timing is told.
+  """
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
     x = batch["latents"]
     noise = shared_noise(named_key(key, "noise"), batch["group"], x.shape[1:])
     t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
-    conditions = drop_conditions(
-      named_key(key, "dropout"), batch["row"], conditions_of(batch), dropout
-    )
+    conditions = conditions_of(batch)
+    if dit.timing:
+      whole = jnp.array([0.0, seconds])
+      conditions = conditions.replace(seconds=jnp.tile(whole, (len(x), 1)))
+    conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
     velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
     losses = flow_loss(velocity, x, noise)
     return jnp.mean(losses), _by_time(losses, t)
@@ -52,7 +60,7 @@ def velocity_loss(
 def conditions_of(batch: Mapping[str, Any]) -> Conditions:
   """The conditions among the arrays of a batch."""
   return Conditions(
-    text=batch["tokens"],
+    text=batch["text"],
     text_mask=batch["mask"],
     bpm=batch["bpm"],
     context=batch["context"],
@@ -81,12 +89,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   if reached(workdir / "dit" / "checkpoints", c.steps):
     logging.info("diffusion transformer: trained for %d steps already", c.steps)
     return
-  if config.text.encoder != "learned":
-    raise UsageError(
-      f"text.encoder {config.text.encoder!r}: the records hold tokens and no embeddings, so only"
-      f" 'learned' can be trained; take a `:tiny` config or set `text` as configs/demo.py does"
-    )
-  tokenizer = Tokenizer.load(workdir / "tokenizer.model")
+  tokenizer, encode_text = text.reader(config, workdir)
   records = open_records(workdir / "records" / "train")
   dit = build_dit(
     config.dit, config.text.to_dict() | {"vocabulary": len(tokenizer)}, records.index.channels
@@ -96,6 +99,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     dropout=config.dropout.to_dict(),
     time_mean=config.timestep.mean,
     time_std=config.timestep.std,
+    seconds=config.seconds,
   )
   optimizer = state.adamw(
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
@@ -104,10 +108,12 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   mesh.check_rows(devices, c.batch_size, c.micro_batches)
   run_key = jax.random.key(config.seed)
 
+  start = start_model(config)
+  # A model's weights belong to latents standardised as it learned them.
+  statistics = start.statistics if start else records.index.statistics
   options = dict(
-    statistics=records.index.statistics,
+    statistics=statistics,
     batch_size=c.batch_size,
-    text_length=config.text.length,
     seed=config.seed,
     group_stems=config.data.group_stems,
     share_noise=config.data.share_noise,
@@ -115,19 +121,20 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   )
   place = functools.partial(_place, devices)
   unseen = open_records(workdir / "records" / "held_out")
-  held_out = pipeline.held_out(unseen, tokenizer, count=c.held_out_batches, **options)
+  held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
     held_out_loss, jax.jit(loss), [place(batch) for batch in held_out], run_key
   )
 
   def evaluate(current: state.TrainState) -> state.Metrics:
-    _export(config, workdir, dit, current.ema, tokenizer, records)
+    _export(config, workdir, current.model, tokenizer, statistics, start)
     preview(int(current.step), workdir / "model")
-    return measure(current.ema)
+    return measure(current.model)
 
-  fresh = state.create(_initial(config, dit, named_key(run_key, "init")), optimizer)
+  params, frozen = _initial(config, dit, start, named_key(run_key, "init"))
+  fresh = state.create(params, optimizer, frozen)
   with (
-    contextlib.closing(pipeline.batches(records, tokenizer, **options)) as batches,
+    contextlib.closing(pipeline.batches(records, encode_text, **options)) as batches,
     contextlib.closing(Checkpoints(workdir / "dit" / "checkpoints")) as checkpoints,
     MetricsLog(
       workdir / "dit",
@@ -170,32 +177,48 @@ def _place(devices: jax.sharding.Mesh, batch: Mapping[str, np.ndarray]) -> dict[
   return mesh.spread(devices, {**batch, "row": rows})
 
 
-def _initial(config: ConfigDict, dit: DiT, key: jax.Array) -> Any:
-  """Fresh parameters, or those of the model in `config.init_from` (pre-training, Sec. 2)."""
-  init = functools.partial(init_dit, dit)
-  if start := start_file(config, "dit.safetensors"):
-    return load_params(start, jax.eval_shape(init, key))
-  return jax.jit(init)(key)
+def _initial(config: ConfigDict, dit: DiT, start: Bundle | None, key: jax.Array) -> tuple[Any, Any]:
+  """Trained and frozen parameters: fresh ones, or those of the model that the run starts from.
+
+  MismatchError where that model is another; UsageError where a pattern of the config fits nothing.
+  """
+  c, init = config.train, functools.partial(init_dit, dit)
+  if start:
+    check_params(start.directory / "dit.safetensors", start.dit_params, jax.eval_shape(init, key))
+    params = materialize(start.dit_params, jnp.asarray)
+  else:
+    params = jax.jit(init)(key)
+  try:
+    if c.lora.rank:
+      params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
+    return state.split(params, c.trainable)
+  except ValueError as error:
+    raise UsageError(f"train: {error}") from None
 
 
 def _export(
   config: ConfigDict,
   workdir: Path,
-  dit: DiT,
   params: Any,
   tokenizer: Tokenizer,
-  records: Records,
+  statistics: Statistics,
+  start: Bundle | None,
 ) -> None:
-  """Writes `workdir/model`, the folder that generates."""
-  parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample")
+  """Writes `workdir/model`, the folder that generates; adapters become part of their kernels."""
+  parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
   content = {name: config.to_dict()[name] for name in parts}
   content["whole_mixes"] = config.data.whole_mixes
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
+  if start:  # what a model is made from goes on to hold for it
+    content["licence"] = content["licence"] or start.config.get("licence", "")
+    content["source"] += f"; started from: {start.config.get('source', 'not stated')}"
+  text_encoder = workdir / TEXT_ENCODER
   save_bundle(
     workdir / "model",
     content,
     vae_params=load_vae(config, workdir / "vae.safetensors"),
-    dit_params=params,
+    dit_params=merge_lora(params),
     tokenizer=tokenizer,
-    statistics=records.index.statistics,
+    statistics=statistics,
+    text_encoder=open_text_encoder(text_encoder) if text_encoder.exists() else None,
   )

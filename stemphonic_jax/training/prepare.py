@@ -1,7 +1,6 @@
 """The prepare stage: a corpus through the trained autoencoder into records."""
 
 import functools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import prepare as preparation
-from stemphonic_jax.data.records import open_records, write_records
+from stemphonic_jax.data.records import write_records
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MissingError, UsageError
+from stemphonic_jax.training import text
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
 from stemphonic_jax.weights.tensors import load_params
 
@@ -32,7 +31,7 @@ def mixes(config: ConfigDict, indices: range, seconds: float) -> Iterator[Mix]:
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
-  """Fills `workdir/records/{train,held_out}` and trains `workdir/tokenizer.model`.
+  """Fills `workdir/records/{train,held_out}`, then makes the text side (training/text.py).
 
   A part that is there already is left as it is. MissingError without a trained autoencoder.
   """
@@ -55,7 +54,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
       seed=config.seed,
     )
     write_records(workdir / "records" / name, found, hop=vae.hop, rate=config.sample_rate)
-  _tokenizer(config, workdir)
+  text.prepare(config, workdir)
 
 
 def load_vae(config: ConfigDict, path: Path) -> Any:
@@ -64,31 +63,6 @@ def load_vae(config: ConfigDict, path: Path) -> Any:
   if not path.is_file():
     raise MissingError(f"{path}: no trained autoencoder; run --mode=train_vae first")
   return load_params(path, shapes)
-
-
-def start_file(config: ConfigDict, name: str) -> Path | None:
-  """The file `name` of the model or workdir in `config.init_from`, None where it has none.
-
-  MissingError where there is no such folder, or nothing in it to start from.
-  """
-  if not config.init_from:
-    return None
-  folders = (Path(config.init_from, "model"), Path(config.init_from))
-  if not any((folder / "vae.safetensors").is_file() for folder in folders):
-    raise MissingError(f"init_from: {config.init_from} holds no trained model or autoencoder")
-  return next((folder / name for folder in folders if (folder / name).is_file()), None)
-
-
-def _tokenizer(config: ConfigDict, workdir: Path) -> None:
-  """Trains the tokenizer on the prompts of the records, or takes that of `init_from`."""
-  path = workdir / "tokenizer.model"
-  if path.exists() or config.text.encoder != "learned":
-    return
-  if start := start_file(config, "tokenizer.model"):
-    shutil.copyfile(start, path)
-    return
-  texts = preparation.training_texts(open_records(workdir / "records" / "train"))
-  Tokenizer.train(texts, path, config.text.vocabulary)
 
 
 def _means(vae: VAE, params: Any, audio: jax.Array) -> jax.Array:

@@ -3,15 +3,20 @@
 Gradients are accumulated over micro-batches by a scan. Because noise, timesteps and dropout are
 functions of (step key, group or row id), cutting a batch into micro-batches changes neither: a
 group that a cut goes through still shares its noise.
+
+Parameters may be in two parts, trained and frozen. Frozen ones have no gradient, no average and no
+optimiser state, which is what makes fine-tuning by adapters (models/lora.py) small.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 Params = Any
 Batch = Any
@@ -29,12 +34,42 @@ class TrainState:
   params: Params
   ema: Params
   opt_state: optax.OptState
+  frozen: Params
+
+  @property
+  def model(self) -> Params:
+    """All parameters of the model, the trained ones averaged."""
+    return join(self.ema, self.frozen)
 
 
-def create(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+def create(
+  params: Params, optimizer: optax.GradientTransformation, frozen: Params | None = None
+) -> TrainState:
   """The state before the first step; the moving average starts at the parameters."""
   ema = jax.tree.map(jnp.copy, params)  # a copy: both are donated to the step
-  return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+  return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), frozen or {})
+
+
+def split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
+  """(trained, frozen) parameters: trained are those whose path fits one of the shell patterns.
+
+  ValueError where a pattern fits no parameter.
+  """
+  flat = traverse_util.flatten_dict(params, sep="/")
+  for pattern in trainable:
+    if not any(fnmatchcase(path, pattern) for path in flat):
+      raise ValueError(f"no parameter fits {pattern!r}; there are {', '.join(flat)}")
+  parts: tuple[dict, dict] = {}, {}
+  for path, leaf in flat.items():
+    parts[not any(fnmatchcase(path, pattern) for pattern in trainable)][path] = leaf
+  trained, frozen = (traverse_util.unflatten_dict(part, sep="/") for part in parts)
+  return trained, frozen
+
+
+def join(trained: Params, frozen: Params) -> Params:
+  """One tree of parameters from the two parts of `split`."""
+  flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
+  return traverse_util.unflatten_dict(flat)
 
 
 def means(sums: Sums) -> Metrics:
@@ -65,16 +100,21 @@ def train_step(
 
   The batch's leading axis must be a multiple of `micro_batches`; its rows are cut in order.
   """
-  gradient = jax.value_and_grad(loss, has_aux=True)
+
+  def whole_loss(params: Params, frozen: Params, micro: Batch, key: jax.Array):
+    return loss(join(params, frozen), micro, key)
+
+  gradient = jax.value_and_grad(whole_loss, has_aux=True)
 
   def step(state: TrainState, batch: Batch, run_key: jax.Array) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(run_key, state.step)
     cut = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
 
     def accumulate(total, micro):
-      return jax.tree.map(jnp.add, total, gradient(state.params, micro, key)), None
+      return jax.tree.map(jnp.add, total, gradient(state.params, state.frozen, micro, key)), None
 
-    shapes = jax.eval_shape(gradient, state.params, jax.tree.map(lambda x: x[0], cut), key)
+    first = jax.tree.map(lambda x: x[0], cut)
+    shapes = jax.eval_shape(gradient, state.params, state.frozen, first, key)
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     ((total, sums), grads), _ = jax.lax.scan(accumulate, zeros, cut)
     grads = jax.tree.map(lambda g: g / micro_batches, grads)
@@ -88,6 +128,6 @@ def train_step(
       "loss": total / micro_batches,
       "gradient_norm": optax.global_norm(grads),
     }
-    return TrainState(state.step + 1, params, ema, opt_state), metrics
+    return TrainState(state.step + 1, params, ema, opt_state, state.frozen), metrics
 
   return jax.jit(step, donate_argnums=0)

@@ -21,8 +21,9 @@ from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae, mixes, start_file
+from stemphonic_jax.training.prepare import load_vae, mixes
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
+from stemphonic_jax.training.start import start_file
 from stemphonic_jax.training.vae_loss import vae_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
 from stemphonic_jax.weights.tensors import save_params

@@ -1,10 +1,12 @@
 """A model as one folder: what it takes to generate, and nothing that could run.
 
-    config.json         architecture, sample rate, longest generation, sampler settings, statistics
-    vae.safetensors     autoencoder
-    dit.safetensors     diffusion transformer, with its text encoder if that is learned
-    tokenizer.model     sentencepiece
-    manifest.json       size and SHA-256 of each file above
+    config.json                architecture, sample rate, longest generation, sampler settings,
+                               statistics, licence and source
+    vae.safetensors            autoencoder
+    dit.safetensors            diffusion transformer, with its text encoder if that is learned
+    text_encoder.safetensors   T5, where the text encoder is frozen (t5.py)
+    tokenizer.model            sentencepiece
+    manifest.json              size and SHA-256 of each file above
 
 Everything is checked, files against the manifest and tensors against the architecture, before
 anything is built from it.
@@ -13,6 +15,7 @@ anything is built from it.
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,28 +27,40 @@ import numpy as np
 from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.data.text import Tokenizer
-from stemphonic_jax.errors import DataError, MismatchError, MissingError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, init_dit, init_vae
-from stemphonic_jax.weights.tensors import load_params, save_params
+from stemphonic_jax.weights.architecture import (
+  VAE,
+  build_dit,
+  build_vae,
+  init_dit,
+  init_vae,
+  parameter_count,
+)
+from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
+from stemphonic_jax.weights.tensors import open_params, save_params
 
-FORMAT = "stemphonic_jax model 1"
+KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
+TEXT_ENCODER = "text_encoder.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-  """A model in memory: modules, their parameters, and the config they were built from.
+  """A model: modules, their parameters as `Lazy` leaves, and the config they are built from.
 
-  `config` has the keys sample_rate, seconds, vae, dit, text, dropout and sample, as in
-  configs/base.py, and whole_mixes; `fingerprint` is the SHA-256 of the manifest.
+  `config` has the keys sample_rate, seconds, vae, dit, text, dropout, sample, licence and source, as
+  in configs/base.py, and whole_mixes; `prompts` is "captions" in a model that learned from captions
+  instead of instructions. `fingerprint` is the SHA-256 of the manifest.
   """
 
+  directory: Path
   config: Mapping[str, Any]
   vae: VAE
   vae_params: Any
   dit: DiT
   dit_params: Any
+  text_encoder: TextWeights | None
   tokenizer: Tokenizer
   statistics: Statistics
   fingerprint: str
@@ -59,37 +74,36 @@ def save_bundle(
   dit_params: Any,
   tokenizer: Tokenizer,
   statistics: Statistics,
+  text_encoder: TextWeights | None = None,
 ) -> None:
   """Writes a model folder, whole or not at all; an older one in its place is replaced.
 
-  OutputError where it cannot be written.
+  Parameters may be `Lazy`: then no more than one tensor is in memory. OutputError where the folder
+  cannot be written.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
-  content = {"format": FORMAT, **config, "latents": latents}
+  content = {"format": f"{KIND} {VERSION}", **config, "latents": latents}
   with whole_folder(directory) as folder:
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / "vae.safetensors", vae_params)
     save_params(folder / "dit.safetensors", dit_params)
+    if text_encoder:
+      save_text_encoder(folder / TEXT_ENCODER, text_encoder)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
-    manifest = {name: _digest(folder / name) for name in FILES}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    _sign(folder)
 
 
 def load_bundle(directory: Path) -> Bundle:
-  """Reads a model folder, or the `model` folder of a training workdir.
+  """Opens a model folder, or the `model` folder of a training workdir, after checking all of it.
 
   MissingError where there is none; DataError where a file is damaged; MismatchError where the
   folder is another kind of model or its tensors do not fit its config.
   """
   directory = find_bundle(directory)
   config = _read_json(directory / "config.json")
-  if config.get("format") != FORMAT:
-    raise MismatchError(
-      f"{directory}: format {config.get('format')!r} in config.json, expected {FORMAT!r}; "
-      f"a model folder is what --mode=train leaves in WORKDIR/model"
-    )
+  _check_format(directory, str(config.get("format")))
   manifest = _read_json(directory / "manifest.json")
-  for name in FILES:
+  for name in _files(config):
     path = directory / name
     if not path.is_file():
       raise MissingError(f"{directory}: {name} is missing; copy the whole model folder")
@@ -102,17 +116,31 @@ def load_bundle(directory: Path) -> Bundle:
   except (KeyError, TypeError) as error:
     raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
   key = jax.random.key(0)
+  path = directory / TEXT_ENCODER
+  text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
+  if text_encoder and text_encoder.config["width"] != dit.text_width:
+    raise MismatchError(
+      f"{directory}: T5 is {text_encoder.config['width']} wide, config.json says {dit.text_width}"
+    )
+  tokenizer = Tokenizer.load(directory / "tokenizer.model")
+  rows = (text_encoder.config if text_encoder else config["text"]).get("vocabulary", 0)
+  if len(tokenizer) > rows:
+    raise MismatchError(
+      f"{directory}: the tokenizer has {len(tokenizer)} ids, the text encoder {rows}"
+    )
   return Bundle(
+    directory=directory,
     config=config,
     vae=vae,
-    vae_params=load_params(
+    vae_params=open_params(
       directory / "vae.safetensors", jax.eval_shape(functools.partial(init_vae, vae), key)
     ),
     dit=dit,
-    dit_params=load_params(
+    dit_params=open_params(
       directory / "dit.safetensors", jax.eval_shape(functools.partial(init_dit, dit), key)
     ),
-    tokenizer=Tokenizer.load(directory / "tokenizer.model"),
+    text_encoder=text_encoder,
+    tokenizer=tokenizer,
     statistics=statistics,
     fingerprint=_digest(directory / "manifest.json")["sha256"],
   )
@@ -129,6 +157,88 @@ def find_bundle(directory: Path) -> Path:
     f"{directory}: holds no model (no manifest.json); it should be a model folder or the workdir of"
     f" a finished --mode=train"
   )
+
+
+def find_model(name: str | Path) -> Path:
+  """The model folder, or workdir, that `name` is, fetched first where it is hf://owner/name."""
+  if str(name).startswith("hf://"):
+    from stemphonic_jax.weights import hub
+
+    return hub.fetch(str(name))
+  return find_bundle(Path(name))
+
+
+def describe(bundle: Bundle) -> str:
+  """What a model is, in a few lines."""
+  config, sampler = bundle.config, bundle.config["sample"]
+  hears = [name for name, rate in config["dropout"].items() if rate < 1]
+  parts = {"autoencoder": bundle.vae_params, "transformer": bundle.dit_params}
+  if bundle.text_encoder:
+    parts["text encoder"] = bundle.text_encoder.params
+  counts = ", ".join(f"{name} {parameter_count(tree):,}" for name, tree in parts.items())
+  lines = {
+    "model": bundle.directory,
+    "makes": f"{'mixes' if config['whole_mixes'] else 'stems'} of up to {config['seconds']:.4g} s"
+    f" at {config['sample_rate']} Hz, stereo",
+    "listens to": ", ".join(hears),
+    "parameters": counts,
+    "latents": f"{bundle.vae.latent} channels, one frame per {bundle.vae.hop} samples",
+    "sampler": f"{sampler['steps']} steps, guidance {sampler['guidance']:g} in steps"
+    f" {sampler['interval'][0]} to {sampler['interval'][1]}",
+    "licence": config.get("licence") or "not stated",
+    "source": config.get("source") or "not stated",
+    "fingerprint": bundle.fingerprint,
+  }
+  return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
+
+
+def export_bundle(source: Path, out: Path, **notes: str) -> Bundle:
+  """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
+
+  Raises as `load_bundle`, and OutputError where `out` exists or cannot be written.
+  """
+  bundle = load_bundle(source)
+  check_absent(out)
+  with whole_folder(out) as folder:
+    for name in _files(bundle.config):
+      shutil.copyfile(bundle.directory / name, folder / name)
+    config = {**bundle.config, **notes}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    _sign(folder)
+  return load_bundle(out)
+
+
+def check_absent(out: Path) -> None:
+  """OutputError where `out` exists; asked before the work."""
+  if out.exists():
+    raise OutputError(f"{out}: already exists; name a new folder, or remove this one")
+
+
+def _check_format(directory: Path, found: str) -> None:
+  kind, _, version = found.rpartition(" ")
+  if kind == KIND and version.isdecimal() and int(version) > VERSION:
+    raise MismatchError(
+      f"{directory}: format {found!r} is newer than this program, which reads {KIND} {VERSION}; "
+      f"update stemphonic_jax"
+    )
+  if found != f"{KIND} {VERSION}":
+    raise MismatchError(
+      f"{directory}: format {found!r} in config.json, expected '{KIND} {VERSION}'; a model folder is"
+      f" what --mode=train leaves in WORKDIR/model, or `stemphonic bundle import` makes"
+    )
+
+
+def _files(config: Mapping[str, Any]) -> tuple[str, ...]:
+  text = config.get("text")
+  frozen = isinstance(text, Mapping) and text.get("encoder") == "t5"
+  return (*FILES, TEXT_ENCODER) if frozen else FILES
+
+
+def _sign(folder: Path) -> None:
+  """Writes the manifest of all that is in the folder."""
+  manifest = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+  manifest.pop("manifest.json", None)
+  (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _read_json(path: Path) -> dict:

@@ -45,7 +45,8 @@ class Lazy:
 def open_tensors(path: Path) -> dict[str, Lazy]:
   """All tensors of a safetensors file, or of the shards that `path`, an index, names.
 
-  MissingError where a file is absent; DataError where one is cut off, damaged or not safetensors.
+  MissingError where there is no `path`; DataError where a file is cut off, damaged or not
+  safetensors, and where an index does not fit the shards beside it.
   """
   if not path.is_file():
     raise MissingError(f"{path}: no such file of weights")
@@ -53,21 +54,23 @@ def open_tensors(path: Path) -> dict[str, Lazy]:
     return _open_file(path)
   try:
     shard_of = {str(k): str(v) for k, v in json.loads(path.read_text())["weight_map"].items()}
-  except (ValueError, KeyError, TypeError, AttributeError):
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
     raise DataError(f"{path}: not an index of safetensors shards") from None
-  found: dict[str, Lazy] = {}
-  for shard in sorted(set(shard_of.values())):
-    if Path(shard).name != shard:
-      raise DataError(f"{path}: shard {shard!r} is not a file beside it")
-    found |= _open_file(path.with_name(shard))
-  if absent := sorted(set(shard_of) - set(found)):
+  # Looked up in the folder, never joined to its path: an index says nothing of other folders.
+  beside = {entry.name for entry in path.parent.iterdir() if entry.is_file()}
+  if absent := sorted(set(shard_of.values()) - beside):
+    raise DataError(
+      f"{path}: {len(absent)} of its shards are not beside it, first {absent[0]!r}; copy the whole"
+      f" folder again"
+    )
+  shards = {name: _open_file(path.with_name(name)) for name in sorted(set(shard_of.values()))}
+  if absent := sorted(name for name, shard in shard_of.items() if name not in shards[shard]):
     raise DataError(f"{path}: names {len(absent)} tensors its shards lack, first {absent[0]}")
-  return found
+  found = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
+  return found | {name: shards[shard][name] for name, shard in shard_of.items()}
 
 
 def _open_file(path: Path) -> dict[str, Lazy]:
-  if not path.is_file():
-    raise MissingError(f"{path}: no such file of weights; copy the folder again")
   found = {}
   with _reading(path), safetensors.safe_open(path, "numpy") as file:
     for name in file.keys():  # noqa: SIM118  not a mapping
@@ -95,7 +98,8 @@ class _reading:
 
   def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
     if isinstance(error, safetensors.SafetensorError | OSError):
-      raise DataError(f"{self.path}: cannot be read ({str(error).splitlines()[0]})") from None
+      reason = (str(error) or type(error).__name__).splitlines()[0]
+      raise DataError(f"{self.path}: cannot be read ({reason})") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -143,9 +147,9 @@ def open_params(path: Path, shapes: Any) -> Any:
   DataError where the file is damaged; MismatchError, with the first differences, where a tensor is
   missing, left over, or of another shape or type.
   """
-  found = traverse_util.unflatten_dict(open_tensors(path), sep="/")
+  found = open_tensors(path)
   check_params(path, found, shapes)
-  return found
+  return traverse_util.unflatten_dict(found, sep="/")  # a tree, because that of `shapes` is one
 
 
 def check_params(source: Path, params: Any, shapes: Any) -> None:
@@ -163,9 +167,9 @@ def check_params(source: Path, params: Any, shapes: Any) -> None:
     raise MismatchError(f"{source}: {len(rows)} tensors do not fit; " + "; ".join(rows[:ROWS]))
 
 
-def materialize(params: Any) -> Any:
-  """The tree with every `Lazy` leaf read."""
+def materialize(params: Any, place: Callable[[np.ndarray], Any] = lambda array: array) -> Any:
+  """The tree with every `Lazy` leaf read; each goes through `place` before the next is read."""
   flat = traverse_util.flatten_dict(params)
   return traverse_util.unflatten_dict(
-    {name: leaf.read() if isinstance(leaf, Lazy) else leaf for name, leaf in flat.items()}
+    {name: place(leaf.read() if isinstance(leaf, Lazy) else leaf) for name, leaf in flat.items()}
   )

@@ -7,6 +7,7 @@ row, and what is in its context, can be read off the batch.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -58,14 +59,18 @@ def tokenizer(tmp_path_factory):
   return Tokenizer.train(texts, tmp_path_factory.mktemp("text") / "tokens.model", 600)
 
 
+def reader(tokenizer):
+  return functools.partial(tokenizer.encode, length=128)
+
+
 @pytest.fixture(scope="module")
 def make(tokenizer):
   """Batches of B rows with short defaults; iterators are closed when the module ends."""
   with contextlib.ExitStack() as stack:
 
     def build(source, **options):
-      defaults = dict(statistics=IDENTITY, batch_size=B, text_length=128, seed=0)
-      iterator = pipeline.batches(source, tokenizer, **defaults | options)
+      defaults = dict(statistics=IDENTITY, batch_size=B, seed=0)
+      iterator = pipeline.batches(source, reader(tokenizer), **defaults | options)
       stack.callback(iterator.close)
       return iterator
 
@@ -107,7 +112,7 @@ def test_a_batch_has_exactly_its_rows_in_the_shapes_of_the_contract(make):
       "latents": ((B, T, 2), "float32"),
       "context": ((B, T, 2), "float32"),
       "activity": ((B, T), "int8"),
-      "tokens": ((B, 128), "int32"),
+      "text": ((B, 128), "int32"),
       "mask": ((B, 128), "bool"),
       "bpm": ((B,), "float32"),
       "group": ((B,), "int32"),
@@ -122,7 +127,7 @@ def test_rows_carry_what_belongs_to_their_stem(make, tokenizer):
       np.testing.assert_array_equal(batch["activity"][row], source.activity[stem])
       np.testing.assert_equal(batch["bpm"][row], np.float32(source.bpm))
       told = [source.types[k] for k in range(len(source.types)) if context >> k & 1]
-      prompt = tokenizer.decode(batch["tokens"][row])
+      prompt = tokenizer.decode(batch["text"][row])
       assert prompt in {
         stem_prompt(source.types[stem], source.caption, types) for types in ((), told)
       }
@@ -191,7 +196,7 @@ def test_setting_a_draws_one_stem_of_each_mix_and_half_of_the_rows_are_condition
 def test_the_clause_is_in_half_of_the_conditional_groups_and_in_no_other(make, tokenizer):
   told = []
   for batch in take(make(TEN), 60):
-    prompts = [tokenizer.decode(tokens) for tokens in batch["tokens"]]
+    prompts = [tokenizer.decode(tokens) for tokens in batch["text"]]
     clauses = [re.findall(r"given context stems: \[(.*)\]\)", prompt) for prompt in prompts]
     for row, (_, context) in enumerate(contents(batch["context"])):
       types = [kind.upper() for k, kind in enumerate(TEN[0].types) if context >> k & 1]
@@ -208,7 +213,7 @@ def test_the_clause_is_in_half_of_the_conditional_groups_and_in_no_other(make, t
 @pytest.mark.parametrize(("dropout", "told"), [(0.0, True), (1.0, False)])
 def test_the_clause_can_be_kept_or_dropped_always(make, tokenizer, dropout, told):
   for batch in take(make(TEN, clause_dropout=dropout), 5):
-    for row, tokens in enumerate(batch["tokens"]):
+    for row, tokens in enumerate(batch["text"]):
       clause = "given context" in tokenizer.decode(tokens)
       assert clause == (told and batch["context"][row].any())
 
@@ -291,8 +296,8 @@ def test_the_state_is_saved_and_restored_beside_the_model_by_orbax(make, tmp_pat
 
 
 def test_held_out_batches_are_the_same_at_every_call_and_walk_in_order(tokenizer):
-  options = dict(statistics=IDENTITY, batch_size=B, text_length=128, seed=0)
-  one, again = (pipeline.held_out(TEN[:5], tokenizer, count=6, **options) for _ in range(2))
+  options = dict(statistics=IDENTITY, batch_size=B, seed=0)
+  one, again = (pipeline.held_out(TEN[:5], reader(tokenizer), count=6, **options) for _ in range(2))
   assert len(one) == 6
   for a, b in zip(one, again, strict=True):
     assert_equal(a, b)
@@ -339,7 +344,7 @@ def test_whole_mixes_for_pretraining_are_rows_of_their_own(make, tokenizer):
   for batch in take(make(mixes), 3):
     assert batch["group"].tolist() == list(range(B))
     assert not batch["context"].any()
-    for (mix, _), tokens in zip(contents(batch["latents"]), batch["tokens"], strict=True):
+    for (mix, _), tokens in zip(contents(batch["latents"]), batch["text"], strict=True):
       assert tokenizer.decode(tokens) == mix_prompt(f"song {mix}")
 
 

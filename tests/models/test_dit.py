@@ -190,3 +190,104 @@ def test_product_and_its_gradients_are_those_of_matmul(dtype, tolerance):
   for got, expected in zip(run(lambda a, b: product(a, b, dtype)), run(jnp.matmul), strict=True):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(got / scale, expected / scale, atol=tolerance)
+
+
+# ---- What an imported model has besides
+
+
+def embedded() -> Conditions:
+  """Conditions with embedded text; the last row has none, and its tempo is unknown."""
+  c = conditions()
+  seconds = jnp.stack([jnp.linspace(0.0, 40.0, B), jnp.linspace(47.0, 190.0, B)], 1)
+  mask = c.text_mask.at[-1].set(False)
+  return c.replace(text=jax.random.normal(KEY, (B, S, 16)), text_mask=mask, seconds=seconds)
+
+
+@functools.cache
+def random_params(dit: DiT):
+  """As `params`, of any other model, drawn by numpy: nothing compiles."""
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(dit.init, KEY, X, TIME, embedded())
+  return jax.tree.map(lambda s: jnp.asarray(0.3 * rng.standard_normal(s.shape), s.dtype), shapes)
+
+
+FROZEN = DIT.clone(text_encoder=None)
+TIMED = FROZEN.clone(timing=True)
+
+
+@pytest.mark.parametrize(("heads", "groups"), [(4, 1), (4, 2)])
+def test_grouped_queries_are_full_heads_with_repeated_kernels(heads, groups):
+  grouped = FROZEN.clone(heads=heads, memory_width=24, memory_heads=groups)
+  grouped_params = random_params(grouped)
+  kernel = grouped_params["params"]["blocks"]["cross_attention"]["key_value"]["kernel"]
+  assert kernel.shape == (3, 24, 2 * groups * 32 // heads)
+  assert grouped_params["params"]["text_projection"]["out"]["kernel"].shape == (24, 24)
+
+  # Layout of the columns: keys before values, then heads, then the width of a head.
+  repeated = kernel.reshape(3, 24, 2, groups, -1).repeat(heads // groups, 3).reshape(3, 24, -1)
+  flat = traverse_util.flatten_dict(grouped_params, sep="/")
+  flat["params/blocks/cross_attention/key_value/kernel"] = repeated
+  full_params = traverse_util.unflatten_dict(flat, sep="/")
+  full = grouped.clone(memory_heads=0)
+  got = grouped.apply(grouped_params, X, TIME, embedded())
+  expected = full.apply(full_params, X, TIME, embedded())
+  assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def prepared(dit, **changes):
+  return dit.apply(random_params(dit), embedded().replace(**changes), method="prepare")
+
+
+def changed_rows(a, b):
+  """Rows [B] in which two keys (or values, or tokens) differ."""
+  rows = np.moveaxis(np.asarray(a != b), -4 if a.ndim > 2 else 0, 0)
+  return rows.reshape(B, -1).any(1).tolist()
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_seconds_reach_the_token_of_every_row_and_the_memory_where_there_is_text(column):
+  before = prepared(TIMED)
+  after = prepared(TIMED, seconds=embedded().seconds.at[:, column].add(5.0))
+  assert changed_rows(before.token, after.token) == [True] * B
+  for a, b in zip(before.memory, after.memory, strict=True):
+    assert changed_rows(a, b) == [True] * (B - 1) + [False]
+
+
+def test_null_text_is_a_memory_of_zeros():
+  """Of the timing tokens too, so that an imported model sees the null it was trained with."""
+  for part in prepared(TIMED).memory:
+    np.testing.assert_array_equal(part[:, -1], np.zeros_like(part[:, -1]))
+    assert (np.abs(part[:, :-1]).max((0, 2, 3, 4)) > 0).all()
+
+
+def test_with_timing_the_tempo_reaches_the_token_alone():
+  before, after = prepared(TIMED), prepared(TIMED, bpm=embedded().bpm + 7)
+  assert changed_rows(before.token, after.token) == [True] * (B - 1) + [False]
+  jax.tree.map(np.testing.assert_array_equal, before.memory, after.memory)
+  assert before.memory[0].shape[2] == S + 2, "text, start, total"
+  assert prepared(FROZEN).memory[0].shape[2] == S + 1, "text, tempo"
+
+
+def test_nulls_make_no_nan_with_timing_and_in_no_gradient():
+  c = null_conditions(embedded())
+
+  def loss(p):
+    return jnp.mean(jnp.square(TIMED.apply(p, X, TIME, c)))
+
+  value, gradient = jax.jit(jax.value_and_grad(loss))(random_params(TIMED))
+  assert np.isfinite(value)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_prediction_of_v_is_the_map_of_the_raw_network():
+  """At t = 0.5 as at the ends, where the map turns data into noise and noise into data."""
+  time = jnp.array([0.0, 0.3, 0.5, 0.7, 1.0])
+  v_params, c = random_params(FROZEN), embedded()
+  raw = functools.partial(FROZEN.apply, v_params, conditions=c)
+  got = FROZEN.clone(prediction="v").apply(v_params, X, time, c)
+
+  length = np.hypot(1 - time, time)[:, None, None]
+  alpha, sigma = (1 - time)[:, None, None] / length, time[:, None, None] / length
+  seen = raw(X / length, 2 / np.pi * jnp.arctan2(time, 1 - time))
+  expected = (alpha - sigma) * X / length - (alpha + sigma) * seen
+  assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()

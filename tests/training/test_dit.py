@@ -61,10 +61,9 @@ def make_batches(world, **options):
   records, tokenizer, _ = world
   return pipeline.batches(
     records,
-    tokenizer,
+    functools.partial(tokenizer.encode, length=S),
     statistics=records.index.statistics,
     batch_size=B,
-    text_length=S,
     seed=3,
     **options,
   )

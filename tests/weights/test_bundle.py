@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
+from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import (
   DataError,
   MismatchError,
@@ -18,6 +19,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.weights import bundle
+from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
 FILES = (*bundle.FILES, "manifest.json")
@@ -32,9 +34,9 @@ def folder(tmp_path):
 def sign(folder):
   """Makes the manifest agree with the files, whatever they hold."""
   manifest = {}
-  for name in bundle.FILES:
-    data = (folder / name).read_bytes()
-    manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+  for path in set(folder.iterdir()) - {folder / "manifest.json"}:
+    data = path.read_bytes()
+    manifest[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
   (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -45,6 +47,7 @@ def edit_config(folder, **changes):
 
 
 def assert_equal(a, b):
+  a = materialize(a)
   assert jax.tree.structure(a) == jax.tree.structure(b)
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
@@ -122,7 +125,7 @@ def test_cut_off_tensors_are_found_without_the_manifest_too(folder):
 
 def test_another_format_is_refused(folder):
   edit_config(folder, format="stemphonic_jax model 2")
-  with pytest.raises(MismatchError, match="'stemphonic_jax model 2' in config"):
+  with pytest.raises(MismatchError, match="'stemphonic_jax model 2' is newer than"):
     bundle.load_bundle(folder)
 
 
@@ -163,6 +166,37 @@ def test_tensors_missing_left_over_or_of_another_type_are_named(folder, change, 
   safetensors.save_file(flat, path)
   sign(folder)
   with pytest.raises(MismatchError, match=message):
+    bundle.load_bundle(folder)
+
+
+def test_a_tokenizer_with_more_ids_than_the_encoder_is_refused(folder, tmp_path):
+  edit_config(folder, text=tiny.CONFIG["text"] | {"vocabulary": 7})
+  with pytest.raises(MismatchError, match=r"text_encoder/tokens/embedding: .*|512 ids"):
+    bundle.load_bundle(folder)
+  imported = tiny.save_model(tmp_path / "imported", **tiny.IMPORTED)
+  large = Tokenizer.train(
+    ["every word of this is new " * 9, *map(chr, range(60, 600))], tmp_path / "large.model", 900
+  )
+  (imported / "tokenizer.model").write_bytes(large.model)
+  sign(imported)
+  with pytest.raises(MismatchError, match=rf"has {len(large)} ids, the text encoder 512"):
+    bundle.load_bundle(imported)
+
+
+def test_a_frozen_text_encoder_is_part_of_the_model(tmp_path):
+  folder = tiny.save_model(tmp_path / "model", **tiny.IMPORTED)
+  loaded = bundle.load_bundle(folder)
+  assert_equal(loaded.text_encoder.params, tiny.text_encoder().params)
+  (folder / bundle.TEXT_ENCODER).unlink()
+  with pytest.raises(MissingError, match="text_encoder.safetensors is missing"):
+    bundle.load_bundle(folder)
+
+
+def test_a_text_encoder_of_another_width_is_refused(tmp_path):
+  folder = tiny.save_model(tmp_path / "model", **tiny.IMPORTED)
+  text = json.loads((folder / "config.json").read_text())["text"]
+  edit_config(folder, text=text | {"width": 64})
+  with pytest.raises(MismatchError, match=r"T5 is 32 wide, config.json says 64"):
     bundle.load_bundle(folder)
 
 

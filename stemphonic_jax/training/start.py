@@ -1,0 +1,30 @@
+"""What a run starts from: another run, a model folder, or nothing (`config.init_from`)."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from stemphonic_jax.errors import MissingError
+from stemphonic_jax.weights.bundle import Bundle, load_bundle
+
+
+def start_file(config: ConfigDict, name: str) -> Path | None:
+  """The file `name` of the model or workdir in `config.init_from`, None where it has none.
+
+  MissingError where there is no such folder, or nothing in it to start from.
+  """
+  if not config.init_from:
+    return None
+  folders = (Path(config.init_from, "model"), Path(config.init_from))
+  if not any((folder / "vae.safetensors").is_file() for folder in folders):
+    raise MissingError(
+      f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
+      f" the workdir of a run"
+    )
+  return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def start_model(config: ConfigDict) -> Bundle | None:
+  """The model in `config.init_from`, None where that holds an autoencoder at most."""
+  path = start_file(config, "manifest.json")
+  return load_bundle(path.parent) if path else None

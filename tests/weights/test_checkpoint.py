@@ -1,0 +1,237 @@
+"""PyTorch checkpoints: converted bit for bit, and never run."""
+
+import os
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import logging
+from safetensors import numpy as safetensors
+
+from stemphonic_jax import door
+from stemphonic_jax.errors import DataError, MissingError, StemphonicError, UsageError
+from stemphonic_jax.weights import checkpoint, tensors
+from stemphonic_jax.weights.checkpoint import convert_checkpoint
+
+torch = pytest.importorskip("torch")
+
+STATUS = Path("/proc/self/status")
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32]
+
+
+def state():
+  """Every type; a parameter, a scalar, nothing, and names as PyTorch writes them."""
+  torch.manual_seed(0)
+  drawn = {f"model.layers.{i}.weight": (9 * torch.randn(3, 4)).to(d) for i, d in enumerate(DTYPES)}
+  return drawn | {
+    "mask": torch.tensor([True, False]),
+    "scale": torch.tensor(2.5),
+    "none": torch.zeros(0, 3),
+    "parameter": torch.nn.Parameter(torch.randn(2)),
+    "slash/and.dot": torch.ones(1),
+  }
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+  """Texts of the warnings that were logged."""
+  texts = []
+  monkeypatch.setattr(logging, "warning", lambda text, *values: texts.append(text % values))
+  return texts
+
+
+def convert(tmp_path, content, **options):
+  source, out = tmp_path / "model.ckpt", tmp_path / "model.safetensors"
+  torch.save(content, source, **options)
+  convert_checkpoint(source, out, trust=True)
+  return safetensors.load_file(out)
+
+
+def assert_same(found, expected):
+  assert sorted(found) == sorted(expected)
+  for name, tensor in expected.items():
+    array = found[name]
+    assert (array.shape, str(array.dtype)) == (tuple(tensor.shape), str(tensor.dtype)[6:])
+    wide = torch.float64 if tensor.is_floating_point() else torch.int64
+    np.testing.assert_array_equal(array.astype(np.float64), tensor.detach().to(wide).numpy())
+
+
+def test_a_mapping_of_tensors_is_converted_bit_for_bit(tmp_path, warnings):
+  assert_same(convert(tmp_path, state()), state())
+  assert warnings == []
+
+
+def test_a_state_dict_of_a_module_is_converted(tmp_path, warnings):
+  module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+  assert_same(convert(tmp_path, module.state_dict()), module.state_dict())
+  assert warnings == []
+
+
+def test_of_a_lightning_checkpoint_the_state_dict_is_taken_and_the_rest_named(tmp_path, warnings):
+  rest = {
+    "epoch": 3,
+    "optimizer_states": [{"a": torch.ones(2)}],
+    "hyper_parameters": {"lr": 1e-4, "betas": (0.9, 0.99)},
+    "callbacks": OrderedDict(),
+  }
+  found = convert(tmp_path, {**rest, "state_dict": OrderedDict(state(), version="2", extra=b"\0")})
+  assert_same(found, state())
+  assert len(warnings) == 2
+  for name in rest:
+    assert name in warnings[0]
+  assert "2 entries are no tensors, left out: version, extra" in warnings[1]
+
+
+def test_of_many_entries_left_out_ten_are_named(tmp_path, warnings):
+  content = {f"n{i}": i for i in range(500)} | {"a": torch.ones(2), 7: torch.ones(2)}
+  assert list(convert(tmp_path, content)) == ["a"]
+  assert "501 entries" in warnings[0]
+  assert warnings[0].count(",") == 10  # 9 between names, 1 before "left out"
+
+
+def test_views_transposes_and_tied_tensors_become_tensors_of_their_own(tmp_path):
+  base = torch.arange(20.0).reshape(4, 5)
+  content = {"all": base, "part": base[1:3, ::2], "turned": base.T, "tied": base}
+  assert_same(convert(tmp_path, content), content)
+  out = tmp_path / "model.safetensors"
+  assert out.stat().st_size < 4 * (20 + 6 + 20 + 20) + 500
+
+
+def test_a_checkpoint_is_not_read_without_trust(tmp_path):
+  source = evil(tmp_path, torch.save)
+  with pytest.raises(UsageError, match=r"is a program and could run code here; .*--trust"):
+    convert_checkpoint(source, tmp_path / "out.safetensors", trust=False)
+  assert list(tmp_path.iterdir()) == [source]
+
+
+def evil(tmp_path, save):
+  """A file that, unpickled, leaves a file `sentinel` behind."""
+
+  class Command:
+    def __reduce__(self):
+      return os.system, (f"touch {tmp_path / 'sentinel'}",)
+
+  source = tmp_path / "evil.ckpt"
+  save({"state_dict": {"a": torch.ones(2), "b": Command()}}, source)
+  return source
+
+
+def save_old(content, path):
+  torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("save", [torch.save, save_old])
+def test_code_in_a_checkpoint_does_not_run(tmp_path, capsys, save):
+  source = evil(tmp_path, save)
+  out = tmp_path / "out.safetensors"
+  assert door.run(lambda: convert_checkpoint(source, out, trust=True)) == 65
+  message = capsys.readouterr().err
+  assert message.count("\n") == 1
+  assert ("it asks for posix.system" in message) == (save is torch.save)
+  assert list(tmp_path.iterdir()) == [source]
+  torch.load(source, weights_only=False)
+  assert (tmp_path / "sentinel").exists(), "the file is as dangerous as it should be"
+
+
+def test_a_whole_module_is_refused_by_name(tmp_path):
+  with pytest.raises(DataError, match=r"asks for torch\.nn\.modules\.linear\.Linear.*state_dict"):
+    convert(tmp_path, torch.nn.Linear(2, 2))
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+  convert(tmp_path, state())
+  source, out = tmp_path / "model.ckpt", tmp_path / "cut.safetensors"
+  data = source.read_bytes()
+  for kept in [*range(0, len(data), 199), len(data) - 1]:
+    source.write_bytes(data[:kept])
+    with pytest.raises(DataError, match=r"model\.ckpt: damaged, or not a checkpoint"):
+      convert_checkpoint(source, out, trust=True)
+  assert not out.exists()
+
+
+def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path):
+  """Checksums cover the tensors and the program, not all of what the archive says of itself."""
+  content = {"a": torch.arange(40.0)}
+  whole = convert(tmp_path, content)["a"]
+  source, out = tmp_path / "model.ckpt", tmp_path / "model.safetensors"
+  data = source.read_bytes()
+  errors = []
+  for place in range(0, len(data), 5):
+    damaged = bytearray(data)
+    damaged[place] ^= 1 << place % 8
+    source.write_bytes(damaged)
+    out.unlink(missing_ok=True)
+    try:
+      convert_checkpoint(source, out, trust=True)
+    except StemphonicError as error:
+      errors.append(error)
+    else:
+      np.testing.assert_array_equal(safetensors.load_file(out)["a"], whole)
+  assert {error.exit_code for error in errors} == {65}
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    ({}, "expected tensors by name, got nothing"),
+    ([torch.ones(2)], "expected tensors by name, got a list"),
+    (torch.ones(2), "expected tensors by name, got a Tensor"),
+    ({"model": {"a": torch.ones(2)}, "ema": 0}, r"got model \(dict\), ema \(int\)"),
+    ({"state_dict": {}}, "got nothing"),
+    ({"a": torch.zeros(2, dtype=torch.uint8)}, "a is uint8, torch.strided on cpu, expected one of"),
+    ({"a": torch.zeros(2, dtype=torch.complex64)}, "a is complex64"),
+    ({"a": torch.zeros(2).to(torch.float8_e4m3fn)}, "a is float8_e4m3fn"),
+    ({"a": torch.eye(3).to_sparse()}, "a is float32, torch.sparse_coo"),
+    ({"a": torch.empty(3, device="meta")}, "a is float32, torch.strided on meta"),
+    ({"a": torch.ones(1).expand(10**7, 10**7)}, "a of shape .* is larger than its storage"),
+  ],
+)
+def test_what_safetensors_cannot_hold_is_refused(tmp_path, content, message):
+  with pytest.raises(DataError, match=message):
+    convert(tmp_path, content)
+  assert [entry.name for entry in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+  source, out = tmp_path / "a.pt", tmp_path / "a.safetensors"
+  with pytest.raises(MissingError, match=r"a\.pt: no such checkpoint"):
+    convert_checkpoint(source, out, trust=True)
+  tensors.save_params(source, {"a": np.ones(2, np.float32)})
+  with pytest.raises(DataError, match="damaged, or not a checkpoint"):
+    convert_checkpoint(source, out, trust=True)
+  np.savez(tmp_path / "a.npz", a=np.ones(2))
+  with pytest.raises(
+    DataError, match="holds more than tensors and plain containers, or is damaged"
+  ):
+    convert_checkpoint(tmp_path / "a.npz", out, trust=True)
+  with pytest.raises(UsageError, match=r"ends in \.safetensors"):
+    convert_checkpoint(source, source, trust=True)
+
+
+def test_without_pytorch_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+  source = tmp_path / "a.pt"
+  source.touch()
+  monkeypatch.setitem(sys.modules, "torch", None)
+  with pytest.raises(MissingError, match="pip install torch"):
+    convert_checkpoint(source, tmp_path / "a.safetensors", trust=True)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux says how much memory is in use")
+def test_memory_does_not_grow_with_the_number_of_tensors(tmp_path, monkeypatch):
+  size, count, anonymous, array = 1 << 22, 12, [], checkpoint._array
+
+  def watched(tensor):
+    # Not the pages of the mapped file, which the system takes back where it needs them.
+    anonymous.append(int(STATUS.read_text().split("RssAnon:")[1].split()[0]) * 1024)
+    return array(tensor)
+
+  monkeypatch.setattr(checkpoint, "_array", watched)
+  turned = {f"n{i}": torch.full((2, size // 8), float(i)).T for i in range(count)}
+  source = tmp_path / "model.ckpt"
+  torch.save(turned, source)
+  del turned
+  convert_checkpoint(source, tmp_path / "out.safetensors", trust=True)
+  assert len(anonymous) == count
+  assert max(anonymous) - anonymous[0] < 4 * size
