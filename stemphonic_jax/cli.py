@@ -179,14 +179,16 @@ def _import(request: argparse.Namespace) -> None:
 
 
 def _verify(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.bundle import find_model, load_bundle
+  from stemphonic_jax.weights.bundle import load_bundle
+  from stemphonic_jax.weights.hub import find_model
 
   bundle = load_bundle(find_model(request.model))
   print(f"{bundle.directory}: whole, fingerprint {bundle.fingerprint}")
 
 
 def _show(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.bundle import describe, find_model, load_bundle
+  from stemphonic_jax.weights.bundle import describe, load_bundle
+  from stemphonic_jax.weights.hub import find_model
 
   print(describe(load_bundle(find_model(request.model))))
 

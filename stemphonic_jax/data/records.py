@@ -12,32 +12,23 @@ A whole mix, for pre-training, is a segment with one stem of the type `MIX`.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grain
 import numpy as np
-from absl import logging
-from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Bool, Float16, Float32
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from stemphonic_jax.data import grouping
-from stemphonic_jax.errors import DataError, MissingError, OutputError
+from stemphonic_jax.errors import DataError, MissingError
 
 FORMAT = "stemphonic_jax records 1"
 MIX = "mix"  # the type of a whole mix's only "stem"
-# One record per group of the file: what random access wants. Half-precision latents hardly
-# compress (8 %), and uncompressed they read three times as fast.
-WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +54,9 @@ class Segment:
     if not 1 <= stems <= grouping.MAX_STEMS:
       raise DataError(f"segment {self.id}: {stems} stems, expected 1 to {grouping.MAX_STEMS}")
     shape = self.latents.shape
-    _expect(self.id, "types", (len(self.types),), (stems,))
-    _expect(self.id, "latents", (*shape, self.latents.dtype.name), (stems, *shape[1:3], "float16"))
-    _expect(
+    expect(self.id, "types", (len(self.types),), (stems,))
+    expect(self.id, "latents", (*shape, self.latents.dtype.name), (stems, *shape[1:3], "float16"))
+    expect(
       self.id, "activity", (*self.activity.shape, self.activity.dtype.name), (*shape[:2], "int8")
     )
     for mask, latents in self.submixes.items():
@@ -74,7 +65,7 @@ class Segment:
           f"segment {self.id}: sub-mix {mask:b}, expected a set of 2 to {stems} stems"
         )
       name = f"sub-mix {mask:b}"
-      _expect(self.id, name, (*latents.shape, latents.dtype.name), (*shape[1:], "float16"))
+      expect(self.id, name, (*latents.shape, latents.dtype.name), (*shape[1:], "float16"))
 
   @property
   def audible(self) -> Bool[np.ndarray, "K"]:
@@ -136,7 +127,7 @@ class Records:
       return from_bytes(self.source[position])
     except (RuntimeError, SafetensorError, KeyError, json.JSONDecodeError) as error:
       # ArrayRecord checks a hash of what it reads, so a damaged disk ends here and not in a loss.
-      reason = _first_line(error)
+      reason = first_line(error)
       raise DataError(
         f"{self.directory}: record {position} is damaged ({reason}); prepare the folder again"
       ) from None
@@ -174,73 +165,6 @@ def from_bytes(record: bytes) -> Segment:
   )
 
 
-def write_records(
-  directory: str | Path, segments: Iterable[Segment], *, hop: int, rate: int, shards: int = 1
-) -> Records:
-  """Writes segments of equal size as a new folder of records, which appears whole or not at all.
-
-  Segments in which no stem is audible are left out. OutputError where the folder holds something
-  already or cannot be written; DataError where segments differ in size, hold numbers that are not
-  finite, or none is left.
-  """
-  directory = Path(directory).absolute()
-  if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-    raise OutputError(f"{directory}: already exists and is not empty; remove it to prepare again")
-  partial = directory.with_name(f".{directory.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
-  try:
-    with _writing(directory):
-      partial.mkdir(parents=True)
-    index = _write_files(partial, segments, shards)
-    files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-    with _writing(directory):
-      content = {"format": FORMAT, "hop": hop, "rate": rate, **index, "files": files}
-      (partial / "index.json").write_text(json.dumps(content, indent=2) + "\n")
-      os.replace(partial, directory)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
-  return open_records(directory)
-
-
-def _write_files(folder: Path, segments: Iterable[Segment], shards: int) -> dict[str, Any]:
-  """Writes audible segments to `shards` files in turn; their number, size and channel moments."""
-  count = frames = silent = 0
-  shape, total, squares = None, 0.0, 0.0
-  with contextlib.ExitStack() as stack:
-    names = [f"{shard:05d}-of-{shards:05d}.array_record" for shard in range(shards)]
-    with _writing(folder):
-      writers = [ArrayRecordWriter(str(folder / name), WRITER_OPTIONS) for name in names]
-    for writer in writers:
-      stack.callback(writer.close)
-    for segment in segments:
-      shape = shape or segment.latents.shape[1:]
-      _check(segment, shape)
-      latents = segment.latents[segment.audible].astype(np.float64)
-      if not len(latents):
-        silent += 1
-        continue
-      with _writing(folder):
-        writers[count % shards].write(to_bytes(segment))
-      count, frames = count + 1, frames + latents.shape[0] * latents.shape[1]
-      total = total + latents.sum((0, 1))
-      squares = squares + np.square(latents).sum((0, 1))
-    with _writing(folder):
-      stack.close()
-  if not count:
-    raise DataError(f"nothing to write: {silent} segments came, and none has an audible stem")
-  logging.info("wrote %d segments, left out %d without an audible stem", count, silent)
-  mean = total / frames
-  std = np.sqrt(np.maximum(squares / frames - mean**2, 0.0))
-  std[std == 0.0] = 1.0  # a channel that is constant stays so
-  return {
-    "count": count,
-    "frames": shape[0],
-    "channels": shape[1],
-    "mean": mean.tolist(),
-    "std": std.tolist(),
-  }
-
-
 def open_records(directory: str | Path) -> Records:
   """Opens a folder of records: `records[i]` is a Segment, in the order written if in one file.
 
@@ -260,7 +184,7 @@ def open_records(directory: str | Path) -> Records:
     statistics = Statistics(*(np.array(content[name], np.float32) for name in ("mean", "std")))
     sizes = {name: int(content[name]) for name in ("count", "frames", "channels", "hop", "rate")}
   except (ValueError, TypeError, KeyError, AttributeError) as error:
-    raise DataError(f"{path}: not an index of records ({_first_line(error)})") from None
+    raise DataError(f"{path}: not an index of records ({first_line(error)})") from None
   for name, size in files.items():
     if not (directory / name).is_file():
       raise MissingError(f"{directory}: {name} is missing; copy or prepare the folder again")
@@ -269,35 +193,16 @@ def open_records(directory: str | Path) -> Records:
   try:
     source = grain.sources.ArrayRecordDataSource([directory / name for name in files])
   except RuntimeError as error:
-    raise DataError(f"{directory}: damaged ({_first_line(error)}); prepare it again") from None
+    raise DataError(f"{directory}: damaged ({first_line(error)}); prepare it again") from None
   return Records(directory, Index(**sizes, statistics=statistics), source)
 
 
-def _check(segment: Segment, shape: tuple[int, ...]) -> None:
-  _expect(segment.id, "frames and channels", segment.latents.shape[1:], shape)
-  arrays = {"latents": segment.latents}
-  arrays |= {f"sub-mix {mask:b}": latents for mask, latents in segment.submixes.items()}
-  for name, array in arrays.items():
-    if not np.isfinite(array).all():
-      raise DataError(
-        f"segment {segment.id}: {name} are not finite; check the audio, and that the encoder stays"
-        f" within half precision (65504)"
-      )
-
-
-def _expect(segment: str, name: str, got: tuple, expected: tuple) -> None:
+def expect(segment: str, name: str, got: tuple, expected: tuple) -> None:
+  """DataError where a part of a segment is not as expected."""
   if got != expected:
     raise DataError(f"segment {segment}: {name} {list(got)}, expected {list(expected)}")
 
 
-@contextlib.contextmanager
-def _writing(path: Path):
-  """Errors of the disk, which ArrayRecord raises as RuntimeError, in one line."""
-  try:
-    yield
-  except (OSError, RuntimeError) as error:
-    raise OutputError(f"{path}: cannot be written ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+  """An error of a library in one short line."""
   return f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"

@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float16, Float32
 
 from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data import grouping, prompts
-from stemphonic_jax.data.records import MIX, WRITER_OPTIONS, Segment
+from stemphonic_jax.data.records import MIX, Segment
+from stemphonic_jax.data.shards import WRITER_OPTIONS
 from stemphonic_jax.errors import DataError, MissingError
 
 FORMAT = "stemphonic_jax texts 1"

@@ -35,8 +35,9 @@ from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_condi
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import guide, rescale_interval, sample
 from stemphonic_jax.weights.architecture import frames_of
-from stemphonic_jax.weights.bundle import Bundle, find_model, load_bundle
+from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.embedder import Embedder
+from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
 
 WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz

@@ -33,8 +33,9 @@ def add_lora(params: Any, key: Key[Array, ""], rank: int, kernels: Sequence[str]
       *stack, inputs, outputs = flat[path].shape
       own = jax.random.fold_in(key, zlib.crc32(path.encode()))
       low = jax.random.normal(own, (*stack, inputs, rank)) / math.sqrt(inputs)
-      flat[path.replace("kernel", "lora_in")] = low
-      flat[path.replace("kernel", "lora_out")] = jnp.zeros((*stack, rank, outputs))
+      layer = path.removesuffix("kernel")
+      flat[layer + "lora_in"] = low
+      flat[layer + "lora_out"] = jnp.zeros((*stack, rank, outputs))
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
@@ -44,7 +45,8 @@ def merge_lora(params: Any) -> Any:
   merged = {}
   for path, leaf in flat.items():
     if path[-1] == "kernel" and (*path[:-1], "lora_in") in flat:
-      leaf = leaf + flat[*path[:-1], "lora_in"] @ flat[*path[:-1], "lora_out"]
+      low, high = (flat[*path[:-1], name] for name in ("lora_in", "lora_out"))
+      leaf = leaf + jnp.matmul(low, high, precision="highest")
     if path[-1] not in ("lora_in", "lora_out"):
       merged[path] = leaf
   return traverse_util.unflatten_dict(merged)

@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import prepare as preparation
-from stemphonic_jax.data.records import write_records
+from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import MissingError, UsageError

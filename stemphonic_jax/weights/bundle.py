@@ -49,8 +49,8 @@ TEXT_ENCODER = "text_encoder.safetensors"
 class Bundle:
   """A model: modules, their parameters as `Lazy` leaves, and the config they are built from.
 
-  `config` has the keys sample_rate, seconds, vae, dit, text, dropout, sample, licence and source, as
-  in configs/base.py, and whole_mixes; `prompts` is "captions" in a model that learned from captions
+  `config` has sample_rate, seconds, vae, dit, text, dropout, sample, licence and source as in
+  configs/base.py, and whole_mixes; `prompts` is "captions" in a model that learned from captions
   instead of instructions. `fingerprint` is the SHA-256 of the manifest.
   """
 
@@ -159,15 +159,6 @@ def find_bundle(directory: Path) -> Path:
   )
 
 
-def find_model(name: str | Path) -> Path:
-  """The model folder, or workdir, that `name` is, fetched first where it is hf://owner/name."""
-  if str(name).startswith("hf://"):
-    from stemphonic_jax.weights import hub
-
-    return hub.fetch(str(name))
-  return find_bundle(Path(name))
-
-
 def describe(bundle: Bundle) -> str:
   """What a model is, in a few lines."""
   config, sampler = bundle.config, bundle.config["sample"]
@@ -223,8 +214,8 @@ def _check_format(directory: Path, found: str) -> None:
     )
   if found != f"{KIND} {VERSION}":
     raise MismatchError(
-      f"{directory}: format {found!r} in config.json, expected '{KIND} {VERSION}'; a model folder is"
-      f" what --mode=train leaves in WORKDIR/model, or `stemphonic bundle import` makes"
+      f"{directory}: format {found!r} in config.json, expected '{KIND} {VERSION}'; a model folder"
+      f" is what --mode=train leaves in WORKDIR/model, or `stemphonic bundle import` makes"
     )
 
 

@@ -15,6 +15,11 @@ FILES = ("manifest.json", *bundle.FILES, bundle.TEXT_ENCODER)
 NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 
 
+def find_model(name: str | Path) -> Path:
+  """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name."""
+  return fetch(str(name)) if str(name).startswith("hf://") else bundle.find_bundle(Path(name))
+
+
 def fetch(name: str) -> Path:
   """The folder of hf://owner/name, or hf://owner/name@revision: a branch, a tag or a commit.
 

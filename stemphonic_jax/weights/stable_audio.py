@@ -12,6 +12,7 @@ rectified flow predicts ε − x, and its last layer is imported with the opposi
 
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -119,14 +120,14 @@ def _config(peer: Peer, text_width: int) -> dict[str, Any]:
   heads, head_width = dit("num_attention_heads"), dit("attention_head_dim")
   memory_heads = dit("num_key_value_attention_heads")
   channels, latent = vae("encoder_hidden_size"), vae("decoder_input_channels")
-  multiples, strides = (
-    _sizes(peer.vae, "channel_multiples"),
-    _sizes(peer.vae, "downsampling_ratios"),
-  )
-  rate = vae("sampling_rate")
+  multiples = _sizes(peer.vae, "channel_multiples")
+  strides = _sizes(peer.vae, "downsampling_ratios")
+  hop = _whole_number(peer.vae, "the product of downsampling_ratios", math.prod(strides))
+  rate, depth = vae("sampling_rate"), dit("num_layers")
   expect(
     peer.transformer.source,
     {
+      "num_layers": (depth, min(depth, len(peer.transformer.tensors))),
       "in_channels": (dit("in_channels"), latent),
       "out_channels": (dit("out_channels"), latent),
       "time_proj_dim": (dit("time_proj_dim"), 256),
@@ -155,7 +156,7 @@ def _config(peer: Peer, text_width: int) -> dict[str, Any]:
   )
   return {
     "sample_rate": rate,
-    "seconds": dit("sample_size") * math.prod(strides) / rate,
+    "seconds": dit("sample_size") * hop / rate,
     "vae": {
       "architecture": "oobleck",
       "channels": channels,
@@ -165,7 +166,7 @@ def _config(peer: Peer, text_width: int) -> dict[str, Any]:
     },
     "dit": {
       "width": heads * head_width,
-      "depth": dit("num_layers"),
+      "depth": depth,
       "heads": heads,
       "activity_channels": 16,
       "dtype": "float32",
@@ -190,9 +191,8 @@ def _size(part: Part, name: str) -> int:
 
 def _sizes(part: Part, name: str) -> tuple[int, ...]:
   values = part.config.get(name)
-  return tuple(
-    _whole_number(part, name, value) for value in (values if isinstance(values, list) else [values])
-  )
+  values = values if isinstance(values, list | tuple) else [values]
+  return tuple(_whole_number(part, name, value) for value in values)
 
 
 def _whole_number(part: Part, name: str, value: Any) -> int:
@@ -241,11 +241,10 @@ def _import_dit(folder: Path, peer: Peer, channels: int, shapes: Shapes) -> Any:
   if peer.prediction == "velocity":
     last = leaves["out_projection/kernel"]
     leaves["out_projection/kernel"] = _lazy(last.shape, lambda: -last.read())
-  rng = np.random.default_rng(0)
-  added = {name: leaf.shape for name, leaf in shapes.items() if name.startswith(ADDED)}
-  return _tree(
-    folder, leaves | {name: _fresh(name, added[name], rng) for name in sorted(added)}, shapes
-  )
+  for ours in shapes:
+    if ours.startswith(ADDED):
+      leaves[ours] = _lazy(shapes[ours].shape, partial(_fresh, ours, shapes[ours].shape))
+  return _tree(folder, leaves, shapes)
 
 
 def _shapes(init: Callable[[jax.Array], Any]) -> Shapes:
@@ -278,9 +277,9 @@ def _leaf(ours: str, tensor: Lazy) -> Lazy:
   if not ours.endswith("kernel"):
     shape = [math.prod(tensor.shape)]
     return _lazy(shape, lambda: tensor.read().reshape(shape))
-  axes = (
-    (2, 0, 1) if "conv_t1" in ours and len(tensor.shape) == 3 else range(len(tensor.shape))[::-1]
-  )
+  axes = range(len(tensor.shape))[::-1]
+  if "conv_t1" in ours and len(axes) == 3:  # [in, out, K] there, and [out, in, K] elsewhere
+    axes = (2, 0, 1)
   shape = [tensor.shape[axis] for axis in axes]
   shape = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
   return _lazy(shape, lambda: tensor.read().transpose(axes).reshape(shape))
@@ -288,13 +287,12 @@ def _leaf(ours: str, tensor: Lazy) -> Lazy:
 
 def _join(source: Path, ours: str, parts: Sequence[Lazy]) -> Lazy:
   """Side by side: the outputs of one after those of another."""
-  first, *rest = (part.shape[:-1] for part in parts)
-  if any(other != first for other in rest):
-    shapes = " ".join(str(part.shape) for part in parts)
-    raise MismatchError(f"{source}: {ours} is of {shapes}, which do not go side by side")
-  if not rest:
+  if len(parts) == 1:
     return parts[0]
-  shape = (*first, sum(part.shape[-1] for part in parts))
+  shapes = [part.shape for part in parts]
+  if len(set(shapes)) > 1:
+    raise MismatchError(f"{source}: parts of {ours} are {shapes}, expected one shape")
+  shape = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
   return _lazy(shape, lambda: np.concatenate([part.read() for part in parts], -1))
 
 
@@ -322,9 +320,10 @@ def _widen(kernel: Lazy, shape: Sequence[int]) -> np.ndarray:
   return wide
 
 
-def _fresh(name: str, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def _fresh(name: str, shape: Sequence[int]) -> np.ndarray:
   """Parameters that theirs lacks: tempo ends in zeros, which is what keeps it silent."""
   if name == "tempo_projection/out/kernel" or name.endswith("bias"):
     return np.zeros(shape, np.float32)
   scale = 1 / math.sqrt(shape[0]) if len(shape) > 1 else 1.0
-  return (scale * rng.standard_normal(shape)).astype(np.float32)
+  rng = np.random.default_rng(zlib.crc32(name.encode()))
+  return np.float32(scale) * rng.standard_normal(shape, np.float32)

@@ -20,6 +20,7 @@ import pytest
 
 from stemphonic_jax.data import grouping, pipeline, records
 from stemphonic_jax.data.prompts import mix_prompt, stem_prompt
+from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.data.text import Tokenizer
 
@@ -349,6 +350,6 @@ def test_whole_mixes_for_pretraining_are_rows_of_their_own(make, tokenizer):
 
 
 def test_batches_from_records_on_disk_are_those_from_memory(make, tmp_path):
-  folder = records.write_records(tmp_path / "r", MIXED, hop=8, rate=8000)
+  folder = write_records(tmp_path / "r", MIXED, hop=8, rate=8000)
   for a, b in zip(take(make(folder), 5), take(make(MIXED), 5), strict=True):
     assert_equal(a, b)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.data import records
+from stemphonic_jax.data.shards import write_records, write_shards
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
 T, C = 5, 3
@@ -77,9 +79,8 @@ def test_a_segment_whose_parts_do_not_fit_is_refused(changes, message):
 @pytest.mark.parametrize("shards", [1, 3, 8])
 def test_what_is_written_is_read(tmp_path, shards):
   written = [segment(seed, stems=1 + seed % 4) for seed in range(7)]
-  folder = records.write_records(
-    tmp_path / "train", iter(written), hop=3584, rate=44100, shards=shards
-  )
+  parts = [functools.partial(iter, written[number::shards]) for number in range(shards)]
+  folder = write_shards(tmp_path / "train", parts, hop=3584, rate=44100)
   read = list(records.open_records(tmp_path / "train"))
   assert len(read) == len(folder) == 7
   for one, other in zip(sorted(read, key=lambda s: s.id), written, strict=True):
@@ -91,7 +92,7 @@ def test_what_is_written_is_read(tmp_path, shards):
 
 def test_one_file_keeps_the_order_and_the_same_segments_give_the_same_bytes(tmp_path):
   for name in ("a", "b"):
-    records.write_records(tmp_path / name, map(segment, range(4)), hop=8, rate=8000)
+    write_records(tmp_path / name, map(segment, range(4)), hop=8, rate=8000)
   assert [s.id for s in records.open_records(tmp_path / "a")] == [f"song-{i}" for i in range(4)]
   for path in (tmp_path / "a").iterdir():
     assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
@@ -99,7 +100,7 @@ def test_one_file_keeps_the_order_and_the_same_segments_give_the_same_bytes(tmp_
 
 def test_statistics_are_those_of_every_frame_of_the_audible_stems(tmp_path):
   written = [segment(seed, silent=[seed]) for seed in range(3)]
-  statistics = records.write_records(tmp_path / "r", written, hop=8, rate=8000).index.statistics
+  statistics = write_records(tmp_path / "r", written, hop=8, rate=8000).index.statistics
   frames = np.concatenate([s.latents[s.audible].reshape(-1, C) for s in written]).astype(np.float32)
   np.testing.assert_allclose(statistics.mean, frames.mean(0), rtol=1e-5)
   np.testing.assert_allclose(statistics.std, frames.std(0), rtol=1e-5)
@@ -113,18 +114,18 @@ def test_statistics_are_those_of_every_frame_of_the_audible_stems(tmp_path):
 def test_a_constant_channel_is_standardised_without_dividing_by_zero(tmp_path):
   latents = np.full((1, T, C), 0.5, np.float16)
   written = [segment(stems=1, latents=latents)]
-  statistics = records.write_records(tmp_path / "r", written, hop=8, rate=8000).index.statistics
+  statistics = write_records(tmp_path / "r", written, hop=8, rate=8000).index.statistics
   np.testing.assert_array_equal(statistics.standardize(latents), 0)
 
 
 def test_segments_without_an_audible_stem_are_left_out(tmp_path):
   written = [segment(0), segment(1, silent=[0, 1, 2]), segment(2)]
-  folder = records.write_records(tmp_path / "r", written, hop=8, rate=8000)
+  folder = write_records(tmp_path / "r", written, hop=8, rate=8000)
   assert [s.id for s in folder] == ["song-0", "song-2"]
   with pytest.raises(DataError, match="1 segments came, and none has an audible stem"):
-    records.write_records(tmp_path / "s", written[1:2], hop=8, rate=8000)
+    write_records(tmp_path / "s", written[1:2], hop=8, rate=8000)
   with pytest.raises(DataError, match="0 segments came"):
-    records.write_records(tmp_path / "s", [], hop=8, rate=8000)
+    write_records(tmp_path / "s", [], hop=8, rate=8000)
   assert not (tmp_path / "s").exists()
 
 
@@ -134,7 +135,7 @@ def test_nothing_is_left_of_an_interrupted_writing(tmp_path):
     raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    records.write_records(tmp_path / "r", interrupted(), hop=8, rate=8000)
+    write_records(tmp_path / "r", interrupted(), hop=8, rate=8000)
   assert list(tmp_path.iterdir()) == []
 
 
@@ -148,31 +149,31 @@ def test_nothing_is_left_of_an_interrupted_writing(tmp_path):
 )
 def test_segments_that_cannot_be_trained_on_are_refused(tmp_path, bad, message):
   with pytest.raises(DataError, match=message):
-    records.write_records(tmp_path / "r", [segment(0), bad], hop=8, rate=8000)
+    write_records(tmp_path / "r", [segment(0), bad], hop=8, rate=8000)
   assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path):
   (tmp_path / "note.txt").write_text("mine")
   with pytest.raises(OutputError, match="not empty"):
-    records.write_records(tmp_path, [segment()], hop=8, rate=8000)
+    write_records(tmp_path, [segment()], hop=8, rate=8000)
   with pytest.raises(OutputError, match="not empty"):
-    records.write_records(tmp_path / "note.txt", [segment()], hop=8, rate=8000)
+    write_records(tmp_path / "note.txt", [segment()], hop=8, rate=8000)
   with pytest.raises(OutputError, match="cannot be written"):
-    records.write_records(tmp_path / "note.txt" / "r", [segment()], hop=8, rate=8000)
+    write_records(tmp_path / "note.txt" / "r", [segment()], hop=8, rate=8000)
   assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_what_a_killed_run_left_is_replaced(tmp_path):
   (tmp_path / ".r.partial").mkdir()
   (tmp_path / ".r.partial" / "00007-of-00008.array_record").write_text("half")
-  records.write_records(tmp_path / "r", [segment()], hop=8, rate=8000)
+  write_records(tmp_path / "r", [segment()], hop=8, rate=8000)
   assert len(list((tmp_path / "r").iterdir())) == 2
   assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
 def test_an_empty_folder_may_be_written_to(tmp_path):
-  assert len(records.write_records(tmp_path, [segment()], hop=8, rate=8000)) == 1
+  assert len(write_records(tmp_path, [segment()], hop=8, rate=8000)) == 1
 
 
 def test_a_missing_or_foreign_folder_is_named(tmp_path):
@@ -189,7 +190,7 @@ def test_a_missing_or_foreign_folder_is_named(tmp_path):
 
 def test_lost_cut_and_damaged_files_are_named(tmp_path):
   written = [segment(0, stems=4)]
-  records.write_records(tmp_path / "r", written, hop=8, rate=8000)
+  write_records(tmp_path / "r", written, hop=8, rate=8000)
   file = tmp_path / "r" / "00000-of-00001.array_record"
   content = file.read_bytes()
   file.write_bytes(content[:-100])
@@ -208,7 +209,7 @@ def test_lost_cut_and_damaged_files_are_named(tmp_path):
 
 
 def test_the_index_is_readable_by_people(tmp_path):
-  records.write_records(tmp_path / "r", [segment()], hop=3584, rate=44100)
+  write_records(tmp_path / "r", [segment()], hop=3584, rate=44100)
   content = json.loads((tmp_path / "r" / "index.json").read_text())
   assert content["format"] == "stemphonic_jax records 1"
   assert (content["count"], content["hop"], content["rate"]) == (1, 3584, 44100)

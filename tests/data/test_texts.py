@@ -84,7 +84,7 @@ def test_the_order_of_the_texts_does_not_matter(folder, tmp_path):
 
 
 def test_a_text_that_was_not_embedded_is_named(folder):
-  with pytest.raises(DataError, match="no embedding of 'another'.*prepare again"):
+  with pytest.raises(DataError, match=r"no embedding of 'another'.*prepare again"):
     texts.open_texts(folder).encode(["another"])
 
 

@@ -1,4 +1,4 @@
-"""A model with what Stable Audio Open has: frozen T5, timing, v-prediction, captions for prompts."""
+"""A model with what Stable Audio Open has: frozen T5, timing, v-prediction, captions as prompts."""
 
 import jax
 import numpy as np

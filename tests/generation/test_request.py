@@ -133,9 +133,9 @@ def test_a_model_is_not_given_what_it_was_trained_without():
     check(untrained("activity"), activity={"drums": [(0, 1)]})
   with pytest.raises(UsageError, match="context: this model was trained without it"):
     check(untrained("context"), context=["context"])
-  with pytest.raises(UsageError, match="context: .* make all stems in one pass"):
+  with pytest.raises(UsageError, match=r"context: .* make all stems in one pass"):
     check(untrained("context"), passes=2)
-  with pytest.raises(UsageError, match="bpm: .* write the tempo into the prompt"):
+  with pytest.raises(UsageError, match=r"bpm: .* write the tempo into the prompt"):
     check(untrained("bpm"), bpm=100.0)
   check(untrained("activity"), context=["context"])
   check(untrained("context"), activity={"drums": [(0, 1)]})

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 diffusers = pytest.importorskip("diffusers")
 
-LATENT, TOKENS = 6, 24
+LATENT, TOKENS, FRAMES = 6, 24, 128
 PROMPTS = [stem_prompt(kind, "Relaxing country rock", STEM_TYPES[:3]) for kind in STEM_TYPES]
 
 
@@ -51,7 +51,7 @@ def stable_audio(
     projection_model=diffusers.StableAudioProjectionModel(text_width, text_width, 0, 512),
     tokenizer=transformers.T5Tokenizer(vocabulary, extra_ids=0, model_max_length=TOKENS),
     transformer=diffusers.StableAudioDiTModel(
-      sample_size=9,
+      sample_size=FRAMES,
       in_channels=LATENT,
       out_channels=LATENT,
       num_layers=depth,

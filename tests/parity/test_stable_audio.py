@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax import sampler
+from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights import architecture, stable_audio, stable_audio_folder
@@ -236,7 +237,7 @@ def test_what_is_added_changes_nothing(small):
 def test_the_config_is_theirs(small):
   config, peer = small.bundle.config, small.peer
   assert config["sample_rate"] == 44_100
-  assert config["seconds"] == pytest.approx(9 * peer.vae.hop_length / 44_100)
+  assert config["seconds"] == pytest.approx(peers.FRAMES * peer.vae.hop_length / 44_100)
   assert config["text"] == {"encoder": "t5", "width": 64, "length": peers.TOKENS}
   assert config["dit"]["memory_heads"] == 1
   assert config["dit"]["prediction"] == "v"
@@ -244,6 +245,14 @@ def test_the_config_is_theirs(small):
   assert "diffusers" in config["source"]
   np.testing.assert_array_equal(small.bundle.statistics.mean, 0)
   np.testing.assert_array_equal(small.bundle.statistics.std, 1)
+
+
+def test_an_imported_model_makes_stems(small):
+  song = StemPipeline.load(small.out).generate("rock", stems=["drums", "basses"], steps=2)
+  drums, basses = (song.stems[name] for name in ("drums", "basses"))
+  assert drums.shape == basses.shape == (peers.FRAMES * small.bundle.vae.hop, 2)
+  assert np.isfinite(drums).all()
+  assert np.abs(drums - basses).max() > 1e-4 * np.abs(drums).max() > 0
 
 
 # The original layout

@@ -119,7 +119,7 @@ DAMAGES = {
     tensors(
       TRANSFORMER,
       lambda s: s.update({"transformer_blocks.0.attn1.to_q.weight": torch.zeros(128, 5)})
-    ), 78, "side by side",
+    ), 78, "expected one shape",
   ),
   "whole numbers": (
     tensors(TRANSFORMER, lambda s: s.update({"proj_in.weight": torch.zeros(128, 6).int()})), 78,
@@ -148,6 +148,14 @@ DAMAGES = {
     edit("transformer/config.json", num_key_value_attention_heads=3), 78, "groups of 3"
   ),
   "endless depth": (edit("transformer/config.json", num_layers=10**12), 78, "num_layers is 10000"),
+  "more depth than weights": (
+    edit("transformer/config.json", num_layers=10**5), 78, "num_layers is 100000"
+  ),
+  "width without end": (
+    edit("transformer/config.json", attention_head_dim=1 << 18, num_attention_heads=1 << 18), 78,
+    "do not fit",
+  ),
+  "endless hop": (edit("vae/config.json", downsampling_ratios=[9**5] * 3), 78, "the product of"),
   "depth in words": (edit("transformer/config.json", num_layers="two"), 78, "num_layers is 'two'"),
   "no depth": (edit("transformer/config.json", num_layers=None), 78, "num_layers is None"),
   "other latents": (edit("vae/config.json", decoder_input_channels=8), 78, "in_channels is 6"),

@@ -14,7 +14,8 @@ from flax import traverse_util
 from jax.sharding import AxisType
 
 from stemphonic_jax.data import pipeline
-from stemphonic_jax.data.records import Segment, write_records
+from stemphonic_jax.data.records import Segment
+from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.models.conditioning import TextEncoder

@@ -72,7 +72,7 @@ def test_the_trained_part_moves_as_if_nothing_were_frozen():
 
 def test_adapters_train_alone_and_merge_into_their_kernel():
   adapted = add_lora(PARAMS, jax.random.key(2), 1, ("a/kernel",))
-  current, metrics = train(("*/lora_*",), adapted, steps=20)
+  current, _ = train(("*/lora_*",), adapted, steps=20)
   merged = merge_lora(state.join(current.params, current.frozen))
   assert jax.tree.structure(merged) == jax.tree.structure(PARAMS)
   batch = jax.random.normal(jax.random.key(0), (4, 2))

@@ -188,7 +188,7 @@ def test_a_frozen_text_encoder_is_part_of_the_model(tmp_path):
   loaded = bundle.load_bundle(folder)
   assert_equal(loaded.text_encoder.params, tiny.text_encoder().params)
   (folder / bundle.TEXT_ENCODER).unlink()
-  with pytest.raises(MissingError, match="text_encoder.safetensors is missing"):
+  with pytest.raises(MissingError, match=r"text_encoder\.safetensors is missing"):
     bundle.load_bundle(folder)
 
 
