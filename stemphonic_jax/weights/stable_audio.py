@@ -180,6 +180,7 @@ def _config(peer: Peer, text_width: int) -> dict[str, Any]:
     "dropout": {"text": 0.1, "bpm": 1.0, "context": 1.0, "activity": 1.0},
     "sample": {"steps": 100, "guidance": 7.0, "interval": (1, 100), "share_noise": True},
     "whole_mixes": False,
+    "prompts": "captions",
     "licence": LICENCE,
     "source": SOURCE.format(peer.layout),
   }

@@ -137,10 +137,10 @@ def open_text_encoder(path: Path) -> TextWeights:
 
 
 def find_tokenizer(folder: Path) -> Tokenizer:
-  """The tokenizer beside a T5; MissingError where its sentencepiece model is absent."""
+  """The tokenizer beside a T5; DataError where the folder lacks its sentencepiece model."""
   path = folder / "spiece.model"
   if not path.is_file():
-    raise MissingError(
+    raise DataError(
       f"{path}: missing, which is the tokenizer of a T5 (tokenizer.json is not read in its place)"
     )
   return Tokenizer.load(path)
@@ -165,7 +165,7 @@ def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
 
 
 def _find_tensors(folder: Path) -> Path:
-  for name in ("model.safetensors", "model.safetensors.index.json"):
+  for name in ("model.safetensors", "model.safetensors.index.json", "model.fp16.safetensors"):
     if (folder / name).is_file():
       return folder / name
   if any(folder.glob("pytorch_model*.bin*")):

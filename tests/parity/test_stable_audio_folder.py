@@ -99,7 +99,7 @@ DAMAGES = {
   "no autoencoder": (remove("vae"), 66, "vae"),
   "no numbers": (remove("projection_model"), 66, "projection_model"),
   "no text encoder": (remove("text_encoder"), 66, "text_encoder"),
-  "no sentencepiece": (remove("tokenizer/spiece.model"), 66, r"spiece\.model"),
+  "no sentencepiece": (remove("tokenizer/spiece.model"), 65, r"spiece\.model"),
   "lacks a tensor": (
     tensors(TRANSFORMER, lambda s: s.pop("proj_in.weight") is None), 78, "proj_in.weight is missing"
   ),

@@ -339,7 +339,7 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path):
 
 def test_the_tokenizer_is_spiece_model(tmp_path):
   (tmp_path / "tokenizer.json").write_text("{}")
-  with pytest.raises(MissingError, match=re.escape(f"{tmp_path}/spiece.model: missing")):
+  with pytest.raises(DataError, match=re.escape(f"{tmp_path}/spiece.model: missing")):
     find_tokenizer(tmp_path)
   (tmp_path / "spiece.model").write_bytes(b"no model")
   with pytest.raises(DataError, match="not a sentencepiece model"):
