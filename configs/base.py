@@ -54,9 +54,17 @@ def get_config(size: str = "") -> ConfigDict:
 
   config.data = ConfigDict(
     dict(
-      source="demo",  # the procedural teaching corpus
-      pieces=45_000,  # 400 hours of mixes (Sec. 4.2), 32 s of each
-      held_out=64,  # further pieces that no training sees
+      source="demo",  # the procedural teaching corpus; or folder, mixes, musdb, moisesdb, slakh
+      root="",  # where such a data set is
+      records="",  # or a folder that `stemphonic prepare` made, instead of a source
+      captions="",  # file of captions, a JSON object with id and caption on each line
+      pieces=45_000,  # of the demo corpus: 400 hours of mixes (Sec. 4.2), 32 s of each
+      held_out=64,  # further pieces, or mixes of a set without a validation part, to measure on
+      tolerance=1.0,  # seconds that the stems of one mix may differ; padded with silence
+      estimate_tempo=True,  # by librosa, where a set does not state it
+      max_bad=0.01,  # share of unusable mixes above which preparing ends, after its report
+      processes=0,  # that read and check files; 0 is one per core
+      shard=32,  # mixes to a file of records; what a killed run does again
       submixes=56,  # most sub-mixes stored of a segment: all of them up to 6 stems, else a sample
       whole_mixes=False,  # pre-training: the mix itself is the only target
       group_stems=True,  # Sec. 3.1; off in setting A
@@ -136,7 +144,7 @@ def _shrink(config: ConfigDict) -> None:
   config.seconds = 4.0
   config.vae.update(channels=4, latent=8)
   config.train_vae.update(steps=6, batch_size=2, pieces=3, warmup=2, save_every=3, log_every=2)
-  config.data.update(pieces=4, held_out=2, submixes=4)
+  config.data.update(pieces=4, held_out=2, submixes=4, shard=2)
   config.text = learned_text()
   config.dit.update(width=64, depth=2, heads=2, dtype="float32", remat=False)
   config.train.update(steps=6, batch_size=8, held_out_batches=1, save_every=3, log_every=2)

@@ -66,7 +66,7 @@ def train_vae(config: ConfigDict, workdir: Path) -> None:
   """Stage 1: waveforms → autoencoder. Once there are records of its latents, it stays as it is."""
   from stemphonic_jax.training import vae
 
-  if (workdir / "records").exists():
+  if (workdir / "records" / "train").exists():
     logging.info("%s holds records, so its autoencoder is not trained further", workdir)
     return
   vae.train(config, workdir)
@@ -98,8 +98,9 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
   """Writes a song for each of the first `count` held-out pieces to `out/0`, `out/1`, …"""
   from stemphonic_jax.data.records import open_records
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.training.prepare import records_of
 
-  records = open_records(workdir / "records" / "held_out")
+  records = open_records(records_of(config, workdir) / "held_out")
   pipe = StemPipeline.load(model)
   for i in range(min(count, len(records))):
     piece = records[i]

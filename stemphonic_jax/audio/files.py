@@ -1,4 +1,4 @@
-"""Audio files: what libsndfile reads comes in as float32 stereo; what goes out is lossless.
+"""Audio files: WAV, FLAC, OGG, MP3 and AIFF come in as float32 stereo; what goes out is lossless.
 
 Every way in which a file can be wrong ends here, in one line that names the file, so that no other
 module ever meets mono, NaN or a foreign sample rate.
@@ -9,55 +9,83 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 from scipy.io import wavfile
 
+from stemphonic_jax.audio import headers
+from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz; outside it, a header is damaged or not music
+LOUDEST = 1_000.0  # full scale is 1; numbers beyond this are damage, or integers left as they were
+# Those of which can be told whether they are complete; libsndfile knows many more.
+FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
+BLOCK = 1 << 20  # samples decoded first, whatever number of them a header promises
+LOSSY = ("OGG", "MP3")
+SLACK = 4_096  # samples by which lossy decoders may miss the length in a header
+TAIL = 1 << 16  # bytes of tags that may follow an MP3
+UNSAID = 1 << 40  # samples; a length beyond it stands for an unknown one
 
 
 def read_audio(path: str | Path, rate: int, max_seconds: float | None = None) -> np.ndarray:
   """Reads a file as float32 [samples, 2] at `rate` Hz: resampled (soxr HQ), mono duplicated.
 
-  Raises MissingError where there is no file; DataError for what is not audio, is empty, has more
-  than two channels, holds NaN or infinity, or lasts longer than `max_seconds`.
+  Raises MissingError where there is no file; DataError for what is not audio, is empty or cut off,
+  has more than two channels, holds NaN, infinity or numbers far beyond full scale, or lasts longer
+  than `max_seconds`.
   """
   path = Path(path)
-  if not path.exists():
-    raise MissingError(f"{path}: no such audio file")
-  if not path.is_file():
-    raise DataError(f"{path}: is not a file; name one audio file (WAV, FLAC, OGG, MP3, AIFF)")
+  audio, found = decode(path, max_seconds)
+  return to_stereo(path, audio, found, rate)
+
+
+def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, int]:
+  """A file's own samples, float32 [samples, 1 or 2], and their rate in Hz; errors as `read_audio`.
+
+  Memory grows with what is decoded, not with what a header promises.
+  """
   try:
-    with soundfile.SoundFile(path) as file:
-      _check_header(path, file, max_seconds)
-      audio, file_rate = file.read(dtype="float32", always_2d=True), file.samplerate
+    if not path.exists():
+      raise MissingError(f"{path}: no such audio file")
+    if not path.is_file():
+      raise DataError(f"{path}: is not a file; name one audio file (WAV, FLAC, OGG, MP3, AIFF)")
+    with path.open("rb", buffering=0) as raw:
+      magic = headers.check_size(path, raw)
+      raw.seek(0)
+      quiet = quiet_mpg123() if headers.is_mpeg(magic) else nullcontext()
+      with quiet, _Forward(raw.fileno(), closefd=False) as file:
+        _check_header(path, file)
+        audio = _read_blocks(path, file, max_seconds)
+        _check_end(path, file, len(audio), raw)
+        rate = file.samplerate
   except soundfile.LibsndfileError as error:
     reason = error.error_string.rstrip(".")
+    if "does not exist" in reason:  # what libsndfile says of an MP3 without a frame
+      reason = "nothing in it can be decoded"
     raise DataError(f"{path}: cannot be read as audio ({reason}); expected WAV or FLAC") from None
-  if len(audio) == 0:
-    raise DataError(f"{path}: holds no samples")
-  finite = np.isfinite(audio).all(axis=1)
-  if not finite.all():
-    index = int(np.argmin(finite))
-    raise DataError(
-      f"{path}: sample {index} ({index / file_rate:.3f} s) is {audio[index].tolist()}, expected"
-      f" finite numbers; export the file again"
-    )
-  if file_rate != rate:
-    audio = soxr.resample(audio, file_rate, rate, quality="HQ")
-  if audio.shape[1] == 1:
-    audio = np.repeat(audio, 2, axis=1)
-  return np.ascontiguousarray(audio, np.float32)
+  except OSError as error:
+    raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+  check_samples(path, audio, rate)
+  return audio, rate
 
 
-def _check_header(path: Path, file: soundfile.SoundFile, max_seconds: float | None) -> None:
+class _Forward(soundfile.SoundFile):
+  """Read from front to back: soundfile else seeks after every block, which restarts a decoder."""
+
+  def seekable(self) -> bool:
+    return False
+
+
+def _check_header(path: Path, file: soundfile.SoundFile) -> None:
   """Refuses by the header alone, before anything large is decoded."""
+  if file.format not in FORMATS:
+    raise DataError(f"{path}: is {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF; convert it")
   if file.channels > 2:
     raise DataError(
       f"{path}: has {file.channels} channels, expected 1 or 2; mix it to stereo first"
@@ -66,10 +94,65 @@ def _check_header(path: Path, file: soundfile.SoundFile, max_seconds: float | No
     raise DataError(
       f"{path}: sample rate {file.samplerate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE}"
     )
-  if max_seconds is not None and file.frames > max_seconds * file.samplerate:
+
+
+def _read_blocks(path: Path, file: soundfile.SoundFile, max_seconds: float | None) -> np.ndarray:
+  """All samples, in an array that grows as they come."""
+  limit = file.frames if max_seconds is None else int(max_seconds * file.samplerate)
+  audio = np.empty((min(BLOCK, file.frames), file.channels), np.float32)
+  filled = len(file.read(out=audio))
+  while filled == len(audio) < file.frames and filled <= limit:
+    audio.resize((min(2 * filled, file.frames), file.channels), refcheck=False)
+    filled += len(file.read(out=audio[filled:]))
+  if filled > limit:
+    lasts = (file.frames if file.frames < UNSAID else filled) / file.samplerate
+    raise DataError(f"{path}: lasts {lasts:.2f} s, at most {max_seconds:g} s fit; cut it")
+  audio.resize((filled, file.channels), refcheck=False)
+  return audio
+
+
+def _check_end(path: Path, file: soundfile.SoundFile, samples: int, raw: BinaryIO) -> None:
+  """Refuses what decoded to less than its header said, or stopped long before the file's end."""
+  promised = file.frames
+  if file.format == "MP3":
+    position, size = raw.tell(), raw.seek(0, os.SEEK_END)
+    if size - position > TAIL:
+      raise DataError(
+        f"{path}: decodes no further than byte {position} of {size}; convert it to FLAC"
+      )
+    if headers.mpeg_bytes(raw)[1] is None:
+      return  # then libsndfile guesses the length from the first frames
+  if promised < UNSAID and samples + (SLACK if file.format in LOSSY else 0) < promised:
     raise DataError(
-      f"{path}: lasts {file.frames / file.samplerate:.2f} s, at most {max_seconds:g} s fit; cut it"
+      f"{path}: cut off or damaged: {samples} samples, and its header says {promised}; copy or"
+      f" export it again"
     )
+
+
+def check_samples(path: Path, audio: np.ndarray, rate: int) -> None:
+  """DataError where samples [samples, channels] at `rate` Hz are none, not finite, or no audio."""
+  if len(audio) == 0:
+    raise DataError(f"{path}: holds no samples")
+  # Two numbers tell (a NaN makes both NaN), and no temporary array is needed.
+  if audio.max() <= LOUDEST and audio.min() >= -LOUDEST:
+    return
+  index = int(np.argmin((np.abs(audio) <= LOUDEST).all(axis=1)))
+  what = "within ±1, as audio is" if np.isfinite(audio[index]).all() else "finite numbers"
+  raise DataError(
+    f"{path}: sample {index} ({index / rate:.3f} s) is {audio[index].tolist()}, expected {what};"
+    f" export the file again"
+  )
+
+
+def to_stereo(path: Path, audio: np.ndarray, found: int, rate: int) -> np.ndarray:
+  """Samples [samples, 1 or 2] at `found` Hz as float32 [samples, 2] at `rate` Hz."""
+  if found != rate:
+    audio = soxr.resample(audio, found, rate, quality="HQ")
+    if len(audio) == 0:
+      raise DataError(f"{path}: is shorter than one sample at {rate} Hz")
+  if audio.shape[1] == 1:
+    audio = np.broadcast_to(audio, (len(audio), 2))
+  return np.ascontiguousarray(audio, np.float32)
 
 
 def write_wav(path: str | Path, audio: np.ndarray, rate: int) -> None:

@@ -3,7 +3,10 @@
 The encoder comes in as a function, so that this module knows nothing of networks.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,44 +16,83 @@ from stemphonic_jax.data import grouping, prompts
 from stemphonic_jax.data.records import MIX, Records, Segment
 from stemphonic_jax.data.stems import Mix, Stem
 
-Encode = Callable[[Float32[np.ndarray, "n samples 2"]], Float32[np.ndarray, "n T C"]]
+# Takes waveforms one by one, because a mix of six stems has 56 sub-mixes.
+Encode = Callable[[Iterable[Float32[np.ndarray, "samples 2"]]], Float32[np.ndarray, "n T C"]]
+TAIL = 0.5  # a rest of a mix is worth a segment of its own from this share of one on
 
 
-def segments(
-  mixes: Iterable[Mix],
-  encode: Encode,
-  *,
-  seconds: float,
-  hop: int,
-  submixes: int,
-  whole_mixes: bool,
-  seed: int,
-) -> Iterator[Segment]:
-  """One segment of `seconds` of each mix, cut at a random place (never all on a downbeat).
+@dataclass(frozen=True)
+class Cut:
+  """How mixes become segments: of `seconds`, latent frames of `hop` samples.
 
-  `encode` maps waveforms to latent means; `submixes` is the most sub-mixes stored of a segment;
-  with `whole_mixes` the mix itself becomes the only stem, for pre-training.
+  `submixes` is the most sub-mixes stored of a segment; with `whole_mixes` the mix itself becomes
+  the only stem, for pre-training; stems that sound in less than the share `min_activity` of a
+  segment are left out of it. `every` cuts a mix from end to end, else one segment comes from a
+  random place (never all on a downbeat).
   """
-  for index, mix in enumerate(mixes):
-    rng = np.random.default_rng([seed, index])
-    samples = round(seconds * mix.rate)
-    cut = mix.crop(int(rng.integers(mix.samples - samples + 1)), samples)
-    yield segment(_as_one(cut) if whole_mixes else cut, encode, hop, submixes, rng)
+
+  seconds: float
+  hop: int
+  submixes: int = 0
+  whole_mixes: bool = False
+  every: bool = True
+  min_activity: float = 0.0
 
 
-def segment(mix: Mix, encode: Encode, hop: int, submixes: int, rng: np.random.Generator) -> Segment:
-  """Encodes a mix whole: its stems, and sub-mixes summed as waveforms first (Sec. 3.1)."""
-  names = list(mix.stems)
-  activity = np.stack([frame_activity(stem.audio, hop) for stem in mix.stems.values()])
-  masks = grouping.subsets_to_store(rng, activity.any(axis=1), submixes)
-  waveforms = [stem.audio for stem in mix.stems.values()]
-  for mask in masks:
-    waveforms.append(mix.audio(np.array(names)[grouping.stems_of(mask, len(names))]))
-  latents = encode(np.stack(waveforms)).astype(np.float16)
+def shards(
+  mixes: Sequence[Mix], encode: Encode, cut: Cut, *, size: int, seed: int
+) -> list[Callable[[], Iterator[Segment]]]:
+  """The segments of every `size` mixes as a function, for data/shards.py.
+
+  `mixes` may read what it is asked for when it is asked; `encode` maps waveforms to latent means.
+  What is random about a mix follows from `seed` and its position.
+  """
+
+  def make(first: int) -> Iterator[Segment]:
+    for index in range(first, min(first + size, len(mixes))):
+      yield from segments(mixes[index], encode, cut, np.random.default_rng([seed, index]))
+
+  return [functools.partial(make, first) for first in range(0, len(mixes), size)]
+
+
+def segments(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Iterator[Segment]:
+  """The segments of one mix; a mix shorter than one is padded with silence."""
+  samples = round(cut.seconds * mix.rate)
+  mix = mix.pad(samples)
+  starts = windows(mix.samples, samples) if cut.every else [rng.integers(mix.samples - samples + 1)]
+  for start in starts:
+    piece = mix.crop(int(start), samples)
+    piece = replace(_as_one(piece) if cut.whole_mixes else piece, id=f"{mix.id}@{int(start)}")
+    if found := segment(piece, encode, cut, rng):
+      yield found
+
+
+def windows(samples: int, length: int) -> list[int]:
+  """First samples of segments side by side; a last one ends with the mix if enough is left."""
+  starts = list(range(0, samples - length + 1, length))
+  rest = samples - starts[-1] - length
+  return [*starts, samples - length] if rest >= TAIL * length else starts
+
+
+def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Segment | None:
+  """Encodes a mix whole: its stems, and sub-mixes summed as waveforms first (Sec. 3.1).
+
+  None where no stem sounds enough.
+  """
+  lanes = {name: frame_activity(stem.audio, cut.hop) for name, stem in mix.stems.items()}
+  names = [name for name, lane in lanes.items() if lane.mean() >= cut.min_activity]
+  if not any(lanes[name].any() for name in names):
+    return None
+  activity = np.stack([lanes[name] for name in names])
+  masks = grouping.subsets_to_store(rng, activity.any(axis=1), cut.submixes)
+  sets = [np.array(names)[grouping.stems_of(mask, len(names))] for mask in masks]
+  stems = [mix.stems[name] for name in names]
+  waveforms = itertools.chain((stem.audio for stem in stems), map(mix.audio, sets))
+  latents = encode(waveforms).astype(np.float16)
   return Segment(
     id=mix.id,
     names=tuple(names),
-    types=tuple(stem.type for stem in mix.stems.values()),
+    types=tuple(stem.type for stem in stems),
     caption=mix.caption,
     bpm=float("nan") if mix.bpm is None else mix.bpm,
     latents=latents[: len(names)],

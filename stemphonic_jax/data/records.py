@@ -17,6 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -99,7 +100,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Index:
-  """What all records of a folder share; `hop` in samples per latent frame, `rate` in Hz."""
+  """What all records of a folder share; `hop` in samples per latent frame, `rate` in Hz.
+
+  `notes` say where they come from: the licence of the audio, the autoencoder's SHA-256.
+  """
 
   count: int
   frames: int
@@ -107,6 +111,7 @@ class Index:
   hop: int
   rate: int
   statistics: Statistics
+  notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +186,7 @@ def open_records(directory: str | Path) -> Records:
     if content["format"] != FORMAT:
       raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
     files = {str(name): int(size) for name, size in content["files"].items()}
+    notes = dict(content.get("notes", {}))
     statistics = Statistics(*(np.array(content[name], np.float32) for name in ("mean", "std")))
     sizes = {name: int(content[name]) for name in ("count", "frames", "channels", "hop", "rate")}
   except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -194,7 +200,7 @@ def open_records(directory: str | Path) -> Records:
     source = grain.sources.ArrayRecordDataSource([directory / name for name in files])
   except RuntimeError as error:
     raise DataError(f"{directory}: damaged ({first_line(error)}); prepare it again") from None
-  return Records(directory, Index(**sizes, statistics=statistics), source)
+  return Records(directory, Index(**sizes, statistics=statistics, notes=notes), source)
 
 
 def expect(segment: str, name: str, got: tuple, expected: tuple) -> None:

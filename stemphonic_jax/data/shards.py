@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
+from tqdm import tqdm
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.records import (
@@ -47,7 +48,9 @@ def write_records(
   directory: str | Path, segments: Iterable[Segment], *, hop: int, rate: int
 ) -> Records:
   """Writes segments of equal size as a new folder with one file; errors as in `write_shards`."""
-  return write_shards(directory, [lambda: segments], hop=hop, rate=rate)
+  written = write_shards(directory, [lambda: segments], hop=hop, rate=rate)
+  assert written is not None  # there are no other hosts
+  return written
 
 
 def write_shards(
@@ -59,12 +62,12 @@ def write_shards(
   notes: Mapping[str, Any] | None = None,
   host: int = 0,
   hosts: int = 1,
-) -> Records:
+) -> Records | None:
   """Writes the segments of each shard to a file of its own; the folder appears whole or not at all.
 
   Segments in which no stem is audible are left out; `notes` go into the index. Of several hosts on
-  one file system, each writes every `hosts`-th shard, and the one that comes last makes the folder:
-  for the others it is not there yet, which `open_records` says. OutputError where the folder holds
+  one file system, each writes every `hosts`-th shard, and the one that comes last makes the folder;
+  for the others it is not there yet, and nothing is returned. OutputError where the folder holds
   something already or cannot be written; DataError where segments differ in size, hold numbers that
   are not finite, or none is left.
   """
@@ -76,10 +79,12 @@ def write_shards(
   with _writing(directory):
     _begin(partial, json.dumps({**common, "shards": len(shards)}))
   try:
-    for number in range(host, len(shards), hosts):
+    own = range(host, len(shards), hosts)
+    for number in tqdm(own, desc=f"records {directory.name}", unit=" shards", disable=None):
       if not _done(partial, number):
         _write_shard(partial, number, len(shards), shards[number])
-    if all(_done(partial, number) for number in range(len(shards))):
+    whole = all(_done(partial, number) for number in range(len(shards)))
+    if whole:
       with _writing(directory):
         _finish(partial, directory, len(shards), common)
   except DataError:  # what is done would not fit what is mended
@@ -88,7 +93,7 @@ def write_shards(
   finally:
     if not any(_done(partial, number) for number in range(len(shards))):
       shutil.rmtree(partial, ignore_errors=True)  # nothing that a next run could go on from
-  return open_records(directory)
+  return open_records(directory) if whole else None
 
 
 def _begin(partial: Path, stamp: str) -> None:

@@ -15,10 +15,15 @@ BPM_RANGE = (20.0, 400.0)
 
 @dataclass(frozen=True, eq=False)
 class Stem:
-  """One instrument's part: its type (taxonomy.py, or a free one) and its audio [samples, 2]."""
+  """One instrument's part: its type (taxonomy.py, or a free one) and its audio [samples, 2].
+
+  `label` is what its data set calls it ("grand piano"), `bleed` that others are heard in it.
+  """
 
   type: str
   audio: np.ndarray
+  label: str = ""
+  bleed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +78,20 @@ class Mix:
       return np.zeros((self.samples, 2), np.float32)
     return levels.mix({name: self.stems[name].audio for name in names})
 
+  def pad(self, samples: int) -> Mix:
+    """The same mix with silence at its end, if it is shorter than `samples`."""
+    if samples <= self.samples:
+      return self
+    silence = ((0, samples - self.samples), (0, 0))
+    stems = {n: replace(s, audio=np.pad(s.audio, silence)) for n, s in self.stems.items()}
+    return replace(self, stems=stems)
+
   def crop(self, start: int, samples: int) -> Mix:
     """The same mix from sample `start` on, `samples` long; DataError where it ends before."""
     if start < 0 or samples < 1 or start + samples > self.samples:
       raise DataError(
         f"mix {self.id}: cannot cut samples {start} to {start + samples} out of {self.samples}"
       )
-    cut = {n: Stem(s.type, s.audio[start : start + samples]) for n, s in self.stems.items()}
+    end = start + samples
+    cut = {n: replace(s, audio=s.audio[start:end]) for n, s in self.stems.items()}
     return replace(self, stems=cut)

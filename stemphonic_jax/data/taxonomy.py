@@ -80,7 +80,7 @@ ALIASES = {
 }
 
 
-NEAR = 0.85  # of 1, by difflib: a letter is missing, added or doubled in a word of four or more
+NEAR = 0.85  # a word with one letter too few or too many, as difflib compares them
 
 
 def _key(name: str) -> str:
@@ -127,4 +127,4 @@ def knows(name: str) -> bool:
 def _unnumbered(name: str) -> str:
   """'02 Guitar (L) 1' -> 'guitar l'; what has no letters stays, and nothing is 'other'."""
   key = _key(name)
-  return _key(re.sub(r"[\W\d]+", " ", key)) or key or "other"
+  return _key(re.sub(r"[\d.,#()\[\]{}]+", " ", key)) or key or "other"

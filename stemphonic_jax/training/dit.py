@@ -23,7 +23,7 @@ from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training import loop, mesh, state, text
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae
+from stemphonic_jax.training.prepare import load_vae, records_of
 from stemphonic_jax.training.start import start_model
 from stemphonic_jax.weights.architecture import build_dit, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
@@ -89,8 +89,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   if reached(workdir / "dit" / "checkpoints", c.steps):
     logging.info("diffusion transformer: trained for %d steps already", c.steps)
     return
-  tokenizer, encode_text = text.reader(config, workdir)
-  records = open_records(workdir / "records" / "train")
+  folder = records_of(config, workdir)
+  tokenizer, encode_text = text.reader(config, workdir, folder)
+  records = open_records(folder / "train")
   dit = build_dit(
     config.dit, config.text.to_dict() | {"vocabulary": len(tokenizer)}, records.index.channels
   )
@@ -120,7 +121,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     clause_dropout=config.data.context_clause_dropout,
   )
   place = functools.partial(_place, devices)
-  unseen = open_records(workdir / "records" / "held_out")
+  unseen = open_records(folder / "held_out")
   held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
     held_out_loss, jax.jit(loss), [place(batch) for batch in held_out], run_key

@@ -1,60 +1,141 @@
-"""The prepare stage: a corpus through the trained autoencoder into records."""
+"""The prepare stage: mixes through the trained autoencoder into records."""
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
+from jaxtyping import Float32
 from ml_collections import ConfigDict
 
-from stemphonic_jax.data import prepare as preparation
-from stemphonic_jax.data.shards import write_records
-from stemphonic_jax.data.sources import demo
-from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.errors import MissingError, UsageError
-from stemphonic_jax.training import text
+from stemphonic_jax.data.check import REPORT, Rules
+from stemphonic_jax.data.prepare import Cut, shards
+from stemphonic_jax.data.records import open_records
+from stemphonic_jax.data.shards import write_shards
+from stemphonic_jax.data.sources.catalogue import Catalogue
+from stemphonic_jax.errors import MismatchError, MissingError, UsageError
+from stemphonic_jax.models.vae import encode_chunked
+from stemphonic_jax.training import mesh, text
+from stemphonic_jax.training.corpora import Corpora, checked, open_corpora
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.tensors import load_params
+from stemphonic_jax.weights.bundle import Bundle
+from stemphonic_jax.weights.tensors import digest, load_params, materialize
 
-ENCODER_ROWS = 8  # waveforms encoded at once; always so many, so that the encoder compiles once
-SPARE = 1.25  # pieces are this much longer than a segment, which is cut out of them anywhere
-
-
-def mixes(config: ConfigDict, indices: range, seconds: float) -> Iterator[Mix]:
-  """Mixes number `indices` of the config's source, each of `seconds`, made as they are needed."""
-  if config.data.source != "demo":
-    raise UsageError(f"data.source: got {config.data.source!r}, expected 'demo'")
-  return (demo.piece(config.seed, i, seconds, config.sample_rate) for i in indices)
+WINDOW = 128  # latent frames encoded at once, as in generation
+ROWS = 8  # waveforms at once on an accelerator; a CPU gains nothing from more than one
+AUDIBLE_SHARE = 0.5  # of a test segment, in which a stem sounds that counts there (Sec. 4.2)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
-  """Fills `workdir/records/{train,held_out}`, then makes the text side (training/text.py).
+  """Fills `workdir/records/{train,held_out,test}`, then makes the text side (training/text.py).
 
-  A part that is there already is left as it is. MissingError without a trained autoencoder.
+  What is there already is left as it is, and what was cut off goes on. MissingError without a
+  trained autoencoder; DataError, after the report, where too many mixes are bad.
   """
-  vae = build_vae(config.vae)
-  params = load_vae(config, workdir / "vae.safetensors")
-  encode = functools.partial(_encode, jax.jit(functools.partial(_means, vae)), params)
-  d = config.data
-  parts = {"train": range(d.pieces), "held_out": range(d.pieces, d.pieces + d.held_out)}
-  for name, indices in parts.items():
-    if (workdir / "records" / name).exists():
-      continue
-    logging.info("%s: %d pieces, encoding %g s of each", name, len(indices), config.seconds)
-    found = preparation.segments(
-      mixes(config, indices, SPARE * config.seconds),
-      encode,
-      seconds=config.seconds,
-      hop=vae.hop,
-      submixes=d.submixes,
-      whole_mixes=d.whole_mixes,
-      seed=config.seed,
+  vae, d, records = build_vae(config.vae), config.data, records_of(config, workdir)
+  path = workdir / "vae.safetensors"
+  params = load_vae(config, path)
+  if d.records:
+    _check_autoencoder(records, path)
+  elif not (records / "train").exists():
+    corpora = open_corpora(config, records, vae.hop)
+    cut = Cut(config.seconds, vae.hop, d.submixes, d.whole_mixes, every=not corpora.composed)
+    write_corpora(
+      records, corpora, encoder(vae, params), cut,
+      rate=config.sample_rate, size=d.shard, seed=config.seed, notes={"vae": digest(path)},
+    )  # fmt: skip
+  text.prepare(config, workdir, records)
+
+
+def prepare_set(
+  model: Bundle | None,
+  catalogue: Catalogue,
+  out: Path,
+  *,
+  encode: bool = True,
+  estimate_tempo: bool = True,
+  submixes: int,
+  whole_mixes: bool = False,
+  shard: int,
+  seed: int = 0,
+  host: int = 0,
+  hosts: int = 1,
+  **options: Any,
+) -> None:
+  """Records of a data set in `out`, through the autoencoder and the frozen text encoder of `model`.
+
+  Without `encode` it is only checked, and no model is needed. `options` are those of
+  `corpora.checked`. Of several hosts on one file system each makes its share, and whoever comes
+  last finishes; then all of it is there.
+  """
+  if hosts > 1 and not (out / REPORT).is_file():
+    raise UsageError(
+      f"{out}: has no report yet; check the set once, on one host, with --check-only"
     )
-    write_records(workdir / "records" / name, found, hop=vae.hop, rate=config.sample_rate)
-  text.prepare(config, workdir)
+  rate, hop = (model.config["sample_rate"], model.vae.hop) if model else (44_100, 3584)
+  rules = Rules(rate, hop, estimate_tempo=estimate_tempo)
+  corpora = checked(catalogue, out, rules, **options)
+  if not encode:
+    return
+  vae, config = model.vae, model.config
+  cut = Cut(config["seconds"], vae.hop, submixes, whole_mixes)
+  write_corpora(
+    out, corpora, encoder(vae, materialize(model.vae_params)), cut,
+    rate=rate, size=shard, seed=seed, host=host, hosts=hosts,
+    notes={"vae": digest(model.directory / "vae.safetensors")},
+  )  # fmt: skip
+  if model.text_encoder and (out / "train").exists() and not (out / "texts").exists():
+    text.embed_prompts(out, model.text_encoder, model.tokenizer, config["text"]["length"])
+
+
+def records_of(config: ConfigDict, workdir: Path) -> Path:
+  """The folder of a run's records: its own, or one that was prepared apart (`data.records`)."""
+  return Path(config.data.records) if config.data.records else workdir / "records"
+
+
+def _check_autoencoder(records: Path, vae: Path) -> None:
+  """MismatchError where records were made by another autoencoder than that of the run."""
+  if open_records(records / "train").index.notes.get("vae") != digest(vae):
+    raise MismatchError(
+      f"{records}: was encoded by another autoencoder than this run has; start from the model it"
+      f" was prepared with (--config.init_from), or prepare it again"
+    )
+
+
+def write_corpora(
+  folder: Path,
+  corpora: Corpora,
+  encode: Callable,
+  cut: Cut,
+  *,
+  rate: int,
+  size: int,
+  seed: int,
+  notes: Mapping[str, Any],
+  host: int = 0,
+  hosts: int = 1,
+) -> None:
+  """Records of each part in `folder`, those to train on last: where they are, all is there.
+
+  Of a test part only stems count that sound in half of a segment or more, as in the paper.
+  """
+  for name, mixes in reversed(corpora.parts.items()):
+    if (folder / name).exists():
+      continue
+    own = replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
+    write_shards(
+      folder / name,
+      shards(mixes, encode, own, size=size, seed=seed),
+      hop=cut.hop,
+      rate=rate,
+      notes={"licence": corpora.licence, **notes},
+      host=host,
+      hosts=hosts,
+    )
 
 
 def load_vae(config: ConfigDict, path: Path) -> Any:
@@ -65,12 +146,29 @@ def load_vae(config: ConfigDict, path: Path) -> Any:
   return load_params(path, shapes)
 
 
-def _means(vae: VAE, params: Any, audio: jax.Array) -> jax.Array:
-  return vae.apply({"params": params}, audio, method=type(vae).encode).mean
+def encoder(vae: VAE, params: Any) -> Callable:
+  """What maps waveforms of equal length, one after the other, to their latent means [n, T, C].
 
+  On all devices, a fixed number at once: it compiles once, and memory does not grow with n.
+  """
+  devices = mesh.data_mesh()
+  params = mesh.replicate(devices, params)
+  means = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
+  rows = devices.size * (1 if jax.default_backend() == "cpu" else ROWS)
 
-def _encode(means: Callable, params: Any, audio: np.ndarray) -> np.ndarray:
-  """Latent means of waveforms [n, samples, 2], a fixed number of them at a time."""
-  padded = np.pad(audio, ((0, -len(audio) % ENCODER_ROWS), (0, 0), (0, 0)))
-  cut = padded.reshape(-1, ENCODER_ROWS, *audio.shape[1:])
-  return np.concatenate([means(params, rows) for rows in cut])[: len(audio)]
+  def encode(waveforms: Iterable[Float32[np.ndarray, "samples 2"]]) -> Float32[np.ndarray, "n T C"]:
+    waveforms, latents = iter(waveforms), []
+    while some := list(itertools.islice(waveforms, rows)):
+      batch = np.zeros((rows, *some[0].shape), np.float32)
+      batch[: len(some)] = some
+      posterior = encode_chunked(
+        functools.partial(means, params),
+        mesh.spread(devices, batch),
+        hop=vae.hop,
+        halo=vae.halo,
+        window=WINDOW,
+      )
+      latents.append(np.asarray(posterior.mean)[: len(some)])
+    return np.concatenate(latents)
+
+  return encode

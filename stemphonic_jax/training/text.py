@@ -2,7 +2,7 @@
 
 learned   WORKDIR/tokenizer.model, trained on the prompts of the records
 t5        WORKDIR/{tokenizer.model, text_encoder.safetensors}, taken as they are, and
-          WORKDIR/texts, an embedding of every prompt that can be drawn
+          RECORDS/texts, an embedding of every prompt that can be drawn
 """
 
 import itertools
@@ -22,39 +22,42 @@ from stemphonic_jax.data.texts import open_texts, segment_texts, write_texts
 from stemphonic_jax.errors import MissingError, OutputError
 from stemphonic_jax.training.start import start_file
 from stemphonic_jax.weights import t5
+from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
+from stemphonic_jax.weights.t5 import TextWeights
 
 SAMPLE = 16  # segments whose texts are counted to tell how much space all of them will take
 
 
-def prepare(config: ConfigDict, workdir: Path) -> None:
-  """Makes what of the text side is not there yet, from the records in `workdir`.
+def prepare(config: ConfigDict, workdir: Path, records: Path) -> None:
+  """Makes what of the text side is not there yet, for the folders of records in `records`.
 
   MissingError where there is no T5; OutputError where its embeddings would not fit on the disk.
   """
   path = workdir / "tokenizer.model"
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
-    if not (workdir / "texts").exists():
-      _embed(config, workdir)
+    if not (records / "texts").exists():
+      weights = t5.open_text_encoder(workdir / TEXT_ENCODER)
+      embed_prompts(records, weights, Tokenizer.load(path), config.text.length)
   elif start := start_file(config, "tokenizer.model"):
     _copy(start, path)
   elif not path.exists():
-    texts = training_texts(open_records(workdir / "records" / "train"))
+    texts = training_texts(open_records(records / "train"))
     Tokenizer.train(texts, path, config.text.vocabulary)
 
 
-def reader(config: ConfigDict, workdir: Path) -> tuple[Tokenizer, EncodeText]:
+def reader(config: ConfigDict, workdir: Path, records: Path) -> tuple[Tokenizer, EncodeText]:
   """The tokenizer of a prepared run, and what maps its prompts to ids or embeddings."""
   tokenizer = Tokenizer.load(workdir / "tokenizer.model")
   if config.text.encoder == "t5":
-    return tokenizer, open_texts(workdir / "texts").encode
+    return tokenizer, open_texts(records / "texts").encode
   return tokenizer, lambda texts: tokenizer.encode(texts, config.text.length)
 
 
 def _take_t5(config: ConfigDict, workdir: Path) -> None:
   """The T5 of `init_from`, or else the one in the Hugging Face folder `config.text.path`."""
-  model, tokenizer = workdir / "text_encoder.safetensors", workdir / "tokenizer.model"
+  model, tokenizer = workdir / TEXT_ENCODER, workdir / "tokenizer.model"
   if model.exists() and tokenizer.exists():
     return
   if start := start_file(config, model.name):
@@ -73,38 +76,32 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
     partial.write_bytes(found.model)
 
 
-def _embed(config: ConfigDict, workdir: Path) -> None:
-  """Fills `workdir/texts`."""
-  sets = [open_records(workdir / "records" / name) for name in ("train", "held_out")]
-  tokenizer = Tokenizer.load(workdir / "tokenizer.model")
-  weights = t5.open_text_encoder(workdir / "text_encoder.safetensors")
-  _check_space(workdir, sets, tokenizer, weights.config["width"])
-  embed = Embedder(weights, tokenizer, config.text.length)
-  write_texts(workdir / "texts", _texts(sets), embed)
+def embed_prompts(records: Path, weights: TextWeights, tokenizer: Tokenizer, length: int) -> None:
+  """Fills `records/texts` with the prompts of all parts that are trained or measured on."""
+  sets = [open_records(records / name) for name in ("train", "held_out")]
+  _check_space(records, sets, tokenizer, weights.config["width"])
+  texts = (text for segment in _segments(sets) for text in segment_texts(segment))
+  write_texts(records / "texts", texts, Embedder(weights, tokenizer, length))
 
 
-def _check_space(workdir: Path, sets: list[Records], tokenizer: Tokenizer, width: int) -> None:
+def _check_space(records: Path, sets: list[Records], tokenizer: Tokenizer, width: int) -> None:
   """Says how many texts there are and what they take; OutputError where the disk has less."""
   sample = list(itertools.islice(_segments(sets), SAMPLE))
   texts = [text for segment in sample for text in segment_texts(segment)]
   per_segment = len(texts) / len(sample)
   tokens = tokenizer.encode(texts, 512)[1].sum() / len(texts)
   count = per_segment * sum(map(len, sets))
-  size, free = count * tokens * width * 2, shutil.disk_usage(workdir).free
+  size, free = count * tokens * width * 2, shutil.disk_usage(records).free
   logging.info("texts: about %d to embed, %.2f GB", count, size / 1e9)
   if size > free:
     raise OutputError(
-      f"{workdir / 'texts'}: about {count:.0f} texts take {size / 1e9:.0f} GB, {free / 1e9:.0f} GB"
+      f"{records / 'texts'}: about {count:.0f} texts take {size / 1e9:.0f} GB, {free / 1e9:.0f} GB"
       f" are free; lower data.submixes, which bounds the context clauses, or take another disk"
     )
 
 
 def _segments(sets: list[Records]) -> Iterator:
-  return (records[i] for records in sets for i in range(len(records)))
-
-
-def _texts(sets: list[Records]) -> Iterator[str]:
-  return (text for segment in _segments(sets) for text in segment_texts(segment))
+  return (part[i] for part in sets for i in range(len(part)))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -20,8 +20,9 @@ from stemphonic_jax.models.principal import principal_start
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
+from stemphonic_jax.training.corpora import waveforms
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae, mixes
+from stemphonic_jax.training.prepare import load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.start import start_file
 from stemphonic_jax.training.vae_loss import vae_loss
@@ -61,9 +62,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
   )
 
-  logging.info("composing %d pieces to cut crops from", c.pieces)
-  pieces = list(mixes(config, range(c.pieces), config.seconds))
-  unseen = list(mixes(config, range(config.data.pieces, config.data.pieces + 2), config.seconds))
+  pieces, unseen = waveforms(config, workdir / "records", vae.hop)
   cut = functools.partial(crops, samples=c.samples, seed=config.seed)
   held_out = next(cut(unseen, batch_size=HELD_OUT_CROPS))
   measure = jax.jit(loss)

@@ -13,7 +13,6 @@ anything is built from it.
 """
 
 import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -38,7 +37,7 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import open_params, save_params
+from stemphonic_jax.weights.tensors import digest, open_params, save_params
 
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
@@ -107,7 +106,7 @@ def load_bundle(directory: Path) -> Bundle:
     path = directory / name
     if not path.is_file():
       raise MissingError(f"{directory}: {name} is missing; copy the whole model folder")
-    if manifest.get(name) != _digest(path):
+    if manifest.get(name) != _entry(path):
       raise DataError(f"{path}: is not what manifest.json says it is; copy the model folder again")
   try:
     vae = build_vae(config["vae"])
@@ -142,7 +141,7 @@ def load_bundle(directory: Path) -> Bundle:
     text_encoder=text_encoder,
     tokenizer=tokenizer,
     statistics=statistics,
-    fingerprint=_digest(directory / "manifest.json")["sha256"],
+    fingerprint=digest(directory / "manifest.json"),
   )
 
 
@@ -227,7 +226,7 @@ def _files(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _sign(folder: Path) -> None:
   """Writes the manifest of all that is in the folder."""
-  manifest = {path.name: _digest(path) for path in sorted(folder.iterdir())}
+  manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
   manifest.pop("manifest.json", None)
   (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -244,7 +243,5 @@ def _read_json(path: Path) -> dict:
   return content
 
 
-def _digest(path: Path) -> dict[str, Any]:
-  with path.open("rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-  return {"size": path.stat().st_size, "sha256": digest}
+def _entry(path: Path) -> dict[str, Any]:
+  return {"size": path.stat().st_size, "sha256": digest(path)}

@@ -24,8 +24,8 @@ from flax import traverse_util
 
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
-from stemphonic_jax.models.dit import SECONDS_RANGE
-from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit, init_vae
+from stemphonic_jax.models.dit import SECONDS_RANGE, DiT
+from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, init_dit, init_vae
 from stemphonic_jax.weights.bundle import check_absent, save_bundle
 from stemphonic_jax.weights.stable_audio_folder import Part, Peer, Tensors, expect, open_peer
 from stemphonic_jax.weights.t5 import find_tokenizer, open_huggingface
@@ -103,8 +103,8 @@ def import_stable_audio(folder: Path, out: Path, text_encoder: Path | None = Non
   save_bundle(
     out,
     config,
-    dit_params=_import_dit(folder, peer, vae.latent, _shapes(partial(init_dit, dit))),
-    vae_params=_import_vae(peer, _shapes(partial(init_vae, vae))),
+    dit_params=import_dit(folder, peer, dit),
+    vae_params=import_vae(peer, vae),
     tokenizer=tokenizer,
     statistics=Statistics(
       mean=np.zeros(vae.latent, np.float32), std=np.full(vae.latent, peer.scale, np.float32)
@@ -205,8 +205,9 @@ def _whole_number(part: Part, name: str, value: Any) -> int:
   return int(value)
 
 
-def _import_vae(peer: Peer, shapes: Shapes) -> Any:
+def import_vae(peer: Peer, vae: VAE) -> Any:
   """Their autoencoder in our names, which differ by the word for a kernel and by block_0."""
+  shapes = _shapes(partial(init_vae, vae))
   theirs = {
     ours: re.sub(r"block_(\d+)", r"block.\1", ours).replace("kernel", "weight").replace("/", ".")
     for ours in shapes
@@ -216,8 +217,9 @@ def _import_vae(peer: Peer, shapes: Shapes) -> Any:
   return _tree(peer.vae.source, leaves, shapes)
 
 
-def _import_dit(folder: Path, peer: Peer, channels: int, shapes: Shapes) -> Any:
+def import_dit(folder: Path, peer: Peer, dit: DiT) -> Any:
   """Their transformer and number conditioners as our DiT, with what is added to it."""
+  shapes, channels = _shapes(partial(init_dit, dit)), dit.channels
   tensors = peer.transformer.tensors | peer.projection.tensors
   depth, width = shapes["blocks/self_norm/gain"].shape
   blocks = {

@@ -5,6 +5,7 @@ content when asked. So a model of any size is checked against an architecture be
 loaded, and is converted from one layout to another in the memory of its largest tensor.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -173,3 +174,9 @@ def materialize(params: Any, place: Callable[[np.ndarray], Any] = lambda array: 
   return traverse_util.unflatten_dict(
     {name: place(leaf.read() if isinstance(leaf, Lazy) else leaf) for name, leaf in flat.items()}
   )
+
+
+def digest(path: Path) -> str:
+  """The SHA-256 of a file, in hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()

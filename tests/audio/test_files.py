@@ -1,11 +1,13 @@
 import hashlib
+import os
 import time
 
 import numpy as np
 import pytest
 import soundfile
 
-from stemphonic_jax.audio.files import read_audio, write_wav
+from stemphonic_jax.audio.files import BLOCK, decode, read_audio, write_wav
+from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
 RATE = 44100
@@ -115,3 +117,104 @@ def test_too_long_names_the_maximum_whatever_the_rate(tmp_path):
   assert len(read_audio(tmp_path / "x.wav", RATE, max_seconds=1.5)) == 66150
   with pytest.raises(DataError, match=r"lasts 1\.50 s, at most 1 s"):
     read_audio(tmp_path / "x.wav", RATE, max_seconds=1.0)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["x.wav", "float.wav", "x.rf64", "x.aiff", "x.flac", "x.ogg", "x.mp3"],
+)
+def test_a_file_that_was_cut_off_is_refused_wherever_it_was(name, tmp_path, capfd):
+  path = tmp_path / name
+  audio = 0.1 * np.random.default_rng(0).standard_normal((RATE, 2))
+  if name == "float.wav":
+    write_wav(path, audio, RATE)
+  else:
+    soundfile.write(path, audio, RATE, format=path.suffix[1:].upper())
+  whole = path.read_bytes()
+  assert len(read_audio(path, RATE)) == RATE
+  for share in (0.001, 0.003, 0.02, 0.1, 0.25, 1 / 3, 0.5, 0.77, 0.9):
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=r"cut off|cannot be read as audio \(") as error:
+      read_audio(path, RATE)
+    assert "\n" not in str(error.value)
+  if path.suffix != ".mp3":  # of which the last frame may go unnoticed
+    path.write_bytes(whole[:-2])
+    with pytest.raises(DataError, match=r"cut off|cannot be read as audio \("):
+      read_audio(path, RATE)
+  assert capfd.readouterr().err == ""
+
+
+def test_a_wav_of_unknown_size_is_read_to_its_end(tmp_path):
+  write_wav(tmp_path / "x.wav", sine(0.1, RATE, 2), RATE)
+  data = bytearray((tmp_path / "x.wav").read_bytes())
+  for place in (4, data.index(b"data") + 4):  # as a program leaves it that writes to a pipe
+    data[place : place + 4] = b"\xff" * 4
+  (tmp_path / "x.wav").write_bytes(data)
+  np.testing.assert_array_equal(read_audio(tmp_path / "x.wav", RATE), sine(0.1, RATE, 2))
+
+
+def test_what_follows_the_samples_does_not_matter(tmp_path):
+  write_wav(tmp_path / "x.wav", sine(0.1, RATE, 2), RATE)
+  with (tmp_path / "x.wav").open("ab") as file:
+    file.write(b"id3 " + (1000).to_bytes(4, "little") + b"half of a tag")
+  np.testing.assert_array_equal(read_audio(tmp_path / "x.wav", RATE), sine(0.1, RATE, 2))
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.ogg", "x.mp3"])
+def test_long_files_come_in_blocks_as_they_would_in_one(name, tmp_path):
+  audio = 0.1 * np.random.default_rng(0).standard_normal((int(2.2 * BLOCK), 1))
+  with soundfile.SoundFile(tmp_path / name, "w", RATE, 1) as file:
+    for block in np.array_split(audio, 100):  # libsndfile's Vorbis encoder does not survive more
+      file.write(block)
+  expected, _ = soundfile.read(tmp_path / name, dtype="float32")
+  np.testing.assert_array_equal(decode(tmp_path / name)[0][:, 0], expected)
+
+
+def test_mp3s_that_would_lose_their_second_half_in_silence_are_refused(tmp_path, capfd):
+  noise = np.zeros((30 * RATE, 2))
+  noise[: 3 * RATE] = 0.1 * np.random.default_rng(0).standard_normal((3 * RATE, 2))
+  path = tmp_path / "x.mp3"
+  soundfile.write(path, noise, RATE, bitrate_mode="VARIABLE")
+  data = path.read_bytes()
+  path.write_bytes(data + data)
+  with pytest.raises(DataError, match="files were joined"):
+    read_audio(path, RATE)
+  # Without its first frame, which says how long it is, libsndfile goes by the loud beginning.
+  path.write_bytes(data[data.index(b"\xff\xfb", 4) :])
+  with pytest.raises(DataError, match=r"decodes no further than byte \d+ of \d+; convert"):
+    read_audio(path, RATE)
+  assert capfd.readouterr().err == ""
+
+
+def test_an_mp3_with_a_picture_in_front_is_measured_without_it(tmp_path):
+  path = tmp_path / "x.mp3"
+  soundfile.write(path, sine(1.0, RATE, 2), RATE)
+  tag = b"ID3\x04\x00\x00" + bytes((0, 1, 0, 0)) + bytes(1 << 14)
+  path.write_bytes(tag + path.read_bytes())
+  assert len(read_audio(path, RATE)) == RATE
+  path.write_bytes(path.read_bytes()[:-3000])
+  with pytest.raises(DataError, match="cut off"):
+    read_audio(path, RATE)
+
+
+def test_other_formats_and_numbers_that_are_not_audio_are_refused(tmp_path):
+  soundfile.write(tmp_path / "x.au", sine(0.1, RATE, 2), RATE)
+  with pytest.raises(DataError, match="is AU, expected WAV"):
+    read_audio(tmp_path / "x.au", RATE)
+  soundfile.write(tmp_path / "x.raw", sine(0.1, RATE, 2), RATE, subtype="PCM_16")
+  with pytest.raises(DataError, match="cannot be read as audio"):
+    read_audio(tmp_path / "x.raw", RATE)
+  write_wav(tmp_path / "x.wav", 32768 * sine(0.1, RATE, 2), RATE)
+  with pytest.raises(DataError, match=r"sample \d+ .*expected within ±1"):
+    read_audio(tmp_path / "x.wav", RATE)
+  soundfile.write(tmp_path / "one.wav", sine(0.1, RATE, 2)[:1], 192_000)
+  with pytest.raises(DataError, match="shorter than one sample at 8000 Hz"):
+    read_audio(tmp_path / "one.wav", 8_000)
+
+
+def test_only_the_decoder_is_kept_quiet(capfd):
+  with quiet_mpg123():
+    os.write(2, b"\nNote: Illegal Audio-MPEG-Header 0x0 at offset 1.\nNote: Trying to resync...\n")
+    os.write(2, b"step 10\n[src/libmpg123/layer3.c:INT123_do_layer3():2034] error: bits\n")
+    assert capfd.readouterr().err == ""
+  assert capfd.readouterr().err == "step 10\n"

@@ -38,6 +38,13 @@ def test_a_crop_is_the_same_music_of_every_stem():
       mix.crop(start, samples)
 
 
+def test_what_a_data_set_says_of_a_stem_stays_with_it():
+  labelled = Stem("keys", noise(), label="grand piano", bleed=True)
+  for mix in (make(stems={"keys": labelled}).crop(10, 20), make(stems={"keys": labelled}).pad(200)):
+    assert (mix.stems["keys"].label, mix.stems["keys"].bleed) == ("grand piano", True)
+  assert (Stem("keys", noise()).label, Stem("keys", noise()).bleed) == ("", False)
+
+
 @pytest.mark.parametrize("bpm", [None, 20.0, 400.0])
 def test_tempo_may_be_unknown(bpm):
   assert make(bpm=bpm).bpm == bpm

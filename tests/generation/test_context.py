@@ -131,8 +131,8 @@ def test_faults_of_arrays_are_named(context, message):
 
 
 def test_arrays_need_a_name_that_is_a_type():
-  with pytest.raises(UsageError, match="context: unknown stem type 'lute'"):
-    given_context({"lute": noise()}, RATE, LONGEST)
+  with pytest.raises(UsageError, match="context: unknown stem type 'zither'"):
+    given_context({"zither": noise()}, RATE, LONGEST)
   with pytest.raises(UsageError, match="context holds no stems"):
     given_context({}, RATE, LONGEST)
 

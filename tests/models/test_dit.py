@@ -14,8 +14,8 @@ from stemphonic_jax.models.conditioning import (
   TextEncoder,
   null_conditions,
 )
-from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.models.layers import product, rotary_table, rotate
+from stemphonic_jax.models.dit import DiT, for_sampling
+from stemphonic_jax.models.layers import attend, product, rotary_table, rotate
 
 KEY = jax.random.key(2)
 B, T, C, S = 5, 12, 8, 6
@@ -125,6 +125,19 @@ def test_prepared_once_equals_called_whole():
   np.testing.assert_allclose(stepped, velocity(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_parameters_for_sampling_give_the_same_velocity(dtype):
+  dit = DIT.clone(dtype=dtype)
+  laid_out = for_sampling(params()["params"], dtype)
+  assert laid_out["blocks"][0]["feed_forward"]["in"]["kernel"].dtype == dtype
+  whole, blocks = (
+    jax.jit(dit.apply)(variables, X, TIME, conditions())
+    for variables in (params(), {"params": laid_out})
+  )
+  error = jnp.linalg.norm(whole - blocks) / jnp.linalg.norm(whole)
+  assert error < (1e-5 if dtype == jnp.float32 else 2e-2)
+
+
 def test_rematerialised_gradients_are_the_same():
   def gradient(dit):
     loss = lambda p: jnp.mean(jnp.square(dit.apply(p, X, TIME, conditions())))  # noqa: E731
@@ -138,7 +151,7 @@ def test_bfloat16_products_stay_close():
   coarse = DIT.clone(dtype=jnp.bfloat16, text_encoder=DIT.text_encoder.clone(dtype=jnp.bfloat16))
   out = np.asarray(coarse.apply(params(), X, TIME, conditions()))
   error = np.sqrt(np.mean((out - velocity()) ** 2) / np.mean(velocity() ** 2))
-  assert 0 < error < 2e-2
+  assert 0 < error < 3e-2
 
 
 def test_embeddings_of_a_frozen_encoder_take_the_place_of_tokens():
@@ -291,3 +304,26 @@ def test_a_prediction_of_v_is_the_map_of_the_raw_network():
   seen = raw(X / length, 2 / np.pi * jnp.arctan2(time, 1 - time))
   expected = (alpha - sigma) * X / length - (alpha + sigma) * seen
   assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
+def test_attention_and_its_gradients_are_those_of_jax(dtype, tolerance, masked):
+  """Also with fewer heads of keys than of queries."""
+  keys = jax.random.split(KEY, 3)
+  query = jax.random.normal(keys[0], (3, 7, 4, 8))
+  key, value = (jax.random.normal(k, (3, 5, 2, 8)) for k in keys[1:])
+  mask = jnp.arange(5) < jnp.array([5, 2, 1])[:, None] if masked else None
+
+  def reference(q, k, v):
+    given = None if mask is None else mask[:, None, None, :]
+    return jax.nn.dot_product_attention(q, k, v, mask=given).reshape(3, 7, 32)
+
+  def run(f):
+    y, pull = jax.vjp(f, query, key, value)
+    return y, *pull(jnp.cos(y))
+
+  ours, theirs = run(lambda q, k, v: attend(q, k, v, dtype, mask)), run(reference)
+  for got, expected in zip(ours, theirs, strict=True):
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(got / scale, expected / scale, atol=tolerance)

@@ -34,13 +34,14 @@ def piece(
 
 @dataclass(frozen=True)
 class Corpus(Sequence):
-  """`count` pieces, made when asked for: a sequence of Mix that holds nothing but its numbers."""
+  """`count` pieces from number `first` on, made when asked for: a sequence of Mix without any."""
 
   seed: int
   count: int
   seconds: float = 32.0
   rate: int = 44100
   stems: tuple[str, ...] | None = None
+  first: int = 0
 
   def __len__(self) -> int:
     return self.count
@@ -48,4 +49,5 @@ class Corpus(Sequence):
   def __getitem__(self, index: int) -> Mix:
     if not -self.count <= index < self.count:
       raise IndexError(f"piece {index} of a corpus of {self.count}")
-    return piece(self.seed, index % self.count, self.seconds, self.rate, self.stems)
+    number = self.first + index % self.count
+    return piece(self.seed, number, self.seconds, self.rate, self.stems)

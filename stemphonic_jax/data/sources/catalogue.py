@@ -1,0 +1,49 @@
+"""Every source of real stems by name: a folder on disk -> the catalogue of its mixes.
+
+Scanning looks at names and small text files only; `reader.py` reads the audio of an entry.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stemphonic_jax.data.sources import folder, mixes, moisesdb, musdb, slakh
+from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part
+from stemphonic_jax.errors import DataError, MissingError, UsageError
+
+__all__ = ["SOURCES", "Catalogue", "Entry", "Part", "scan"]
+
+SOURCES: Mapping[str, Callable[[Path], Catalogue]] = {
+  "musdb": musdb.scan,
+  "moisesdb": moisesdb.scan,
+  "slakh": slakh.scan,
+  "folder": folder.scan,
+  "mixes": mixes.scan,
+}
+
+
+def scan(source: str, root: str | Path) -> Catalogue:
+  """The catalogue of the set at `root`, in an order that depends on nothing but the names in it.
+
+  UsageError for an unknown source; MissingError where `root` is not there or is laid out in another
+  way; DataError where no usable mix is left.
+  """
+  root = Path(root)
+  if source not in SOURCES:
+    near = difflib.get_close_matches(source, SOURCES, n=1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"unknown source {source!r};{hint} sources: {', '.join(SOURCES)}")
+  if not root.is_dir():
+    what = "not a folder" if root.exists() else "no such folder"
+    raise MissingError(f"{root}: {what}; expected the root of {source}")
+  try:
+    found = SOURCES[source](root)
+  except OSError as error:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+  if not found.entries:
+    reasons = [f"{name}: {reason}" for name, reason in found.rejected.items()]
+    first = f"; the first of {len(reasons)} rejected is {reasons[0]}" if reasons else ""
+    raise DataError(f"{root}: no usable mix{first}")
+  return found
