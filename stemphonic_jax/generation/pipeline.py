@@ -32,14 +32,16 @@ from stemphonic_jax.generation.context import Context, fit, given_context, read_
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
+from stemphonic_jax.models.dit import for_sampling
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import guide, rescale_interval, sample
-from stemphonic_jax.weights.architecture import frames_of
+from stemphonic_jax.weights.architecture import frames_of, parameter_count
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
 
+LARGE = 100_000_000  # parameters from which on a CPU gains more per step than compiling costs
 WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
 
 
@@ -51,6 +53,8 @@ class StemPipeline:
     self.rate: int = bundle.config["sample_rate"]
     self.seconds: float = bundle.config["seconds"]
     self._dit_params = materialize(bundle.dit_params, jnp.asarray)
+    if jax.default_backend() == "cpu" and parameter_count(self._dit_params) > LARGE:
+      self._dit_params = for_sampling(self._dit_params, bundle.dit.dtype)
     self._vae_params = materialize(bundle.vae_params, jnp.asarray)
     vae = bundle.vae
     self._sample = jax.jit(

@@ -9,7 +9,7 @@ kernels, so public weights map one to one (`block.0` is `block_0`, a 1×1 kernel
 Two things differ from the reference. Transposed convolutions give s·T samples for odd strides s
 too (PyTorch's give one less, `output_padding` being 0), so a hop of 3584 = 2·4·8·8·7 is exact. And
 the arithmetic is channels-last, with 1×1 convolutions as products, transposed ones in polyphase
-form and sin² as a polynomial, which together take about 0.8 of tuned PyTorch's time on a CPU.
+form and sin² as a polynomial, which together take about 0.75 of tuned PyTorch's time on a CPU.
 """
 
 import math
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from stemphonic_jax.models.layers import Dense, product
+from stemphonic_jax.models.layers import Dense
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
 
 KERNEL = 7  # width of the convolutions that keep the rate
@@ -56,6 +56,23 @@ def _padding(stride: int) -> int:
   return -(-stride // 2)
 
 
+def _convolve(
+  x: Float[Array, "B N I"],
+  kernel: Float[Array, "K I O"],
+  padding: int,
+  stride: int = 1,
+  dilation: int = 1,
+) -> Float[Array, "B M O"]:
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(stride,),
+    padding=[(padding, padding)],
+    rhs_dilation=(dilation,),
+    dimension_numbers=("NWC", "WIO", "NWC"),
+  )
+
+
 class Snake(nn.Module):
   """x + sin²(α·x) / β with α and β per channel, kept as logarithms ("SnakeBeta")."""
 
@@ -79,22 +96,16 @@ class Conv(nn.Module):
   def __call__(self, x: Float[Array, "B N I"]) -> Float[Array, "B M O"]:
     shape = (self.kernel, x.shape[-1], self.features)
     pad = _padding(self.stride) if self.stride > 1 else self.kernel // 2 * self.dilation
-    y = jax.lax.conv_general_dilated(
-      x,
-      self.param("kernel", nn.initializers.lecun_normal(), shape),
-      window_strides=(self.stride,),
-      padding=[(pad, pad)],
-      rhs_dilation=(self.dilation,),
-      dimension_numbers=("NWC", "WIO", "NWC"),
-    )
+    kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+    y = _convolve(x, kernel, pad, self.stride, self.dilation)
     return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.bias else y
 
 
 class ConvTranspose(nn.Module):
   """Transposed convolution of kernel 2·s that multiplies the rate by exactly s (`stride`).
 
-  Sample q·s + r before cropping is x[q]·k[r] + x[q−1]·k[s+r]: one product of the pairs
-  (x[q], x[q−1]) with the kernel of all s phases r. The kernel keeps PyTorch's order of taps.
+  Sample q·s + r before cropping is x[q−1]·k[s+r] + x[q]·k[r]: a convolution of width 2 with all s
+  phases r as its outputs. The kernel keeps PyTorch's order of taps.
   """
 
   features: int
@@ -106,12 +117,9 @@ class ConvTranspose(nn.Module):
     # Of the 2·s taps only 2 meet in one sample: s times the variance that the fan-in suggests.
     init = nn.initializers.variance_scaling(s, "fan_in", "truncated_normal")
     kernel = self.param("kernel", init, (2 * s, width, self.features))
-    phases = kernel.reshape(2, s, width, self.features).transpose(0, 2, 1, 3)
-    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
-    pairs = jnp.concatenate([padded[:, 1:], padded[:, :-1]], -1)
-    y = product(pairs, phases.reshape(2 * width, s * self.features), jnp.float32)
-    y = y.reshape(B, (N + 1) * s, self.features)
-    y = y[:, _padding(s) : _padding(s) + N * s]
+    phases = jnp.moveaxis(kernel.reshape(2, s, width, self.features)[::-1], 1, 2)
+    y = _convolve(x, phases.reshape(2, width, s * self.features), padding=1)
+    y = y.reshape(B, (N + 1) * s, self.features)[:, _padding(s) : _padding(s) + N * s]
     return y + self.param("bias", nn.initializers.zeros, (self.features,))
 
 

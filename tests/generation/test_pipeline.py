@@ -74,6 +74,15 @@ def test_a_stem_is_the_same_however_many_others_there_are_and_in_any_order(share
     assert_same(generate(*stems, share_noise=share_noise), whole, stems)
 
 
+def test_a_large_model_on_a_cpu_makes_the_same_song(monkeypatch):
+  monkeypatch.setattr(pipeline, "LARGE", 0)
+  large = pipeline.StemPipeline(tiny.pipeline().bundle)
+  assert isinstance(large._dit_params["blocks"], list)
+  song, expected = large.generate(PROMPT, ALL[:2]), generate(*ALL[:2])
+  for name in ALL[:2]:
+    np.testing.assert_allclose(song.latents[name], expected.latents[name], atol=1e-3)
+
+
 def test_stems_start_from_one_noise_or_each_from_its_own(calls):
   generate(*ALL)
   assert len({group for group, _ in calls}) == 1

@@ -1,48 +1,47 @@
-"""What a generation costs on this machine: the network forward, compilation, and all the rest.
+"""What a generation costs on this machine: the network forward, compilation, and all the rest."""
 
-python -m benchmarks.generation --model runs/demo          # K = 1, 2, 4 stems of a trained model
-python -m benchmarks.generation --full                     # also one forward at 1.15 billion
-"""
-
-import argparse
 import functools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import base
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.weights.architecture import build_dit, init_dit, parameter_count
+from stemphonic_jax.weights.architecture import frames_of, init_dit, parameter_count
+from stemphonic_jax.weights.tensors import materialize
 
+# The transformer of configs/base.py, which is not installed: a billion parameters, T5-XXL as text.
+FULL = DiT(channels=64, width=1536, depth=24, heads=24, text_width=4096)
 STEMS = ("drums", "basses", "keys", "guitars")
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument("--model", type=Path, help="a trained model or workdir")
-  parser.add_argument("--full", action="store_true", help="the DiT of configs/c_ii.py, 5 GB")
-  parser.add_argument("--repeats", type=int, default=3)
-  options = parser.parse_args()
-  if options.model:
-    pipe = StemPipeline.load(options.model)
-    frames = round(pipe.seconds * pipe.rate / pipe.bundle.vae.hop)
-    forward("demo", pipe.bundle.dit, pipe.bundle.dit_params, frames, options.repeats)
-    generation(pipe, options.repeats)
-  if options.full:
-    config = base.get_config()
-    dit = build_dit(config.dit, config.text, config.vae.latent)
-    shapes = jax.eval_shape(functools.partial(init_dit, dit), jax.random.key(0))
+def run(model: Path | None = None, full: bool = False, repeats: int = 3) -> None:
+  """Prints what `model` (a folder or workdir) takes for 1, 2 and 4 stems.
+
+  With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB. UsageError
+  where neither is asked for.
+  """
+  if model is None and not full:
+    raise UsageError("bench generation: name a model (--model DIR), or ask for --full")
+  if model is not None:
+    pipe = StemPipeline.load(model)
+    frames = frames_of(pipe.seconds, pipe.rate, pipe.bundle.vae.hop)
+    params = materialize(pipe.bundle.dit_params, jnp.asarray)
+    forward("of the model", pipe.bundle.dit, params, frames, repeats)
+    generation(pipe, repeats)
+  if full:
+    shapes = jax.eval_shape(functools.partial(init_dit, FULL), jax.random.key(0))
     params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3, s.dtype), shapes)
     for dtype in (jnp.float32, jnp.bfloat16):
-      forward(f"c_ii {dtype.__name__}", dit.clone(dtype=dtype), params, 394, options.repeats)
+      forward(f"c_ii {dtype.__name__}", FULL.clone(dtype=dtype), params, 394, repeats)
 
 
 def forward(name: str, dit: DiT, params: dict, frames: int, repeats: int) -> None:
@@ -54,6 +53,7 @@ def forward(name: str, dit: DiT, params: dict, frames: int, repeats: int) -> Non
     bpm=jnp.full((1,), 120.0),
     context=jnp.zeros((1, frames, dit.channels)),
     activity=jnp.full((1, frames), NOT_GIVEN, jnp.int8),
+    seconds=jnp.zeros((1, 2)) if dit.timing else None,
   )
   variables = {"params": params}
   prepared = jax.jit(functools.partial(dit.apply, method="prepare"))(variables, conditions)
@@ -89,11 +89,8 @@ def generation(pipe: StemPipeline, repeats: int) -> None:
     )
 
 
-def timed(work) -> float:
+def timed(work: Callable[[], Any]) -> float:
+  """Seconds that a call takes."""
   begun = time.perf_counter()
   work()
   return time.perf_counter() - begun
-
-
-if __name__ == "__main__":
-  main()

@@ -1,13 +1,11 @@
 """Seconds per second of audio to encode and to decode, and to compile, at two sizes.
 
-    python -m benchmarks.vae [--seconds 5] [--repeats 5]
-
 Weights are random. "cpu" is processor time of all threads: it tells what a shared machine hides.
 """
 
-import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
@@ -31,16 +29,12 @@ def measure(function: Callable, argument: jax.Array, repeats: int) -> tuple[floa
   return compile_time, min(wall), min(cpu)
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--seconds", type=float, default=5.0, help="length of the audio")
-  parser.add_argument("--repeats", type=int, default=5)
-  args = parser.parse_args()
-
+def run(seconds: float = 5.0, repeats: int = 5, models: Mapping[str, Any] = MODELS) -> None:
+  """Prints a row for encoding and one for decoding `seconds` of stereo, for each model."""
   print(f"{'':34}{'compile s':>10}{'s per s':>10}{'x real time':>13}{'cpu s per s':>13}")
-  for name, model in MODELS.items():
-    frames = round(args.seconds * RATE / model.hop)
-    seconds = frames * model.hop / RATE
+  for name, model in models.items():
+    frames = max(1, round(seconds * RATE / model.hop))
+    length = frames * model.hop / RATE
     audio = 0.1 * jax.random.normal(jax.random.key(0), (1, frames * model.hop, 2))
     latents = jax.random.normal(jax.random.key(1), (1, frames, model.latent))
     variables = jax.jit(model.init)(jax.random.key(2), audio[:, : model.hop])
@@ -52,12 +46,8 @@ def main() -> None:
         y = model.apply(variables, x, method=method)
         return y if method == "decode" else y.mean
 
-      compile_time, wall, cpu = measure(call, argument, args.repeats)
+      compile_time, wall, cpu = measure(call, argument, repeats)
       print(
-        f"  {method:32}{compile_time:10.2f}{wall / seconds:10.4f}"
-        f"{seconds / wall:13.1f}{cpu / seconds:13.4f}"
+        f"  {method:32}{compile_time:10.2f}{wall / length:10.4f}"
+        f"{length / wall:13.1f}{cpu / length:13.4f}"
       )
-
-
-if __name__ == "__main__":
-  main()

@@ -1,0 +1,83 @@
+"""The benchmarks at sizes that take seconds: that they run, and that what they compare is equal."""
+
+import re
+
+import pytest
+
+from stemphonic_jax import bench
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.models.oobleck import Oobleck
+from tests import tiny
+
+SMALL = bench.peer.Size(
+  channels=4, multiples=(1, 2), strides=(2, 4), seconds=0.01, heads=2, text_width=8, tokens=3,
+  frames=5,
+)  # fmt: skip
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
+  pytest.importorskip("diffusers")
+  for name, value in (bench.peer.ALLOCATOR | {"JAX_PLATFORMS": "cpu"}).items():
+    monkeypatch.setenv(name, value)  # so that the process is not restarted
+  bench.peer.run(rounds=2, cases=("encode", "decode", "forward-2", "gradient-1"), size=SMALL)
+  head, *rows = capsys.readouterr().out.splitlines()
+  assert head.split() == ["peer", "s", "ours", "s", "ratio", "p10-p90", "limit", "error"]
+  names = [tuple(row.split()[:2]) for row in rows]
+  assert names == [
+    ("encode", "float32"),
+    ("decode", "float32"),
+    ("forward-2", "float32"),
+    ("forward-2", "bfloat16"),
+    ("gradient-1", "float32"),
+    ("gradient-1", "bfloat16"),
+  ]
+  for row, (_, dtype) in zip(rows, names, strict=True):
+    theirs, ours, ratio, low, high = map(float, re.findall(r"\d+\.\d+", row)[:5])
+    assert min(theirs, ours) >= 0
+    assert low <= ratio <= high
+    assert 0 < float(row.split()[-1]) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("case", ["forward", "encode-4", "forward-0", "listen"])
+def test_an_unknown_case_is_refused(case):
+  with pytest.raises(UsageError, match=case):
+    bench.peer.run(cases=(case,))
+
+
+def test_the_process_is_restarted_with_the_allocator_tuned(monkeypatch):
+  pytest.importorskip("diffusers")
+  monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+  started = {}
+
+  def execve(path, arguments, environment):
+    started.update(environment)
+    raise SystemExit
+
+  monkeypatch.setattr("os.execve", execve)
+  with pytest.raises(SystemExit):
+    bench.peer.run(rounds=1)
+  assert started.items() >= bench.peer.ALLOCATOR.items()
+
+
+def test_autoencoders_are_measured(capsys):
+  model = Oobleck(channels=4, multiples=(1, 1), strides=(2, 4), latent=2)
+  bench.vae.run(seconds=0.01, repeats=1, models={"tiny": model})
+  head, _, encode, decode = capsys.readouterr().out.splitlines()
+  assert "x real time" in head
+  for name, row in (("encode", encode), ("decode", decode)):
+    found, *numbers = row.split()
+    assert found == name
+    assert all(float(number) > 0 for number in numbers)
+
+
+def test_generations_are_measured(capsys):
+  bench.generation.run(tiny.model(), repeats=1)
+  forward, *requests = capsys.readouterr().out.splitlines()
+  assert "M parameters, 25 frames" in forward
+  assert [row.split()[0] for row in requests] == ["1", "2", "4"]
+
+
+def test_a_generation_needs_something_to_measure():
+  with pytest.raises(UsageError, match="--model"):
+    bench.generation.run()

@@ -1,0 +1,88 @@
+"""`stemphonic prepare …`: a report first, records after it, and one line for what cannot be done."""
+
+import pytest
+
+from stemphonic_jax import cli, door
+from stemphonic_jax.data.records import open_records
+from tests import tiny
+from tests.data.sources import trees
+
+QUICK = ("--no-tempo", "--processes", "1", "--submixes", "0", "--held-out", "1")
+
+
+@pytest.fixture
+def prepare(monkeypatch, tmp_path, capsys):
+  """Runs `stemphonic prepare …` in an empty folder: (exit code, stdout, stderr)."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
+
+  def run(*arguments):
+    code = door.run(lambda: cli.run(["prepare", *map(str, arguments)]))
+    return code, *capsys.readouterr()
+
+  return run
+
+
+@pytest.fixture
+def music(tmp_path):
+  return trees.write_folder(tmp_path / "music", mixes=2, seconds=2.2)
+
+
+def failure(result, code, message):
+  assert result[:2] == (code, "")
+  line = result[2].splitlines()[-1]
+  assert line.startswith("stemphonic: error: ")
+  assert message in line
+
+
+def test_a_folder_is_checked_and_encoded(prepare, music, tmp_path):
+  code, out, _ = prepare("folder", music, "out", "--model", tiny.model(), *QUICK)
+  assert (code, out) == (0, "out\n")
+  names = {path.name for path in (tmp_path / "out").iterdir()}
+  assert names == {"report.jsonl", "report.txt", "report.png", "train", "held_out"}
+  assert len(open_records("out/train")) == len(open_records("out/held_out")) == 1
+
+
+def test_a_check_needs_no_model_and_makes_no_records(prepare, music, tmp_path):
+  assert prepare("folder", music, "out", "--check-only", *QUICK)[:2] == (0, "out\n")
+  names = {path.name for path in (tmp_path / "out").iterdir()}
+  assert names == {"report.jsonl", "report.txt", "report.png"}
+
+
+def test_bad_mixes_end_the_run_after_the_report(prepare, music, tmp_path):
+  stem = next(path for path in sorted(music.rglob("*.wav")) if path.stem not in ("mix", "mixture"))
+  stem.write_bytes(b"RIFF")
+  failure(
+    prepare("folder", music, "out", "--check-only", *QUICK), 65, "1 of 2 mixes cannot be used"
+  )
+  assert "1 mixes left out" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_captions_come_from_a_file(prepare, music, tmp_path):
+  ids = [path.name for path in sorted(music.iterdir()) if path.is_dir()]
+  lines = [f'{{"id": "{name}", "caption": "very warm soul"}}' for name in ids]
+  (tmp_path / "words.jsonl").write_text("\n".join(lines))
+  options = ("--model", tiny.model(), "--captions", "words.jsonl", *QUICK)
+  assert prepare("folder", music, "out", *options)[0] == 0
+  assert open_records("out/train")[0].caption == "very warm soul"
+
+
+@pytest.mark.parametrize(
+  ("arguments", "code", "message"),
+  [
+    (("folder", "music", "out"), 2, "--model DIR"),
+    (("fodler", "music", "out", "--check-only"), 2, "did you mean 'folder'"),
+    (("folder", "nowhere", "out", "--check-only"), 66, "nowhere: no such folder"),
+    (("musdb", "music", "out", "--check-only"), 66, "musdb"),
+    (("folder", "music", "out", "--check-only", "--host", "2/2"), 2, "expected I/N"),
+    (
+      ("folder", "music", "out", "--check-only", "--captions", "none"),
+      66,
+      "no such file of captions",
+    ),
+    (("folder", "music", "out", "--model", "nowhere"), 66, "no such model folder"),
+  ],
+)
+def test_what_cannot_be_done_is_one_line(prepare, music, tmp_path, arguments, code, message):
+  failure(prepare(*arguments), code, message)
+  assert not (tmp_path / "out").exists()
