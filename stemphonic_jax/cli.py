@@ -141,8 +141,8 @@ def _add_bench(commands: Any) -> None:
   bench.add_argument(
     "what",
     nargs="?",
-    choices=["generation", "vae"],
-    help="requests to a model, or the autoencoders; without it, what --peer names",
+    choices=["generation", "vae", "data"],
+    help="requests to a model, the autoencoders, or the data path; without it, what --peer names",
   )
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
   bench.add_argument("--model", metavar="DIR", help="of the generation benchmark")
@@ -276,10 +276,12 @@ def _bench(request: argparse.Namespace) -> None:
     bench.generation.run(request.model, request.full, request.repeats)
   elif request.what == "vae":
     bench.vae.run(repeats=request.repeats)
+  elif request.what == "data":
+    bench.data.run()
   elif request.peer:
     bench.peer.run(request.repeats)
   else:
-    raise UsageError("bench: name what to measure: generation, vae, or --peer torch")
+    raise UsageError("bench: name what to measure: generation, vae, data, or --peer torch")
 
 
 def _activity(words: list[str]) -> dict[str, Any]:

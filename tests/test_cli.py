@@ -252,3 +252,40 @@ def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
   assert (refused.returncode, refused.stdout) == (73, "")
   assert refused.stderr.startswith("stemphonic: error: song: already exists")
   assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((), "name what to measure: generation, vae, data, or --peer torch"),
+    (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
+    (("generation",), "name a model (--model DIR), or ask for --full"),
+    (("everything",), "invalid choice: 'everything'"),
+  ],
+)
+def test_a_benchmark_says_what_it_needs(stemphonic, arguments, message):
+  code, out, err = stemphonic("bench", *arguments)
+  assert (code, out) == (2, "")
+  assert message in err
+
+
+def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
+  from stemphonic_jax import bench
+
+  calls = []
+  for name in ("generation", "vae", "data", "peer"):
+    module = getattr(bench, name)
+    monkeypatch.setattr(module, "run", lambda *a, _name=name, **o: calls.append((_name, a, o)))
+  for arguments in (
+    ("generation", "--model", "m", "--full", "--repeats", "2"),
+    ("vae",),
+    ("data",),
+    ("--peer", "torch", "--repeats", "3"),
+  ):
+    assert stemphonic("bench", *arguments)[0] == 0
+  assert calls == [
+    ("generation", ("m", True, 2), {}),
+    ("vae", (), {"repeats": 5}),
+    ("data", (), {}),
+    ("peer", (3,), {}),
+  ]

@@ -1,4 +1,4 @@
-"""`stemphonic prepare …`: a report first, records after it, and one line for what cannot be done."""
+"""`stemphonic prepare …`: a report first, records after it; one line for what cannot be done."""
 
 import pytest
 

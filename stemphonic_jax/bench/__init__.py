@@ -1,5 +1,5 @@
-"""What this machine does with the models: generations, the autoencoders, and a peer beside."""
+"""What this machine does: generations, the autoencoders, data, and a peer beside."""
 
-from stemphonic_jax.bench import generation, peer, vae
+from stemphonic_jax.bench import data, generation, peer, vae
 
-__all__ = ["generation", "peer", "vae"]
+__all__ = ["data", "generation", "peer", "vae"]

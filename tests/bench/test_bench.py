@@ -81,3 +81,18 @@ def test_generations_are_measured(capsys):
 def test_a_generation_needs_something_to_measure():
   with pytest.raises(UsageError, match="--model"):
     bench.generation.run()
+
+
+def test_the_data_path_is_measured(capsys, monkeypatch):
+  monkeypatch.setattr(bench.data, "consuming", lambda: 40.0)
+  bench.data.run(mixes=1, seconds=2.0, segments=8, batches=2)
+  rows = capsys.readouterr().out.splitlines()
+  assert [row[:24].strip() for row in rows] == [
+    "check, per core",
+    "read records",
+    "batches",
+    "the demo model takes",
+    "batches to demo model",
+    "peak memory",
+  ]
+  assert all(float(row[24:34].replace(",", "")) > 0 for row in rows)
