@@ -99,6 +99,9 @@ def _add_prepare(commands: Any) -> None:
   prepare.add_argument(
     "--max-bad", type=float, default=0.01, metavar="SHARE", help="of unusable mixes, to go on with"
   )
+  prepare.add_argument(
+    "--evaluate", action="store_true", help="all of it to measure on, as in the paper"
+  )
   prepare.add_argument("--submixes", type=int, default=56, metavar="N", help="stored of a segment")
   prepare.add_argument("--whole-mixes", action="store_true", help="the mix itself is the only stem")
   prepare.add_argument("--shard", type=int, default=8, metavar="N", help="mixes to a file")
@@ -210,6 +213,7 @@ def _prepare(request: argparse.Namespace) -> None:
     estimate_tempo=not request.no_tempo,
     held_out=request.held_out,
     max_bad=request.max_bad,
+    evaluate=request.evaluate,
     submixes=request.submixes,
     whole_mixes=request.whole_mixes,
     shard=request.shard,

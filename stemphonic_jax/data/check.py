@@ -77,7 +77,11 @@ def check(
     with whole_file(path) as partial:
       partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
     shutil.rmtree(work)
-  return read_report(folder)
+  found = read_report(folder)
+  listed = {entry.id for entry in catalogue.entries} | set(catalogue.rejected)
+  if listed != {row["id"] for row in found}:
+    raise DataError(f"{path}: is of other mixes than there are now; remove {folder} to begin anew")
+  return found
 
 
 def read_report(folder: Path) -> list[Row]:

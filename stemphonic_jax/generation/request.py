@@ -187,5 +187,5 @@ def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it 
 
 def _within(name: str, value: float, low: float, high: float, note: str = "") -> None:
   if not low <= value <= high:  # nor is NaN
-    most = f"{high:.4g}" if isinstance(high, float) else high
-    raise UsageError(f"{name}: got {value}, expected {low} to {most}{note and ' ' + note}")
+    what = f"expected {low} to {round(high, 4)}{note and ' ' + note}"
+    raise UsageError(f"{name}: got {value}, {what}")

@@ -129,16 +129,21 @@ def checked(
   held_out: int,
   max_bad: float,
   processes: int = 0,
+  evaluate: bool = False,
 ) -> Corpora:
-  """The mixes of a catalogue that are fit for use; see `open_corpora`."""
+  """The mixes of a catalogue that are fit for use; see `open_corpora`.
+
+  To `evaluate` on a set, all of it is its test part.
+  """
   spoken = read_captions(captions) if captions else {}
   rows = check(catalogue, folder, rules, spoken, processes)
   logging.info("%s", write_report(folder, catalogue, rows))
   refuse_bad(rows, folder, max_bad)
   entries = {entry.id: entry for entry in catalogue.entries}
+  taken = [row for row in rows if row["taken"]]
   parts = {
     name: Checked([entries[row["id"]] for row in chosen], chosen, rules)
-    for name, chosen in split([row for row in rows if row["taken"]], held_out).items()
+    for name, chosen in ({"test": taken} if evaluate else split(taken, held_out)).items()
   }
   return Corpora(parts, catalogue.licence, composed=False)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
@@ -27,6 +28,7 @@ from stemphonic_jax.weights.tensors import digest, load_params, materialize
 
 WINDOW = 128  # latent frames encoded at once, as in generation
 ROWS = 8  # waveforms at once on an accelerator; a CPU gains nothing from more than one
+STEMS = "4.6 ± 1.3 of MoisesDB, 3.5 ± 0.7 of MUSDB"
 AUDIBLE_SHARE = 0.5  # of a test segment, in which a stem sounds that counts there (Sec. 4.2)
 
 
@@ -127,7 +129,7 @@ def write_corpora(
     if (folder / name).exists():
       continue
     own = replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
-    write_shards(
+    records = write_shards(
       folder / name,
       shards(mixes, encode, own, size=size, seed=seed),
       hop=cut.hop,
@@ -136,6 +138,11 @@ def write_corpora(
       host=host,
       hosts=hosts,
     )
+    if records and name == "test":
+      stems = np.array([len(segment.names) for segment in records])
+      logging.info(
+        "test: %.1f ± %.1f stems a segment (in the paper %s)", stems.mean(), stems.std(), STEMS
+      )
 
 
 def load_vae(config: ConfigDict, path: Path) -> Any:

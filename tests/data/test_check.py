@@ -1,5 +1,6 @@
 """The check of a data set: a row for every mix, however it ends, and however often it is killed."""
 
+import dataclasses
 import json
 import math
 
@@ -72,6 +73,13 @@ def test_a_check_goes_on_where_it_was_cut_off(catalogue, tmp_path, monkeypatch):
   assert not (tmp_path / "cut" / "report.jsonl").exists()
   assert check(catalogue, tmp_path / "cut", RULES, {}, processes=1) == expected
   assert seen[4:] == [entry.id for entry in catalogue.entries[2:]]  # a chunk of two was kept
+
+
+def test_a_report_of_other_mixes_is_refused(catalogue, tmp_path):
+  check(catalogue, tmp_path, RULES, {}, processes=1)
+  fewer = dataclasses.replace(catalogue, entries=catalogue.entries[1:])
+  with pytest.raises(DataError, match="is of other mixes than there are now"):
+    check(fewer, tmp_path, RULES, {}, processes=1)
 
 
 def test_other_rules_begin_anew(catalogue, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 
 from configs import c_ii
 from stemphonic_jax.audio.activity import frame_activity
@@ -175,6 +176,25 @@ def test_the_autoencoder_trains_on_stretches_of_the_same_mixes(prepared, tmp_pat
 )
 def test_mixes_are_cut_from_end_to_end(samples, starts):
   assert windows(samples, 10) == starts
+
+
+def test_to_evaluate_all_of_a_set_is_its_test_part(prepared, model, tmp_path):
+  root, _ = prepared("folder")
+  for path in sorted(root.rglob("*.wav"))[::2]:  # the first third of these stems sounds
+    audio, rate = soundfile.read(path)
+    audio[len(audio) // 3 :] = 0
+    (tmp_path / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(tmp_path / path.relative_to(root), audio, rate)
+  for path in sorted(root.rglob("*.wav"))[1::2]:
+    (tmp_path / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, tmp_path / path.relative_to(root))
+  catalogue = scan("folder", tmp_path)
+  prepare_set(model, catalogue, tmp_path / "out", evaluate=True, **OPTIONS)
+  assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"test"}
+  found = list(open_records(tmp_path / "out" / "test"))
+  assert all((segment.activity.mean(1) >= 0.5).all() for segment in found)
+  listed = {entry.id: len(entry.parts) for entry in catalogue.entries}
+  assert any(len(segment.names) < listed[segment.id.partition("@")[0]] for segment in found)
 
 
 def rows(*splits):
