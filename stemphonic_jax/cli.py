@@ -94,7 +94,7 @@ def _add_prepare(commands: Any) -> None:
   )
   prepare.add_argument("--no-tempo", action="store_true", help="do not estimate what is not stated")
   prepare.add_argument(
-    "--held-out", type=int, default=64, metavar="N", help="mixes to measure on, at most a tenth"
+    "--held-out", type=_count, default=64, metavar="N", help="mixes to measure on, at most a tenth"
   )
   prepare.add_argument(
     "--max-bad", type=float, default=0.01, metavar="SHARE", help="of unusable mixes, to go on with"
@@ -104,7 +104,7 @@ def _add_prepare(commands: Any) -> None:
   )
   prepare.add_argument("--submixes", type=int, default=56, metavar="N", help="stored of a segment")
   prepare.add_argument("--whole-mixes", action="store_true", help="the mix itself is the only stem")
-  prepare.add_argument("--shard", type=int, default=8, metavar="N", help="mixes to a file")
+  prepare.add_argument("--shard", type=_count, default=8, metavar="N", help="mixes to a file")
   prepare.add_argument("--processes", type=int, default=0, metavar="N", help="default one per core")
   prepare.add_argument("--host", default="0/1", metavar="I/N", help="this one of several hosts")
   prepare.add_argument("--seed", type=int, default=0)
@@ -150,7 +150,7 @@ def _add_bench(commands: Any) -> None:
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
   bench.add_argument("--model", metavar="DIR", help="of the generation benchmark")
   bench.add_argument("--full", action="store_true", help="also the transformer of configs/c_ii.py")
-  bench.add_argument("--repeats", type=int, default=5, metavar="N", help="default %(default)s")
+  bench.add_argument("--repeats", type=_count, metavar="N", help="default 5; not of data")
 
 
 def _command(commands: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
@@ -232,6 +232,13 @@ def _host(word: str) -> tuple[int, int]:
   return int(number), int(count)
 
 
+def _count(word: str) -> int:
+  """A whole number from 1 on, for argparse."""
+  if not word.isdecimal() or not int(word):
+    raise argparse.ArgumentTypeError(f"got {word!r}, expected a whole number from 1 on")
+  return int(word)
+
+
 def _export(request: argparse.Namespace) -> None:
   from stemphonic_jax.weights.bundle import export_bundle
 
@@ -276,14 +283,19 @@ def _bench(request: argparse.Namespace) -> None:
 
   if request.peer and request.what:
     raise UsageError(f"--peer {request.peer} has a table of its own; leave out {request.what!r}")
+  if (request.model or request.full) and request.what != "generation":
+    raise UsageError("--model and --full are options of `stemphonic bench generation`")
+  if request.repeats and request.what == "data":
+    raise UsageError("bench data: takes no --repeats")
+  repeats = request.repeats or 5
   if request.what == "generation":
-    bench.generation.run(request.model, request.full, request.repeats)
+    bench.generation.run(request.model, request.full, repeats)
   elif request.what == "vae":
-    bench.vae.run(repeats=request.repeats)
+    bench.vae.run(repeats=repeats)
   elif request.what == "data":
     bench.data.run()
   elif request.peer:
-    bench.peer.run(request.repeats)
+    bench.peer.run(repeats)
   else:
     raise UsageError("bench: name what to measure: generation, vae, data, or --peer torch")
 

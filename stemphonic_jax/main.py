@@ -13,6 +13,7 @@ goes on from its last checkpoint.
 """
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -29,7 +30,10 @@ from stemphonic_jax.errors import MismatchError, OutputError, UsageError
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
 # Parts of a config that may change between two runs in one workdir: they decide how far and how
 # often, not what is learned.
-FREE = ("sample", "generate", "steps", "save_every", "log_every", "held_out_batches")
+FREE = (
+  "sample", "generate", "steps", "save_every", "log_every", "held_out_batches", "max_bad",
+  "processes",
+)  # fmt: skip
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :tiny or not.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME_OF_CONFIG if unset.")
@@ -98,16 +102,23 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
   """Writes a song for each of the first `count` held-out pieces to `out/0`, `out/1`, …"""
   from stemphonic_jax.data.records import open_records
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.training import text
   from stemphonic_jax.training.prepare import records_of
+  from stemphonic_jax.weights.bundle import load_bundle
 
-  records = open_records(records_of(config, workdir) / "held_out")
-  pipe = StemPipeline.load(model)
+  folder = records_of(config, workdir)
+  records = open_records(folder / "held_out")
+  # With T5 the prompts are among those that were embedded, so it is not loaded beside a training.
+  frozen = config.text.encoder == "t5"
+  pipe = StemPipeline(
+    load_bundle(model), text.reader(config, workdir, folder)[1] if frozen else None
+  )
   for i in range(min(count, len(records))):
     piece = records[i]
     song = pipe.generate(
       piece.caption,
       # Once each: two stems of one type have one prompt, and would be one stem.
-      stems=list(dict.fromkeys(piece.types)),
+      stems=list(dict.fromkeys(itertools.compress(piece.types, piece.audible))),
       bpm=None if math.isnan(piece.bpm) else piece.bpm,
       seed=config.seed,
       steps=config.sample.steps,

@@ -39,14 +39,21 @@ def test_a_folder_is_checked_and_encoded(prepare, music, tmp_path):
   code, out, _ = prepare("folder", music, "out", "--model", tiny.model(), *QUICK)
   assert (code, out) == (0, "out\n")
   names = {path.name for path in (tmp_path / "out").iterdir()}
-  assert names == {"report.jsonl", "report.txt", "report.png", "train", "held_out"}
+  assert names == {".report", "report.jsonl", "report.txt", "report.png", "train", "held_out"}
   assert len(open_records("out/train")) == len(open_records("out/held_out")) == 1
 
 
 def test_a_check_needs_no_model_and_makes_no_records(prepare, music, tmp_path):
   assert prepare("folder", music, "out", "--check-only", *QUICK)[:2] == (0, "out\n")
   names = {path.name for path in (tmp_path / "out").iterdir()}
-  assert names == {"report.jsonl", "report.txt", "report.png"}
+  assert names == {".report", "report.jsonl", "report.txt", "report.png"}
+
+
+def test_records_made_in_another_way_are_not_taken_for_these(prepare, music):
+  options = ("folder", music, "out", "--model", tiny.model(), *QUICK)
+  assert prepare(*options)[0] == 0
+  failure(prepare(*options, "--seed", "1"), 78, "was prepared with seed = 0, now it is 1")
+  assert prepare(*options)[0] == 0
 
 
 def test_bad_mixes_end_the_run_after_the_report(prepare, music, tmp_path):
@@ -75,6 +82,7 @@ def test_captions_come_from_a_file(prepare, music, tmp_path):
     (("folder", "nowhere", "out", "--check-only"), 66, "nowhere: no such folder"),
     (("musdb", "music", "out", "--check-only"), 66, "musdb"),
     (("folder", "music", "out", "--check-only", "--host", "2/2"), 2, "expected I/N"),
+    (("folder", "music", "out", "--check-only", "--shard", "0"), 2, "expected a whole number"),
     (
       ("folder", "music", "out", "--check-only", "--captions", "none"),
       66,

@@ -13,9 +13,10 @@ from jax.sharding import AxisType
 
 from stemphonic_jax import main
 from stemphonic_jax.data.records import open_records
-from stemphonic_jax.errors import MissingError, UsageError
+from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training import mesh
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
+from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
@@ -149,6 +150,37 @@ def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(s
   assert tuned.config["licence"] == start.config["licence"] == "CC0-1.0"
   assert tuned.config["source"].endswith("started from: random numbers")
   assert tuned.text_encoder.config == start.text_encoder.config
+
+
+def test_a_model_that_computes_something_else_is_no_start(starts, tmp_path):
+  config = load("stable_audio", "tiny")
+  config.init_from = starts(config)
+  config.dit.prediction = "velocity"
+  with pytest.raises(MismatchError, match=r"has dit\.prediction v instead of velocity"):
+    run(config, tmp_path, steps=1)
+
+
+def test_the_trainer_never_holds_t5(starts, tmp_path, monkeypatch):
+  config = load("stable_audio", "tiny")
+  config.init_from = starts(config)
+  main.claim(config, tmp_path)
+  for stage in (main.train_vae, main.prepare):
+    stage(config, tmp_path)
+  monkeypatch.setattr(TextWeights, "build", None)
+  config.train.update(steps=1, save_every=1)
+  main.train(config, tmp_path)  # with the preview of its save
+  main.generate(config, tmp_path)
+  assert (tmp_path / "songs" / "0" / "song.json").is_file()
+
+
+def test_embeddings_of_another_t5_are_refused(starts, tmp_path):
+  config = load("stable_audio", "tiny")
+  config.init_from = starts(config)
+  run(config, tmp_path, steps=1)
+  texts = json.loads((tmp_path / "records" / "texts" / "index.json").read_text())
+  (tmp_path / "records" / "texts" / "index.json").write_text(json.dumps(texts | {"encoder": "x"}))
+  with pytest.raises(MismatchError, match="embedded by another T5"):
+    run(config, tmp_path, steps=2)
 
 
 def test_without_a_t5_the_error_says_where_to_get_one(starts, tmp_path):

@@ -193,6 +193,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
   path = Path(path).absolute()
   partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
   try:
+    _restore(path, old)
     for leftover in (partial, old):
       shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -203,5 +204,13 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
   except OSError as error:
     raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
   finally:
+    _restore(path, old)
     for leftover in (partial, old):
       shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _restore(path: Path, old: Path) -> None:
+  """Brings back what was put aside by a run that failed or was killed before its last renaming."""
+  with suppress(OSError):
+    if old.exists() and not path.exists():
+      os.replace(old, path)

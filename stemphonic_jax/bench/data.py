@@ -122,7 +122,7 @@ def reading(records: Records) -> float:
 
 
 def delivering(records: Records, count: int) -> float:
-  """Stems in the batches that are ready in a second: drawn, packed, standardised, tokenised."""
+  """Stems in the batches that are ready in a second: drawn, packed and standardised."""
   with _batches(records, BATCH) as batches:
     next(batches)
     begun = time.perf_counter()
@@ -152,7 +152,7 @@ def consuming(steps: int = 5) -> float:
   )  # fmt: skip
   optimizer = state.adamw(1e-3, clip=1.0)
   params = jax.jit(lambda key: init_dit(dit, key))(jax.random.key(0))
-  current = state.create(params, optimizer)
+  current = state.create(params, {}, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.99)
   rows, shape = DEMO_BATCH, (DEMO_BATCH, DEMO_FRAMES, DEMO_CHANNELS)
   batch = {

@@ -28,6 +28,7 @@ def read_captions(path: Path) -> dict[str, str]:
       try:
         row = json.loads(line)
         mix, caption = row["id"], row["caption"]
+        (mix + caption).encode()  # half a letter is none
       except (ValueError, KeyError, TypeError, RecursionError):
         mix = caption = None
       if not isinstance(mix, str) or not isinstance(caption, str) or not caption.strip():

@@ -2,7 +2,8 @@
 
 Every file is read once. A mix that cannot be used is in the report with its reason, and the check
 goes on; whether too many are bad is said at the end. Rows come in chunks that are kept, so a check
-which is killed goes on where it was, and any number of processes gives the same report.
+which is killed goes on where it was, and any number of processes gives the same report. A report
+holds until other mixes, rules or captions are asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.errors import DataError, StemphonicError
 
 CHUNK = 8  # mixes whose rows are kept together
-REPORT, WORK = "report.jsonl", ".check"
+REPORT, STAMP, WORK = "report.jsonl", ".report", ".check"
 
 Row = dict[str, Any]
 
@@ -56,11 +57,12 @@ def check(
 
   With 0 `processes` there are as many as CPU cores. OutputError where the folder cannot be written.
   """
-  path = folder / REPORT
-  if not path.is_file():
+  path, stamp = folder / REPORT, _stamp(catalogue, rules, file_captions)
+  asked = folder / STAMP
+  if not path.is_file() or not asked.is_file() or asked.read_text() != stamp:
     chunks = [catalogue.entries[i : i + CHUNK] for i in range(0, len(catalogue.entries), CHUNK)]
     folder.mkdir(parents=True, exist_ok=True)
-    work = _work_folder(folder, catalogue, rules, file_captions)
+    work = _work_folder(folder, stamp)
     task = functools.partial(_check_chunk, work, rules, file_captions)
     todo = [(i, chunk) for i, chunk in enumerate(chunks) if not _chunk_file(work, i).is_file()]
     processes = min(processes or os.cpu_count() or 1, len(todo))
@@ -69,26 +71,21 @@ def check(
       for count in _run(task, todo, processes):
         bar.update(count)
     rows = [
-      line
-      for i in range(len(chunks))
-      for line in _chunk_file(work, i).read_text(encoding="utf-8").splitlines()
+      line for i in range(len(chunks)) for line in _chunk_file(work, i).read_text().splitlines()
     ]
     rows += [_line(_rejected(mix, reason)) for mix, reason in sorted(catalogue.rejected.items())]
     with whole_file(path) as partial:
-      partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    shutil.rmtree(work)
-  found = read_report(folder)
-  listed = {entry.id for entry in catalogue.entries} | set(catalogue.rejected)
-  if listed != {row["id"] for row in found}:
-    raise DataError(f"{path}: is of other mixes than there are now; remove {folder} to begin anew")
-  return found
+      partial.write_text("\n".join(rows) + "\n")
+    with whole_file(asked) as partial:
+      partial.write_text(stamp)
+  shutil.rmtree(folder / WORK, ignore_errors=True)
+  return read_report(folder)
 
 
 def read_report(folder: Path) -> list[Row]:
   """The rows of a finished check; DataError where the file is damaged."""
   try:
-    text = (folder / REPORT).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in (folder / REPORT).read_text().splitlines()]
   except (OSError, ValueError) as error:
     raise DataError(
       f"{folder / REPORT}: cannot be read ({error}); remove it and check again"
@@ -118,13 +115,15 @@ def _run(task, todo, processes):
       yield future.result()
 
 
-def _work_folder(
-  folder: Path, catalogue: Catalogue, rules: Rules, file_captions: Mapping[str, str]
-) -> Path:
-  """Where chunks are kept; those of other rules, captions or another data set are removed."""
-  work = folder / WORK
+def _stamp(catalogue: Catalogue, rules: Rules, file_captions: Mapping[str, str]) -> str:
+  """What a check is asked, as a hash."""
   asked = repr((catalogue, rules, sorted(file_captions.items())))
-  stamp = hashlib.sha256(asked.encode()).hexdigest()
+  return hashlib.sha256(asked.encode(errors="backslashreplace")).hexdigest()
+
+
+def _work_folder(folder: Path, stamp: str) -> Path:
+  """Where chunks are kept; those of another `stamp` are removed."""
+  work = folder / WORK
   if not (work / "stamp").is_file() or (work / "stamp").read_text() != stamp:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -145,7 +144,7 @@ def _check_chunk(
 ) -> int:
   rows = [_line(_check_entry(entry, rules, file_captions)) for entry in entries]
   with whole_file(_chunk_file(work, number)) as partial:
-    partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    partial.write_text("\n".join(rows) + "\n")
   return len(rows)
 
 
@@ -189,4 +188,4 @@ def _rejected(mix: str, reason: str, entry: Entry | None = None) -> Row:
 
 
 def _line(row: Row) -> str:
-  return json.dumps(row, ensure_ascii=False, allow_nan=False)
+  return json.dumps(row, allow_nan=False)  # in ASCII: some letters would be ends of lines

@@ -14,6 +14,8 @@ from stemphonic_jax.audio.activity import THRESHOLD_DBFS
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix
 
+# Batches of waveforms are large, and pieces on disk are read for each of them.
+READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 TRIES = 8  # a piece has rests; silence teaches little, so it is drawn again a few times
 
 
@@ -38,4 +40,4 @@ def crops(
   """Batches of crops without end, a function of (seed, position); the state is that position."""
   draw = functools.partial(draw_crop, samples=samples)
   dataset = grain.MapDataset.source(mixes).seed(seed).shuffle().repeat().random_map(draw)
-  return iter(dataset.batch(batch_size).to_iter_dataset())
+  return iter(dataset.batch(batch_size).to_iter_dataset(READ_OPTIONS))

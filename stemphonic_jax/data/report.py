@@ -19,8 +19,10 @@ SHOWN = 10  # rejected mixes named in the summary; the report has them all
 
 def write_report(folder: Path, catalogue: Catalogue, rows: Sequence[Mapping[str, Any]]) -> str:
   """Writes `folder/report.txt` and `folder/report.png`, and returns the text."""
-  text = summary(catalogue, rows)
-  with whole_file(folder / "report.txt") as path:
+  text, written = summary(catalogue, rows), folder / "report.txt"
+  if written.is_file() and written.read_text(encoding="utf-8") == text + "\n":
+    return text  # by an earlier run, or another host
+  with whole_file(written) as path:
     path.write_text(text + "\n", encoding="utf-8")
   if taken := [row for row in rows if row["taken"]]:
     title = f"{catalogue.source}: {len(taken)} of {len(rows)} mixes"

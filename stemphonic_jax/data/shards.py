@@ -75,9 +75,9 @@ def write_shards(
   if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
     raise OutputError(f"{directory}: already exists and is not empty; remove it to prepare again")
   partial = directory.with_name(f".{directory.name}.partial")
-  common = {"hop": hop, "rate": rate, "notes": dict(notes or {})}
-  with _writing(directory):
-    _begin(partial, json.dumps({**common, "shards": len(shards)}))
+  common = json.loads(json.dumps({"hop": hop, "rate": rate, "notes": dict(notes or {})}))
+  with writing(directory):
+    _begin(partial, common, len(shards))
   try:
     own = range(host, len(shards), hosts)
     for number in tqdm(own, desc=f"records {directory.name}", unit=" shards", disable=None):
@@ -85,24 +85,27 @@ def write_shards(
         _write_shard(partial, number, len(shards), shards[number])
     whole = all(_done(partial, number) for number in range(len(shards)))
     if whole:
-      with _writing(directory):
+      with writing(directory):
         _finish(partial, directory, len(shards), common)
-  except DataError:  # what is done would not fit what is mended
-    shutil.rmtree(partial, ignore_errors=True)
-    raise
   finally:
-    if not any(_done(partial, number) for number in range(len(shards))):
+    if hosts == 1 and not any(_done(partial, number) for number in range(len(shards))):
       shutil.rmtree(partial, ignore_errors=True)  # nothing that a next run could go on from
   return open_records(directory) if whole else None
 
 
-def _begin(partial: Path, stamp: str) -> None:
-  """The folder of an unfinished run of the same `stamp`, or a new one."""
-  path = partial / STAMP
-  if not path.is_file() or path.read_text() != stamp:
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    path.write_text(stamp)
+def _begin(partial: Path, common: Mapping[str, Any], shards: int) -> None:
+  """The folder of an unfinished run that was asked the same, or a new one."""
+  path, stamp = partial / STAMP, json.dumps({**common, "shards": shards})
+  if path.is_file() and path.read_text() == stamp:
+    return
+  if (partial / "index.json").is_file():  # all that was left to do is to rename it
+    index = json.loads((partial / "index.json").read_text())
+    if all(index[name] == value for name, value in common.items()):
+      return
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True, exist_ok=True)  # which another host may just have made
+  with whole_file(path) as unfinished:
+    unfinished.write_text(stamp)
 
 
 def _done(partial: Path, number: int) -> bool:
@@ -119,7 +122,7 @@ def _write_shard(partial: Path, number: int, shards: int, shard: Shard) -> None:
   count = frames = silent = 0
   shape, total, squares = None, np.zeros(1), np.zeros(1)
   with whole_file(partial / name) as path:
-    with _writing(partial):
+    with writing(partial):
       writer = ArrayRecordWriter(str(path), WRITER_OPTIONS)
     try:
       for segment in shard():
@@ -129,13 +132,13 @@ def _write_shard(partial: Path, number: int, shards: int, shard: Shard) -> None:
         if not len(latents):
           silent += 1
           continue
-        with _writing(partial):
+        with writing(partial):
           writer.write(to_bytes(segment))
         count, frames = count + 1, frames + latents.shape[0] * latents.shape[1]
         total = total + latents.sum((0, 1))
         squares = squares + np.square(latents).sum((0, 1))
     finally:
-      with _writing(partial):
+      with writing(partial):
         writer.close()
   summary = {
     "files": {name: (partial / name).stat().st_size} if count else {},
@@ -154,14 +157,18 @@ def _finish(partial: Path, directory: Path, shards: int, common: Mapping[str, An
   """Makes the index of all shards, and the folder of what is left when their summaries are gone."""
   if not (partial / "index.json").is_file():
     summaries = [json.loads(_summary(partial, number).read_text()) for number in range(shards)]
-    content = json.dumps({"format": FORMAT, **common, **_merge(summaries)}, indent=2) + "\n"
+    try:
+      content = json.dumps({"format": FORMAT, **common, **_merge(summaries)}, indent=2) + "\n"
+    except DataError:  # no run could go on from here
+      shutil.rmtree(partial, ignore_errors=True)
+      raise
     with whole_file(partial / "index.json") as path:
       path.write_text(content)
   kept = {"index.json", STAMP, *json.loads((partial / "index.json").read_text())["files"]}
   for path in partial.iterdir():
     if path.name not in kept:
       path.unlink()
-  (partial / STAMP).unlink()
+  (partial / STAMP).unlink(missing_ok=True)
   os.replace(partial, directory)
 
 
@@ -204,7 +211,7 @@ def _check(segment: Segment, shape: tuple[int, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
   """Errors of the disk, which ArrayRecord raises as RuntimeError, in one line."""
   try:
     yield

@@ -16,11 +16,12 @@ import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Bool, Float16, Float32
+from tqdm import tqdm
 
 from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data import grouping, prompts
 from stemphonic_jax.data.records import MIX, Segment
-from stemphonic_jax.data.shards import WRITER_OPTIONS
+from stemphonic_jax.data.shards import WRITER_OPTIONS, writing
 from stemphonic_jax.errors import DataError, MissingError
 
 FORMAT = "stemphonic_jax texts 1"
@@ -32,12 +33,16 @@ Embed = Callable[[Sequence[str]], tuple[Float32[np.ndarray, "n S E"], Bool[np.nd
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-  """A folder of embedded texts; `keys` are hashes of the texts, ascending, one per record."""
+  """A folder of embedded texts; `keys` are hashes of the texts, ascending, one per record.
+
+  `encoder` is the SHA-256 of the encoder they were embedded with.
+  """
 
   directory: Path
   keys: np.ndarray
   width: int
   length: int
+  encoder: str
   source: grain.sources.ArrayRecordDataSource
 
   def encode(
@@ -79,11 +84,11 @@ def segment_texts(segment: Segment) -> Iterator[str]:
   yield from found
 
 
-def write_texts(directory: Path, texts: Iterable[str], embed: Embed) -> Texts:
+def write_texts(directory: Path, texts: Iterable[str], embed: Embed, encoder: str = "") -> Texts:
   """Embeds each distinct text into a new folder, which appears whole or not at all.
 
-  `embed` maps texts to embeddings and the mask of their tokens. OutputError where the folder cannot
-  be written.
+  `embed` maps texts to embeddings and the mask of their tokens; `encoder` names what does so.
+  OutputError where the folder cannot be written.
   """
   by_key: dict[int, str] = {}
   for text in texts:
@@ -91,19 +96,24 @@ def write_texts(directory: Path, texts: Iterable[str], embed: Embed) -> Texts:
       raise DataError(f"{text!r} and {by_key[key]!r} have one hash; change a letter of a caption")
   keys = sorted(by_key)  # so that a text is found by bisection of one array
   with whole_folder(directory) as folder:
-    writer = ArrayRecordWriter(str(folder / RECORDS), WRITER_OPTIONS)
-    for start in range(0, len(keys), ROWS):
+    with writing(directory):
+      writer = ArrayRecordWriter(str(folder / RECORDS), WRITER_OPTIONS)
+    starts = range(0, len(keys), ROWS)
+    for start in tqdm(starts, desc="texts", unit=f" x {ROWS}", disable=None):
       rows = keys[start : start + ROWS]
       embeddings, mask = embed([by_key[key] for key in rows] + [""] * (ROWS - len(rows)))
       for embedding, given in zip(embeddings[: len(rows)], mask[: len(rows)], strict=True):
-        writer.write(embedding[given].astype(np.float16).tobytes())
-    writer.close()
+        with writing(directory):
+          writer.write(embedding[given].astype(np.float16).tobytes())
+    with writing(directory):
+      writer.close()
     np.save(folder / KEYS, np.array(keys, np.uint64))
     _, length, width = embeddings.shape
     content = {
       "format": FORMAT,
       "width": width,
       "length": length,
+      "encoder": encoder,
       "files": {name: (folder / name).stat().st_size for name in (RECORDS, KEYS)},
     }
     (folder / "index.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -124,7 +134,8 @@ def open_texts(directory: Path) -> Texts:
         raise ValueError(f"{name} has {found} bytes, expected {content['files'][name]}")
     keys = np.load(directory / KEYS, allow_pickle=False)
     source = grain.sources.ArrayRecordDataSource([directory / RECORDS])
-    return Texts(directory, keys, int(content["width"]), int(content["length"]), source)
+    width, length, encoder = (content[name] for name in ("width", "length", "encoder"))
+    return Texts(directory, keys, int(width), int(length), str(encoder), source)
   except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
     reason = str(error).splitlines()[0]
     raise DataError(f"{directory}: damaged ({reason}); remove it and prepare again") from None

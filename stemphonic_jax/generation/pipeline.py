@@ -48,8 +48,10 @@ WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
 class StemPipeline:
   """Generates songs with one model. Equal requests give equal audio, to the bit on one machine."""
 
-  def __init__(self, bundle: Bundle):
+  def __init__(self, bundle: Bundle, encode_text: EncodeText | None = None):
+    """`encode_text` stands in for the model's own text encoder, which then is not loaded."""
     self.bundle = bundle
+    self._given_text = encode_text
     self.rate: int = bundle.config["sample_rate"]
     self.seconds: float = bundle.config["seconds"]
     self._dit_params = materialize(bundle.dit_params, jnp.asarray)
@@ -202,6 +204,8 @@ class StemPipeline:
   def _encode_text(self) -> EncodeText:
     """Prompts to ids, or to the embeddings of a frozen encoder, which is loaded at first use."""
     bundle, length = self.bundle, self.bundle.config["text"]["length"]
+    if self._given_text:
+      return self._given_text
     if bundle.text_encoder:
       return Embedder(bundle.text_encoder, bundle.tokenizer, length)
     return functools.partial(bundle.tokenizer.encode, length=length)

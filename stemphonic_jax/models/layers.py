@@ -178,7 +178,8 @@ def _attend_head_backward(dtype, q, k, v, mask, g):
   q, k, v, g = (x.astype(dtype) for x in (q, k, v, g))
   weights = jax.nn.softmax(jnp.where(mask, _matmul(q, k, (1, 1)), jnp.finfo(jnp.float32).min))
   d = _matmul(g, v, (1, 1))
-  d = (weights * (d - jnp.sum(weights * d, -1, keepdims=True))).astype(dtype)
+  d = weights * (d - jnp.sum(weights * d, -1, keepdims=True))
+  d = jnp.where(mask, d, 0).astype(dtype)  # which only a row with nothing to attend to needs
   return _matmul(d, k), _matmul(d, q, (0, 0)), _matmul(weights.astype(dtype), g, (0, 0))
 
 

@@ -151,7 +151,7 @@ def checked(
 def split(rows: Sequence[Mapping[str, Any]], held_out: int) -> dict[str, list[Mapping[str, Any]]]:
   """Rows by use: as the set is split or, where it has no validation part, by a hash of their ids.
 
-  So `held_out` mixes, at most a tenth, stay the same ones when mixes are added. DataError where
+  So `held_out` mixes, at most a tenth, are hardly others when mixes are added. DataError where
   there are fewer than two mixes to train and to measure on.
   """
   parts = {"train": [], "held_out": [], "test": []}

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import pipeline
-from stemphonic_jax.data.records import Statistics, open_records
+from stemphonic_jax.data.records import Records, open_records
 from stemphonic_jax.data.text import Tokenizer
-from stemphonic_jax.errors import UsageError
+from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
 from stemphonic_jax.models.dit import DiT
@@ -128,12 +129,10 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   )
 
   def evaluate(current: state.TrainState) -> state.Metrics:
-    _export(config, workdir, current.model, tokenizer, statistics, start)
+    _export(config, workdir, current.model, tokenizer, records, start)
     preview(int(current.step), workdir / "model")
     return measure(current.model)
 
-  params, frozen = _initial(config, dit, start, named_key(run_key, "init"))
-  fresh = state.create(params, optimizer, frozen)
   with (
     contextlib.closing(pipeline.batches(records, encode_text, **options)) as batches,
     contextlib.closing(Checkpoints(workdir / "dit" / "checkpoints")) as checkpoints,
@@ -145,7 +144,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     ) as log,
   ):
     loop.run(
-      mesh.replicate(devices, fresh),
+      mesh.replicate(devices, _initial(config, dit, start, optimizer, named_key(run_key, "init"))),
       state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
       batches,
       checkpoints,
@@ -178,13 +177,20 @@ def _place(devices: jax.sharding.Mesh, batch: Mapping[str, np.ndarray]) -> dict[
   return mesh.spread(devices, {**batch, "row": rows})
 
 
-def _initial(config: ConfigDict, dit: DiT, start: Bundle | None, key: jax.Array) -> tuple[Any, Any]:
-  """Trained and frozen parameters: fresh ones, or those of the model that the run starts from.
+def _initial(
+  config: ConfigDict,
+  dit: DiT,
+  start: Bundle | None,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+) -> state.TrainState:
+  """The state to begin with: fresh parameters, or those of the model that the run starts from.
 
   MismatchError where that model is another; UsageError where a pattern of the config fits nothing.
   """
   c, init = config.train, functools.partial(init_dit, dit)
   if start:
+    _check_same(start, dit)
     check_params(start.directory / "dit.safetensors", start.dit_params, jax.eval_shape(init, key))
     params = materialize(start.dit_params, jnp.asarray)
   else:
@@ -192,9 +198,20 @@ def _initial(config: ConfigDict, dit: DiT, start: Bundle | None, key: jax.Array)
   try:
     if c.lora.rank:
       params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
-    return state.split(params, c.trainable)
+    return state.create(*state.split(params, c.trainable), optimizer)
   except ValueError as error:
     raise UsageError(f"train: {error}") from None
+
+
+def _check_same(start: Bundle, dit: DiT) -> None:
+  """MismatchError where the model to start from computes something else from equal shapes."""
+  different = [
+    f"{name} {getattr(start.dit, name)} instead of {getattr(dit, name)}"
+    for name in ("heads", "memory_heads", "timing", "prediction")
+    if getattr(start.dit, name) != getattr(dit, name)
+  ]
+  if different:
+    raise MismatchError(f"init_from: {start.directory} has dit.{', dit.'.join(different)}")
 
 
 def _export(
@@ -202,7 +219,7 @@ def _export(
   workdir: Path,
   params: Any,
   tokenizer: Tokenizer,
-  statistics: Statistics,
+  records: Records,
   start: Bundle | None,
 ) -> None:
   """Writes `workdir/model`, the folder that generates; adapters become part of their kernels."""
@@ -210,8 +227,10 @@ def _export(
   content = {name: config.to_dict()[name] for name in parts}
   content["whole_mixes"] = config.data.whole_mixes
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
-  if start:  # what a model is made from goes on to hold for it
-    content["licence"] = content["licence"] or start.config.get("licence", "")
+  # What a model is made from goes on to hold for it.
+  holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]
+  content["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))
+  if start:
     content["source"] += f"; started from: {start.config.get('source', 'not stated')}"
   text_encoder = workdir / TEXT_ENCODER
   save_bundle(
@@ -220,6 +239,6 @@ def _export(
     vae_params=load_vae(config, workdir / "vae.safetensors"),
     dit_params=merge_lora(params),
     tokenizer=tokenizer,
-    statistics=statistics,
+    statistics=start.statistics if start else records.index.statistics,
     text_encoder=open_text_encoder(text_encoder) if text_encoder.exists() else None,
   )

@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training import mesh, text
 from stemphonic_jax.training.corpora import Corpora, checked, open_corpora
-from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.bundle import Bundle
+from stemphonic_jax.weights.architecture import VAE, build_vae, frames_of, init_vae
+from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle
 from stemphonic_jax.weights.tensors import digest, load_params, materialize
 
 WINDOW = 128  # latent frames encoded at once, as in generation
@@ -91,12 +91,35 @@ def prepare_set(
     notes={"vae": digest(model.directory / "vae.safetensors")},
   )  # fmt: skip
   if model.text_encoder and (out / "train").exists() and not (out / "texts").exists():
-    text.embed_prompts(out, model.text_encoder, model.tokenizer, config["text"]["length"])
+    encoder_file = model.directory / TEXT_ENCODER
+    text.embed_prompts(out, encoder_file, model.tokenizer, config["text"]["length"])
 
 
 def records_of(config: ConfigDict, workdir: Path) -> Path:
   """The folder of a run's records: its own, or one that was prepared apart (`data.records`)."""
   return Path(config.data.records) if config.data.records else workdir / "records"
+
+
+def check_records(config: ConfigDict, hop: int) -> None:
+  """Refuses `data.records` that the config does not go with, before anything is trained.
+
+  UsageError without a model to start from; MismatchError where length, rate or kind differ.
+  """
+  if not config.data.records:
+    return
+  if not config.init_from:
+    raise UsageError(
+      "data.records: name the model they were prepared with, --config.init_from=DIR, because its"
+      " autoencoder has to decode what is learned from them"
+    )
+  index = open_records(Path(config.data.records) / "train").index
+  found = index.frames, index.rate, index.notes.get("cut", {}).get("whole_mixes")
+  frames = frames_of(config.seconds, config.sample_rate, hop)
+  ours = frames, config.sample_rate, config.data.whole_mixes
+  if found != ours:
+    raise MismatchError(
+      f"{config.data.records}: frames, rate and whole_mixes are {found}, the config wants {ours}"
+    )
 
 
 def _check_autoencoder(records: Path, vae: Path) -> None:
@@ -124,17 +147,28 @@ def write_corpora(
   """Records of each part in `folder`, those to train on last: where they are, all is there.
 
   Of a test part only stems count that sound in half of a segment or more, as in the paper.
+  MismatchError where a part is there that was made in another way.
   """
+  report = folder / REPORT
+  notes = {
+    "licence": corpora.licence,
+    "seed": seed,
+    "mixes_to_a_file": size,
+    "report": digest(report) if report.is_file() else None,
+    **notes,
+  }
   for name, mixes in reversed(corpora.parts.items()):
-    if (folder / name).exists():
-      continue
     own = replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
+    asked = notes | {"cut": asdict(own)}
+    if (folder / name).exists():
+      _check_notes(folder / name, asked)
+      continue
     records = write_shards(
       folder / name,
       shards(mixes, encode, own, size=size, seed=seed),
       hop=cut.hop,
       rate=rate,
-      notes={"licence": corpora.licence, **notes},
+      notes=asked,
       host=host,
       hosts=hosts,
     )
@@ -143,6 +177,16 @@ def write_corpora(
       logging.info(
         "test: %.1f ± %.1f stems a segment (in the paper %s)", stems.mean(), stems.std(), STEMS
       )
+
+
+def _check_notes(records: Path, asked: Mapping[str, Any]) -> None:
+  found = open_records(records).index.notes
+  if different := [name for name, value in asked.items() if found.get(name) != value]:
+    name = different[0]
+    raise MismatchError(
+      f"{records}: was prepared with {name} = {found.get(name)!r}, now it is {asked[name]!r};"
+      f" remove it, or prepare into another folder"
+    )
 
 
 def load_vae(config: ConfigDict, path: Path) -> Any:

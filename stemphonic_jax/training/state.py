@@ -42,12 +42,10 @@ class TrainState:
     return join(self.ema, self.frozen)
 
 
-def create(
-  params: Params, optimizer: optax.GradientTransformation, frozen: Params | None = None
-) -> TrainState:
+def create(params: Params, frozen: Params, optimizer: optax.GradientTransformation) -> TrainState:
   """The state before the first step; the moving average starts at the parameters."""
   ema = jax.tree.map(jnp.copy, params)  # a copy: both are donated to the step
-  return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), frozen or {})
+  return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), frozen)
 
 
 def split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:

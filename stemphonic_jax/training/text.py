@@ -19,12 +19,12 @@ from stemphonic_jax.data.prepare import training_texts
 from stemphonic_jax.data.records import Records, open_records
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.data.texts import open_texts, segment_texts, write_texts
-from stemphonic_jax.errors import MissingError, OutputError
+from stemphonic_jax.errors import MismatchError, MissingError, OutputError
 from stemphonic_jax.training.start import start_file
 from stemphonic_jax.weights import t5
 from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
-from stemphonic_jax.weights.t5 import TextWeights
+from stemphonic_jax.weights.tensors import digest
 
 SAMPLE = 16  # segments whose texts are counted to tell how much space all of them will take
 
@@ -38,8 +38,7 @@ def prepare(config: ConfigDict, workdir: Path, records: Path) -> None:
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
     if not (records / "texts").exists():
-      weights = t5.open_text_encoder(workdir / TEXT_ENCODER)
-      embed_prompts(records, weights, Tokenizer.load(path), config.text.length)
+      embed_prompts(records, workdir / TEXT_ENCODER, Tokenizer.load(path), config.text.length)
   elif start := start_file(config, "tokenizer.model"):
     _copy(start, path)
   elif not path.exists():
@@ -51,7 +50,14 @@ def reader(config: ConfigDict, workdir: Path, records: Path) -> tuple[Tokenizer,
   """The tokenizer of a prepared run, and what maps its prompts to ids or embeddings."""
   tokenizer = Tokenizer.load(workdir / "tokenizer.model")
   if config.text.encoder == "t5":
-    return tokenizer, open_texts(records / "texts").encode
+    texts = open_texts(records / "texts")
+    ours = digest(workdir / TEXT_ENCODER), config.text.length
+    if (texts.encoder, texts.length) != ours:
+      raise MismatchError(
+        f"{texts.directory}: was embedded by another T5, or to {texts.length} tokens instead of"
+        f" {config.text.length}; remove the folder and prepare again"
+      )
+    return tokenizer, texts.encode
   return tokenizer, lambda texts: tokenizer.encode(texts, config.text.length)
 
 
@@ -70,18 +76,24 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
       " and give its folder, --config.text.path=DIR, or start from a model that has one"
     )
   folder = Path(config.text.path)
-  found = t5.find_tokenizer(folder)
-  t5.save_text_encoder(model, t5.open_huggingface(folder))
+  found, weights = t5.find_tokenizer(folder), t5.open_huggingface(folder)
+  if weights.config["width"] != config.text.width:
+    raise MismatchError(
+      f"{folder}: this T5 is {weights.config['width']} wide, text.width is {config.text.width};"
+      f" take the T5 that the config names, or set --config.text.width"
+    )
+  t5.save_text_encoder(model, weights)
   with whole_file(tokenizer) as partial:
     partial.write_bytes(found.model)
 
 
-def embed_prompts(records: Path, weights: TextWeights, tokenizer: Tokenizer, length: int) -> None:
+def embed_prompts(records: Path, encoder: Path, tokenizer: Tokenizer, length: int) -> None:
   """Fills `records/texts` with the prompts of all parts that are trained or measured on."""
+  weights = t5.open_text_encoder(encoder)
   sets = [open_records(records / name) for name in ("train", "held_out")]
   _check_space(records, sets, tokenizer, weights.config["width"])
   texts = (text for segment in _segments(sets) for text in segment_texts(segment))
-  write_texts(records / "texts", texts, Embedder(weights, tokenizer, length))
+  write_texts(records / "texts", texts, Embedder(weights, tokenizer, length), digest(encoder))
 
 
 def _check_space(records: Path, sets: list[Records], tokenizer: Tokenizer, width: int) -> None:

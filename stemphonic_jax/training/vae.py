@@ -22,7 +22,7 @@ from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.corpora import waveforms
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae
+from stemphonic_jax.training.prepare import check_records, load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.start import start_file
 from stemphonic_jax.training.vae_loss import vae_loss
@@ -41,6 +41,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
   reconstruction, is left in `workdir/vae/previews`.
   """
   c = config.train_vae
+  check_records(config, build_vae(config.vae).hop)
   if reached(workdir / "vae" / "checkpoints", c.steps):
     logging.info("autoencoder: trained for %d steps already", c.steps)
     return
@@ -97,7 +98,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     ) as log,
   ):
     loop.run(
-      mesh.replicate(devices, state.create(params, optimizer)),
+      mesh.replicate(devices, state.create(params, {}, optimizer)),
       state.train_step(loss, optimizer, ema_decay=c.ema_decay),
       batches,
       checkpoints,

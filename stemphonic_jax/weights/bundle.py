@@ -26,7 +26,14 @@ import numpy as np
 from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.data.text import Tokenizer
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
+from stemphonic_jax.errors import (
+  DataError,
+  MismatchError,
+  MissingError,
+  OutputError,
+  UsageError,
+)
+from stemphonic_jax.models.conditioning import CONDITIONS
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights.architecture import (
   VAE,
@@ -42,6 +49,14 @@ from stemphonic_jax.weights.tensors import digest, open_params, save_params
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
 TEXT_ENCODER = "text_encoder.safetensors"
+NEEDED = {  # of a config, beside what its modules are built from
+  "sample_rate": (),
+  "seconds": (),
+  "whole_mixes": (),
+  "text": ("length",),
+  "dropout": CONDITIONS,
+  "sample": ("steps", "guidance", "interval", "share_noise"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +127,10 @@ def load_bundle(directory: Path) -> Bundle:
     vae = build_vae(config["vae"])
     dit = build_dit(config["dit"], config["text"], vae.latent)
     statistics = Statistics(*(np.float32(config["latents"][name]) for name in ("mean", "std")))
-  except (KeyError, TypeError) as error:
+    if {statistics.mean.shape, statistics.std.shape} != {(vae.latent,)}:
+      raise ValueError("latents")
+    _check_keys(config)
+  except (KeyError, TypeError, ValueError, UsageError) as error:
     raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
   key = jax.random.key(0)
   path = directory / TEXT_ENCODER
@@ -222,6 +240,16 @@ def _files(config: Mapping[str, Any]) -> tuple[str, ...]:
   text = config.get("text")
   frozen = isinstance(text, Mapping) and text.get("encoder") == "t5"
   return (*FILES, TEXT_ENCODER) if frozen else FILES
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+  """KeyError for the first key that a generation would miss."""
+  for name, parts in NEEDED.items():
+    if config[name] is None:
+      raise KeyError(name)
+    for part in parts:
+      if part not in config[name]:
+        raise KeyError(f"{name}.{part}")
 
 
 def _sign(folder: Path) -> None:

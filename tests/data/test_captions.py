@@ -42,7 +42,7 @@ def test_a_file_of_captions_is_read(tmp_path):
 @pytest.mark.parametrize(
   "line",
   ["{", "[]", '"a"', '{"id": "a"}', '{"id": 3, "caption": "b"}', '{"id": "a", "caption": " "}',
-   "[" * 100_000],
+   "[" * 100_000, '{"id": "a", "caption": "\\ud800"}'],
 )  # fmt: skip
 def test_a_wrong_line_is_named(tmp_path, line):
   path = tmp_path / "captions.jsonl"

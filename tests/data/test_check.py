@@ -45,7 +45,7 @@ def test_every_mix_has_a_row_with_its_reason(catalogue, tmp_path):
   assert good["caption_from"] in ("given", "template")
   lines = (tmp_path / "report.jsonl").read_text().splitlines()
   assert [json.loads(line) for line in lines] == rows
-  assert [path.name for path in tmp_path.iterdir()] == ["report.jsonl"]
+  assert {path.name for path in tmp_path.iterdir()} == {"report.jsonl", ".report"}
 
 
 def test_several_processes_write_the_same_report(catalogue, tmp_path, monkeypatch):
@@ -75,11 +75,18 @@ def test_a_check_goes_on_where_it_was_cut_off(catalogue, tmp_path, monkeypatch):
   assert seen[4:] == [entry.id for entry in catalogue.entries[2:]]  # a chunk of two was kept
 
 
-def test_a_report_of_other_mixes_is_refused(catalogue, tmp_path):
-  check(catalogue, tmp_path, RULES, {}, processes=1)
+def test_a_report_holds_until_something_else_is_asked(catalogue, tmp_path, monkeypatch):
+  first = check(catalogue, tmp_path, RULES, {}, processes=1)
+  read, seen = checking.read_entry, []
+  spy = lambda entry, *rest, **o: seen.append(entry.id) or read(entry, *rest, **o)  # noqa: E731
+  monkeypatch.setattr(checking, "read_entry", spy)
+  assert check(catalogue, tmp_path, RULES, {}, processes=1) == first
+  assert seen == []
   fewer = dataclasses.replace(catalogue, entries=catalogue.entries[1:])
-  with pytest.raises(DataError, match="is of other mixes than there are now"):
-    check(fewer, tmp_path, RULES, {}, processes=1)
+  assert check(fewer, tmp_path, RULES, {}, processes=1) == first[1:]
+  spoken = {catalogue.entries[3].id: "warm soul"}
+  assert check(fewer, tmp_path, RULES, spoken, processes=1)[2]["caption"] == "warm soul"
+  assert len(seen) == 2 * len(fewer.entries)
 
 
 def test_other_rules_begin_anew(catalogue, tmp_path, monkeypatch):

@@ -121,14 +121,25 @@ def test_other_settings_start_over(tmp_path):
   assert open_records(tmp_path / "r").index.notes == {"vae": "another"}
 
 
-def test_after_an_error_in_the_data_nothing_is_taken_over(tmp_path):
+def test_an_error_in_the_data_costs_its_shard_alone(tmp_path, unbroken):
   def bad():
     yield segment(0)
     yield Segment(**{**segment(1).__dict__, "latents": np.full((2, T, C), np.nan, np.float16)})
 
   with pytest.raises(DataError, match="not finite"):
-    write(tmp_path / "r", [*shards(2), bad])
-  assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "r", [*shards()[:4], bad])
+  made = []
+  write(tmp_path / "r", shards(made=made))
+  assert made == [4]
+  assert content(tmp_path / "r") == unbroken
+
+
+def test_killed_before_the_last_renaming_only_that_is_left_to_do(tmp_path, unbroken):
+  write(tmp_path / "r", shards())
+  (tmp_path / "r").rename(tmp_path / ".r.partial")
+  made = []
+  write(tmp_path / "r", shards(made=made))
+  assert (made, content(tmp_path / "r")) == ([], unbroken)
 
 
 def test_shards_without_an_audible_segment_have_no_file(tmp_path):

@@ -116,7 +116,7 @@ def test_cutting_a_batch_into_micro_batches_changes_nothing(world, micro_batches
     # Plain descent, because Adam divides by what is nearly zero for unused parameters.
     optimizer = optax.sgd(1.0)
     step = state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=count)
-    results[count] = step(state.create(moved_params(world), optimizer), batch, KEY)
+    results[count] = step(state.create(moved_params(world), {}, optimizer), batch, KEY)
   (whole, whole_metrics), (cut, cut_metrics) = results.values()
   close(cut.params, whole.params)
   close(cut_metrics["loss"], whole_metrics["loss"])
@@ -129,7 +129,7 @@ def test_eight_devices_train_as_one(world):
   for devices in (mesh.data_mesh(), alone):
     optimizer = optax.sgd(1.0)
     step = state.train_step(make_loss(world), optimizer, ema_decay=0.9)
-    fresh = mesh.replicate(devices, state.create(moved_params(world), optimizer))
+    fresh = mesh.replicate(devices, state.create(moved_params(world), {}, optimizer))
     results.append(step(fresh, mesh.spread(devices, batch), KEY))
   assert len(results[0][1]["loss"].sharding.device_set) == 8
   close(results[0][0].params, results[1][0].params)
@@ -175,7 +175,7 @@ def run(world, folder, steps, save_every=5):
     MetricsLog(folder, steps=steps, seconds_per_step=1.0, every=1) as log,
   ):
     final = loop.run(
-      mesh.replicate(devices, state.create(init_dit(world[2], KEY), optimizer)),
+      mesh.replicate(devices, state.create(init_dit(world[2], KEY), {}, optimizer)),
       state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=1),
       batches,
       checkpoints,
@@ -226,7 +226,7 @@ def test_average_follows_the_parameters_by_its_formula():
   optimizer = optax.sgd(0.5)
   loss = lambda params, batch, key: (jnp.sum(params["w"] * batch), {})  # noqa: E731
   step = state.train_step(loss, optimizer, ema_decay=0.5)
-  current = state.create({"w": jnp.zeros(1)}, optimizer)
+  current = state.create({"w": jnp.zeros(1)}, {}, optimizer)
   expected = 0.0
   for i in range(6):
     current, metrics = step(current, jnp.ones((1, 1)), KEY)

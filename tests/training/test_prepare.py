@@ -19,7 +19,7 @@ from stemphonic_jax.errors import DataError, MismatchError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training import dit
 from stemphonic_jax.training.corpora import Checked, Windows, checked, split, waveforms
-from stemphonic_jax.training.prepare import WINDOW, encoder, prepare, prepare_set
+from stemphonic_jax.training.prepare import WINDOW, check_records, encoder, prepare, prepare_set
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.tensors import materialize, save_params
 from tests import tiny
@@ -81,7 +81,9 @@ def test_every_source_becomes_records_that_c_ii_trains_on(source, prepared, mode
   lines = (tmp_path / "dit" / "metrics.jsonl").read_text().splitlines()
   logged = {name: value for line in lines for name, value in json.loads(line).items()}
   assert np.isfinite(logged["held_out_loss"])
-  assert load_bundle(tmp_path / "model").config["whole_mixes"] == (source == "mixes")
+  exported = load_bundle(tmp_path / "model").config
+  assert exported["whole_mixes"] == (source == "mixes")
+  assert exported["licence"] == f"CC0-1.0; {records.index.notes['licence']}"
 
 
 def test_latents_are_those_of_the_audio_and_sub_mixes_are_summed_first(prepared, model):
@@ -141,6 +143,22 @@ def test_hosts_share_the_work_once_the_set_is_checked(prepared, model, tmp_path)
   for part in ("train", "held_out", "test"):
     for path in (out / part).iterdir():
       assert path.read_bytes() == (tmp_path / part / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"init_from": ""}, "name the model they were prepared with"),
+    ({"seconds": 2.0}, r"are \(50, 44100, False\), the config wants \(25, 44100, False\)"),
+    ({"data.whole_mixes": True}, r"the config wants \(50, 44100, True\)"),
+  ],
+)
+def test_records_that_the_config_does_not_go_with_are_refused(prepared, model, changes, message):
+  config = c_ii.get_config("tiny")
+  config.data.records, config.init_from = str(prepared("folder")[1]), str(model.directory)
+  config.update_from_flattened_dict(changes)
+  with pytest.raises((UsageError, MismatchError), match=message):
+    check_records(config, 3584)
 
 
 def test_records_of_another_autoencoder_are_refused(prepared, tmp_path):

@@ -36,7 +36,7 @@ def loss(params, batch, key):
 def train(trainable, params=PARAMS, steps=3):
   optimizer = state.adamw(0.1, clip=1.0)
   trained, frozen = state.split(params, trainable)
-  current = state.create(trained, optimizer, frozen)
+  current = state.create(trained, frozen, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.5)
   batch = jax.random.normal(jax.random.key(0), (4, 2))
   for _ in range(steps):
@@ -64,7 +64,7 @@ def test_the_trained_part_moves_as_if_nothing_were_frozen():
   for function, trainable in ((loss, ("a/*",)), (masked, ("*",))):
     trained, frozen = state.split(PARAMS, trainable)
     step = state.train_step(function, optimizer, ema_decay=0.5, micro_batches=2)
-    results.append(step(state.create(trained, optimizer, frozen), batch, jax.random.key(1)))
+    results.append(step(state.create(trained, frozen, optimizer), batch, jax.random.key(1)))
   (ours, metrics), (theirs, expected) = results
   jax.tree.map(np.testing.assert_array_equal, ours.model, theirs.model)
   assert metrics["gradient_norm"] == expected["gradient_norm"]

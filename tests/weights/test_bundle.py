@@ -131,7 +131,17 @@ def test_another_format_is_refused(folder):
 
 @pytest.mark.parametrize(
   "changes",
-  [{"vae": {}}, {"vae": None}, {"latents": {}}, {"dit": {"a": 1}}],
+  [
+    {"vae": {}},
+    {"vae": None},
+    {"latents": {}},
+    {"latents": {"mean": [0.0], "std": [1.0]}},
+    {"dit": {"a": 1}},
+    {"dit": tiny.CONFIG["dit"] | {"dtype": "float8"}},
+    {"sample": {}},
+    {"dropout": {"text": 0.1}},
+    {"seconds": None},
+  ],
 )
 def test_a_config_without_its_numbers_is_refused(folder, changes):
   edit_config(folder, **changes)
