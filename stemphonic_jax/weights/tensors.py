@@ -5,9 +5,10 @@ content when asked. So a model of any size is checked against an architecture be
 loaded, and is converted from one layout to another in the memory of its largest tensor.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,19 +89,14 @@ def _read(path: Path, name: str) -> np.ndarray:
     return file.get_tensor(name)
 
 
-class _reading:
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
   """What safetensors and the disk raise, in one line."""
-
-  def __init__(self, path: Path):
-    self.path = path
-
-  def __enter__(self) -> None:
-    pass
-
-  def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-    if isinstance(error, safetensors.SafetensorError | OSError):
-      reason = (str(error) or type(error).__name__).splitlines()[0]
-      raise DataError(f"{self.path}: cannot be read ({reason})") from None
+  try:
+    yield
+  except (safetensors.SafetensorError, OSError) as error:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    raise DataError(f"{path}: cannot be read ({reason})") from None
 
 
 def read_metadata(path: Path) -> dict[str, str]:
