@@ -34,10 +34,12 @@ def test_a_workdir_is_exported_as_a_model_with_its_notes(bundle, tmp_path):
   (tmp_path / "run").mkdir()
   shutil.copytree(tiny.model(), tmp_path / "run" / "model")
   (tmp_path / "run" / "model" / "stray.txt").touch()
-  assert bundle("export", "run", "out", "--licence", "CC-BY-4.0") == (0, "out\n", "")
+  notes = ("--licence", "CC-BY-4.0", "--source", "my own stems")
+  assert bundle("export", "run", "out", *notes) == (0, "out\n", "")
   assert not (tmp_path / "out" / "stray.txt").exists()
   exported, original = load_bundle(tmp_path / "out"), load_bundle(tiny.model())
-  assert exported.config == original.config | {"licence": "CC-BY-4.0"}
+  told = {"licence": "CC-BY-4.0", "source": "my own stems"}
+  assert exported.config == original.config | told
   for name in ("dit.safetensors", "vae.safetensors", "tokenizer.model"):
     assert (tmp_path / "out" / name).read_bytes() == (tiny.model() / name).read_bytes()
 

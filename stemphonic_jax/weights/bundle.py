@@ -200,12 +200,12 @@ def describe(bundle: Bundle) -> str:
   return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
 
 
-def export_bundle(source: Path, out: Path, **notes: str) -> Bundle:
+def export_bundle(model: Path, out: Path, **notes: str) -> Bundle:
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
   Raises as `load_bundle`, and OutputError where `out` exists or cannot be written.
   """
-  bundle = load_bundle(source)
+  bundle = load_bundle(model)
   check_absent(out)
   with whole_folder(out) as folder:
     for name in _files(bundle.config):
