@@ -79,7 +79,7 @@ def check_request(
   _within("variations", variations, 1, MAX_VARIATIONS)
   _within("steps", steps, 1, MAX_STEPS)
   _within("guidance", guidance, 0, MAX_GUIDANCE)
-  named = _name_stems(stems, model["whole_mixes"], taken=context or ())
+  named = _name_stems(model, stems, taken=context or ())
   if context is not None:
     _require(model, "context")
   if passes == "K":
@@ -128,7 +128,15 @@ def unique_name(stem_type: str, taken: Sequence[str]) -> str:
   return name
 
 
-def _name_stems(stems: Sequence[str], whole_mixes: bool, taken: Sequence[str]) -> dict[str, str]:
+def _type_of(model: Mapping[str, Any], word: str) -> str:
+  """The stem type of a word: one of the eleven, or a free type that the model was trained on."""
+  return word if word in model.get("types", ()) else parse_type(word)
+
+
+def _name_stems(
+  model: Mapping[str, Any], stems: Sequence[str], taken: Sequence[str]
+) -> dict[str, str]:
+  whole_mixes = model["whole_mixes"]
   if not stems:
     raise UsageError("no stems asked for; name at least one, as in --stems drums,basses")
   if len(stems) > MAX_STEMS:
@@ -141,7 +149,7 @@ def _name_stems(stems: Sequence[str], whole_mixes: bool, taken: Sequence[str]) -
         if whole_mixes
         else f"stem {word!r}: this model makes stems; name them, as in --stems drums,basses"
       )
-    stem_type = MIX if whole_mixes else parse_type(word)
+    stem_type = MIX if whole_mixes else _type_of(model, word)
     # "mix" itself is the name of what all stems of a song add up to.
     name = "music" if whole_mixes else stem_type
     named[unique_name(name, [*taken, *named])] = stem_type
@@ -168,7 +176,7 @@ def _check_activity(
   checked: dict[str, Ranges] = {}
   for word, ranges in activity.items():
     _require(model, "activity")
-    name = word if word in named else parse_type(word)
+    name = word if word in named else _type_of(model, word)
     if name not in named:
       raise UsageError(f"activity for {word!r}, which is not asked for; stems: {', '.join(named)}")
     for start, end in ranges:

@@ -12,12 +12,14 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.data.captions import read_captions
 from stemphonic_jax.data.check import Rules, check, refuse_bad
+from stemphonic_jax.data.records import MIX
 from stemphonic_jax.data.report import write_report
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import Catalogue, Entry, scan
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.window import read_window
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError
 
 CROPS = 4  # times the length of a crop is read at once, to cut it out of anywhere
@@ -74,6 +76,7 @@ class Corpora:
 
   parts: Mapping[str, Sequence[Mix]]
   licence: str
+  free_types: Sequence[str]  # those of stems that are none of the eleven
   composed: bool  # then one segment comes out of each piece, else all there are
 
 
@@ -90,7 +93,7 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
       name: demo.Corpus(config.seed, count, seconds, config.sample_rate, first=first)
       for name, (first, count) in numbers.items()
     }
-    return Corpora(parts, "CC0-1.0", composed=True)
+    return Corpora(parts, "CC0-1.0", [], composed=True)
   rules = Rules(config.sample_rate, hop, d.tolerance, estimate_tempo=d.estimate_tempo)
   return checked(
     scan(d.source, d.root),
@@ -145,7 +148,9 @@ def checked(
     name: Checked([entries[row["id"]] for row in chosen], chosen, rules)
     for name, chosen in ({"test": taken} if evaluate else split(taken, held_out)).items()
   }
-  return Corpora(parts, catalogue.licence, composed=False)
+  types = {kind for row in taken for kind in row["types"].values()}
+  free = sorted(types - {*STEM_TYPES, MIX})
+  return Corpora(parts, catalogue.licence, free, composed=False)
 
 
 def split(rows: Sequence[Mapping[str, Any]], held_out: int) -> dict[str, list[Mapping[str, Any]]]:

@@ -226,6 +226,7 @@ def _export(
   parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
   content = {name: config.to_dict()[name] for name in parts}
   content["whole_mixes"] = config.data.whole_mixes
+  content["types"] = records.index.notes.get("types", [])
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
   # What a model is made from goes on to hold for it.
   holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]

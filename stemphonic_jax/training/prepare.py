@@ -154,6 +154,7 @@ def write_corpora(
     "licence": corpora.licence,
     "seed": seed,
     "mixes_to_a_file": size,
+    "types": corpora.free_types,
     "report": digest(report) if report.is_file() else None,
     **notes,
   }

@@ -141,6 +141,16 @@ def test_a_model_is_not_given_what_it_was_trained_without():
   check(untrained("context"), activity={"drums": [(0, 1)]})
 
 
+def test_a_model_makes_the_free_types_it_was_trained_on():
+  model = tiny.CONFIG | {"types": ["theremin"]}
+  assert check(model, stems=["bass", "theremin"]).stems == {
+    "basses": "basses",
+    "theremin": "theremin",
+  }
+  with pytest.raises(UsageError, match="unknown stem type 'theremin'"):
+    check(stems=["theremin"])
+
+
 def test_a_model_of_whole_mixes_makes_nothing_else():
   model = tiny.CONFIG | {"whole_mixes": True}
   assert check(model, stems=["mix"]).stems == {"music": "mix"}

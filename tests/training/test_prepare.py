@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from configs import c_ii
+from stemphonic_jax import main
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.data.check import Rules
 from stemphonic_jax.data.prepare import windows
@@ -77,12 +78,17 @@ def test_every_source_becomes_records_that_c_ii_trains_on(source, prepared, mode
   config.train.update(steps=1, save_every=1, batch_size=16)  # two rows for each of eight devices
   save_params(tmp_path / "vae.safetensors", model.vae_params)
   prepare(config, tmp_path)
-  dit.train(config, tmp_path, lambda step, folder: None)
+
+  def preview(step, folder):
+    main.held_out_songs(config, tmp_path, folder, tmp_path / "preview", 1)
+
+  dit.train(config, tmp_path, preview if source in ("folder", "musdb") else lambda *_: None)
   lines = (tmp_path / "dit" / "metrics.jsonl").read_text().splitlines()
   logged = {name: value for line in lines for name, value in json.loads(line).items()}
   assert np.isfinite(logged["held_out_loss"])
   exported = load_bundle(tmp_path / "model").config
   assert exported["whole_mixes"] == (source == "mixes")
+  assert exported["types"] == {"folder": ["theremin"], "musdb": ["other"]}.get(source, [])
   assert exported["licence"] == f"CC0-1.0; {records.index.notes['licence']}"
 
 
