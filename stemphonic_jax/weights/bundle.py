@@ -65,8 +65,8 @@ class Bundle:
 
   `config` has sample_rate, seconds, vae, dit, text, dropout, sample, licence and source as in
   configs/base.py, and whole_mixes; `prompts` is "captions" in a model that learned from captions
-  instead of instructions; `types` are those it makes beside the eleven. `fingerprint` is the SHA-256
-  of the manifest.
+  instead of instructions; `types` are those it makes beside the eleven. `fingerprint` is the
+  SHA-256 of the manifest.
   """
 
   directory: Path
