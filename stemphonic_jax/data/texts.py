@@ -26,7 +26,7 @@ from stemphonic_jax.errors import DataError, MissingError
 
 FORMAT = "stemphonic_jax texts 1"
 RECORDS, KEYS = "texts.array_record", "keys.npy"
-ROWS = 32  # texts embedded at once; always so many, so that the encoder compiles once
+ROWS = 32  # texts embedded between two looks at the progress
 
 Embed = Callable[[Sequence[str]], tuple[Float32[np.ndarray, "n S E"], Bool[np.ndarray, "n S"]]]
 
@@ -101,8 +101,8 @@ def write_texts(directory: Path, texts: Iterable[str], embed: Embed, encoder: st
     starts = range(0, len(keys), ROWS)
     for start in tqdm(starts, desc="texts", unit=f" x {ROWS}", disable=None):
       rows = keys[start : start + ROWS]
-      embeddings, mask = embed([by_key[key] for key in rows] + [""] * (ROWS - len(rows)))
-      for embedding, given in zip(embeddings[: len(rows)], mask[: len(rows)], strict=True):
+      embeddings, mask = embed([by_key[key] for key in rows])
+      for embedding, given in zip(embeddings, mask, strict=True):
         with writing(directory):
           writer.write(embedding[given].astype(np.float16).tobytes())
     with writing(directory):

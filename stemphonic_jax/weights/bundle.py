@@ -44,7 +44,7 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import digest, open_params, save_params
+from stemphonic_jax.weights.tensors import digest, open_params, read_json, save_params
 
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
@@ -115,9 +115,9 @@ def load_bundle(directory: Path) -> Bundle:
   folder is another kind of model or its tensors do not fit its config.
   """
   directory = find_bundle(directory)
-  config = _read_json(directory / "config.json")
+  config = read_json(directory / "config.json")
   _check_format(directory, str(config.get("format")))
-  manifest = _read_json(directory / "manifest.json")
+  manifest = read_json(directory / "manifest.json")
   for name in _files(config):
     path = directory / name
     if not path.is_file():
@@ -258,18 +258,6 @@ def _sign(folder: Path) -> None:
   manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
   manifest.pop("manifest.json", None)
   (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _read_json(path: Path) -> dict:
-  if not path.is_file():
-    raise MissingError(f"{path.parent}: {path.name} is missing; copy the whole model folder")
-  try:
-    content = json.loads(path.read_text())
-  except ValueError as error:
-    raise DataError(f"{path}: not JSON ({error})") from None
-  if not isinstance(content, dict):
-    raise DataError(f"{path}: expected a JSON object")
-  return content
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ renamed, its fused projections split, half precision widened and weight norm fol
 until it is asked for.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ import ml_dtypes
 import numpy as np
 
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
-from stemphonic_jax.weights.tensors import ROWS, Lazy, open_tensors
+from stemphonic_jax.weights.tensors import ROWS, Lazy, open_tensors, read_json
 
 Tensors = dict[str, Lazy]
 
@@ -122,7 +121,7 @@ def open_peer(folder: Path) -> Peer:
   if original.is_file():
     return _open_original(folder)
   if (folder / "config.json").is_file():
-    kind = _read_json(folder / "config.json").get("_class_name")
+    kind = read_json(folder / "config.json").get("_class_name")
     raise MismatchError(f"{folder}: is one network ({kind}), expected a whole StableAudioPipeline")
   names = sorted(path.name for path in folder.iterdir())
   if adapters := [name for name in names if "lora" in name.lower() or name.startswith("adapter_")]:
@@ -143,14 +142,14 @@ def expect(source: Path, rows: Mapping[str, tuple[Any, Any]]) -> None:
 
 
 def _open_diffusers(folder: Path) -> Peer:
-  index = _read_json(folder / "model_index.json")
+  index = read_json(folder / "model_index.json")
   expect(folder, {"_class_name": (index.get("_class_name"), "StableAudioPipeline")})
   scheduler = folder / "scheduler" / "scheduler_config.json"
-  given = _read_json(scheduler) if scheduler.is_file() else {}
+  given = read_json(scheduler) if scheduler.is_file() else {}
   prediction = given.get("prediction_type", "v_prediction")
   expect(scheduler, {"prediction_type": (prediction, "v_prediction")})
   tokenizer = folder / "tokenizer" / "tokenizer_config.json"
-  given = _read_json(tokenizer) if tokenizer.is_file() else {}
+  given = read_json(tokenizer) if tokenizer.is_file() else {}
   return Peer(
     layout="diffusers",
     transformer=_open_part(folder / "transformer", "StableAudioDiTModel"),
@@ -170,7 +169,7 @@ def _text_length(config: Mapping[str, Any]) -> int:
 
 
 def _open_part(folder: Path, kind: str) -> Part:
-  config = _read_json(folder / "config.json")
+  config = read_json(folder / "config.json")
   expect(folder, {"_class_name": (config.get("_class_name"), kind)})
   for name in WEIGHT_FILES:
     if (folder / name).is_file():
@@ -180,7 +179,7 @@ def _open_part(folder: Path, kind: str) -> Part:
 
 def _open_original(folder: Path) -> Peer:
   path = folder / "model_config.json"
-  content = _read_json(path)
+  content = read_json(path)
   try:
     _check_original(path, content)
     model = content["model"]
@@ -379,15 +378,3 @@ def _fold(length: Lazy, direction: Lazy) -> np.ndarray:
   v = direction.read()
   norm = np.sqrt(np.sum(np.square(v), axis=(1, 2), keepdims=True))
   return v * (length.read() / np.maximum(norm, np.finfo(np.float32).tiny))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-  if not path.is_file():
-    raise MissingError(f"{path}: no such file; copy the whole folder")
-  try:
-    content = json.loads(path.read_bytes())
-  except ValueError as error:
-    raise DataError(f"{path}: not JSON ({error})") from None
-  if not isinstance(content, dict):
-    raise DataError(f"{path}: expected a JSON object")
-  return content
