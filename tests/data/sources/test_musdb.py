@@ -3,8 +3,9 @@ import shutil
 
 import pytest
 
-from stemphonic_jax.data.sources import catalogue, musdb
+from stemphonic_jax.data.sources import catalogue, musdb, reader
 from stemphonic_jax.errors import DataError, UsageError
+from tests.audio import packing
 from tests.data.sources import trees
 
 
@@ -63,6 +64,25 @@ def test_stem_files_are_streams_one_to_four(tmp_path):
   ]
   assert {part.files for part in entry.parts} == {(root / entry.id,)}
   assert catalogue.scan("musdb", root).entries[1].split == "valid"
+
+
+def test_the_stems_of_a_stem_file_are_those_packed(tmp_path, monkeypatch):
+  ffmpeg = packing.use_ffmpeg(tmp_path, monkeypatch)
+  stems = [packing.tones(number, 1.1) for number in range(4)]
+  root = tmp_path / "musdb18"
+  mix = sum(stems[1:], stems[0])
+  path = packing.pack(ffmpeg, root / "test" / "A - B.stem.mp4", [mix, *stems], cover=True)
+  (entry,) = catalogue.scan("musdb", root).entries
+  found, findings = reader.read_entry(entry, packing.RATE)
+  assert list(found.stems) == ["drums", "basses", "other", "vocals"]
+  for expected, stem in zip(stems, found.stems.values(), strict=True):
+    assert packing.error(stem.audio, expected) < packing.CLOSE
+  # None was padded: what is packed together is equally long.
+  assert {finding.note for finding in findings.stems.values()} == {""}
+  path.unlink()
+  packing.pack(ffmpeg, path, [mix, *stems[:3]])
+  with pytest.raises(DataError, match=r"A - B\.stem\.mp4: audio stream 4 cannot be read"):
+    reader.read_entry(entry, packing.RATE)
 
 
 def test_a_song_without_one_of_the_four_is_rejected(tmp_path):
