@@ -48,7 +48,10 @@ def get_config(size: str = "") -> ConfigDict:
       head_weight=0.0,  # log-magnitudes before the inverse STFT; a spectral VAE only
       ema_decay=0.999,
       save_every=5_000,
+      keep=2,
+      keep_best=0,
       log_every=50,
+      hang_seconds=600,
     )
   )
 
@@ -64,8 +67,11 @@ def get_config(size: str = "") -> ConfigDict:
       estimate_tempo=True,  # by librosa, where a set does not state it
       max_bad=0.01,  # share of unusable mixes above which preparing ends, after its report
       processes=0,  # that read and check files; 0 is one per core
+      workers=0,  # processes that make batches; 0 is a thread, which is enough for most
       shard=8,  # mixes to a file of records; what a killed run does again
-      submixes=56,  # most sub-mixes stored of a segment: all of them up to 6 stems, else a sample
+      submixes=56,  # most sub-mixes to draw of a segment: all of them up to 6 stems, else a sample
+      submix="cached",  # sub-mixes are encoded ahead, or "online": before each step, which waits
+      posterior="mean",  # of the autoencoder is what is learned, or "sample": draws around it
       whole_mixes=False,  # pre-training: the mix itself is the only target
       group_stems=True,  # Sec. 3.1; off in setting A
       share_noise=True,  # Sec. 3.2; on in setting C only
@@ -86,7 +92,7 @@ def get_config(size: str = "") -> ConfigDict:
       heads=24,
       activity_channels=16,  # Sec. 3.3
       dtype="bfloat16",  # of products; parameters, optimiser and sums are float32
-      remat=True,
+      remat="blocks",  # computed again in the backward pass; or "products" (all but these), "none"
     )
   )
 
@@ -119,9 +125,16 @@ def get_config(size: str = "") -> ConfigDict:
       ),
       held_out_batches=4,
       save_every=1_000,
+      keep=2,  # newest checkpoints
+      keep_best=0,  # more, those with the lowest held-out loss; to go back to one, remove the newer
       log_every=20,
+      hang_seconds=600,  # without a step, after which the run ends itself, to be started again
     )
   )
+
+  # Devices as data x fsdp x tensor (training/mesh.py); -1 is what the others leave. Parameters are
+  # whole on each of the first, cut up over the others.
+  config.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
 
   # 32 Euler steps, guidance 3.0 on all conditions at steps 3 to 28 (Sec. 4.1).
   config.sample = ConfigDict(dict(steps=32, guidance=3.0, interval=(3, 28), share_noise=True))
@@ -146,7 +159,7 @@ def _shrink(config: ConfigDict) -> None:
   config.train_vae.update(steps=6, batch_size=2, pieces=3, warmup=2, save_every=3, log_every=2)
   config.data.update(pieces=4, held_out=2, submixes=4, shard=2)
   config.text = learned_text()
-  config.dit.update(width=64, depth=2, heads=2, dtype="float32", remat=False)
+  config.dit.update(width=64, depth=2, heads=2, dtype="float32", remat="none")
   config.train.update(steps=6, batch_size=8, held_out_batches=1, save_every=3, log_every=2)
   config.sample.update(steps=4, interval=(2, 3))
   config.generate.songs = 1

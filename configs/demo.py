@@ -37,7 +37,7 @@ def get_config(size: str = "") -> ConfigDict:
   config.data.update(pieces=224, held_out=16, submixes=3)
   config.text = base.learned_text()
   config.text.update(width=96, heads=3, length=80)
-  config.dit.update(width=192, depth=4, heads=3, dtype="float32", remat=False)
+  config.dit.update(width=192, depth=4, heads=3, dtype="float32", remat="none")
   config.train.update(
     steps=1_000,
     batch_size=16,

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The virtual environment of this checkout, for the scripts beside this file:
 #
 #   source launch/venv.sh
@@ -25,7 +26,7 @@ use_venv() {
     echo "Using $venv, because .venv is of Python $other."
   fi
 
-  cd "$root"
+  cd "$root" || exit
   # shellcheck disable=SC2046  # EXTRAS is a list
   _fill "$venv" "$python" "$root $version $(cat setup.cfg pyproject.toml constraints.txt | cksum)" \
     "$@" $(tr , ' ' <<<"${EXTRAS:-}")

@@ -3,6 +3,7 @@
 stemphonic generate "…" --stems drums,basses --out DIR         songs
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
+stemphonic checkpoint verify DIR                               are a run's checkpoints whole?
 stemphonic bench                                               what this machine does with them
 """
 
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from stemphonic_jax import door
 from stemphonic_jax.audio.activity import parse_ranges
-from stemphonic_jax.errors import UsageError
+from stemphonic_jax.errors import DataError, MissingError, UsageError
 
 
 def main() -> NoReturn:
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
   _add_generate(commands)
   _add_prepare(commands)
   _add_bundle(commands)
+  _add_checkpoint(commands)
   _add_bench(commands)
   return parser
 
@@ -103,6 +105,14 @@ def _add_prepare(commands: Any) -> None:
     "--evaluate", action="store_true", help="all of it to measure on, as in the paper"
   )
   prepare.add_argument("--submixes", type=int, default=56, metavar="N", help="stored of a segment")
+  prepare.add_argument(
+    "--submix", choices=("cached", "online"), default="cached",
+    help="encoded here, or by the trainer from stored waveforms",
+  )  # fmt: skip
+  prepare.add_argument(
+    "--posterior", choices=("mean", "sample"), default="mean",
+    help="train on means, or on draws around them, for which deviations are stored",
+  )  # fmt: skip
   prepare.add_argument("--whole-mixes", action="store_true", help="the mix itself is the only stem")
   prepare.add_argument("--shard", type=_count, default=8, metavar="N", help="mixes to a file")
   prepare.add_argument("--processes", type=int, default=0, metavar="N", help="default one per core")
@@ -139,17 +149,25 @@ def _add_bundle(commands: Any) -> None:
   convert.add_argument("--trust", action="store_true", help="you know where the file comes from")
 
 
+def _add_checkpoint(commands: Any) -> None:
+  checkpoint = commands.add_parser("checkpoint", allow_abbrev=False, help="trainings under way")
+  actions = checkpoint.add_subparsers(required=True, metavar="ACTION")
+  verify = _command(actions, "verify", _verify_checkpoint, "compare every bit with what was saved")
+  verify.add_argument("folder", type=Path, metavar="DIR", help="workdir, or a checkpoints folder")
+
+
 def _add_bench(commands: Any) -> None:
   bench = _command(commands, "bench", _bench, "measure this machine")
   bench.add_argument(
     "what",
     nargs="?",
-    choices=["generation", "vae", "data"],
-    help="requests to a model, the autoencoders, or the data path; without it, what --peer names",
+    choices=["generation", "sampler", "train", "vae", "data"],
+    help="requests to a model, passes of 1 to 6 stems, a training step part by part, the"
+    " autoencoders, or the data path; without it, what --peer names",
   )
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
   bench.add_argument("--model", metavar="DIR", help="of the generation benchmark")
-  bench.add_argument("--full", action="store_true", help="also the transformer of configs/c_ii.py")
+  bench.add_argument("--full", action="store_true", help="the transformer of configs/c_ii.py")
   bench.add_argument("--repeats", type=_count, metavar="N", help="default 5; not of data")
 
 
@@ -215,6 +233,8 @@ def _prepare(request: argparse.Namespace) -> None:
     max_bad=request.max_bad,
     evaluate=request.evaluate,
     submixes=request.submixes,
+    submix=request.submix,
+    posterior=request.posterior,
     whole_mixes=request.whole_mixes,
     shard=request.shard,
     processes=request.processes,
@@ -277,19 +297,43 @@ def _convert(request: argparse.Namespace) -> None:
   print(request.out)
 
 
+def _verify_checkpoint(request: argparse.Namespace) -> None:
+  """Says of each checkpoint whether it is whole; DataError where one is not."""
+  from stemphonic_jax.training.checkpoints import verify
+
+  folders = sorted(request.folder.glob("*/checkpoints")) or [request.folder]
+  found, damaged = {folder: verify(folder) for folder in folders}, []
+  if not any(found.values()):
+    raise MissingError(f"{request.folder}: holds no checkpoint; name the workdir of a run")
+  for folder, steps in found.items():
+    for step, findings in steps.items():
+      print(f"{folder / str(step)}: {'; '.join(findings) or 'whole'}")
+      damaged += [str(folder / str(step))] if findings else []
+  if damaged:
+    raise DataError(
+      f"damaged: {', '.join(damaged)}; training goes on from the newest whole one by itself"
+    )
+
+
 def _bench(request: argparse.Namespace) -> None:
   """Runs one benchmark, which prints its table."""
   from stemphonic_jax import bench
 
   if request.peer and request.what:
     raise UsageError(f"--peer {request.peer} has a table of its own; leave out {request.what!r}")
-  if (request.model or request.full) and request.what != "generation":
-    raise UsageError("--model and --full are options of `stemphonic bench generation`")
+  if request.model and request.what != "generation":
+    raise UsageError("--model is an option of `stemphonic bench generation`")
+  if request.full and request.what not in ("generation", "sampler", "train"):
+    raise UsageError("--full is an option of `stemphonic bench generation`, `sampler` and `train`")
   if request.repeats and request.what == "data":
     raise UsageError("bench data: takes no --repeats")
   repeats = request.repeats or 5
   if request.what == "generation":
     bench.generation.run(request.model, request.full, repeats)
+  elif request.what == "sampler":
+    bench.sampler.run(request.full, repeats)
+  elif request.what == "train":
+    bench.train.run(request.full, repeats)
   elif request.what == "vae":
     bench.vae.run(repeats=repeats)
   elif request.what == "data":
@@ -297,7 +341,9 @@ def _bench(request: argparse.Namespace) -> None:
   elif request.peer:
     bench.peer.run(repeats)
   else:
-    raise UsageError("bench: name what to measure: generation, vae, data, or --peer torch")
+    raise UsageError(
+      "bench: name what to measure: generation, sampler, train, vae, data, or --peer torch"
+    )
 
 
 def _activity(words: list[str]) -> dict[str, Any]:

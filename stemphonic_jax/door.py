@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def run(work: Callable[[], None]) -> int:
   """Runs `work` and returns the exit code; an error becomes one line on stderr.
 
   Codes follow sysexits.h: 0 done, 2 usage, 65 bad data, 66 missing, 70 a fault of ours, 73 and 74
-  cannot write or read, 78 another model's, 130 interrupted.
+  cannot write or read, 75 preempted but saved, 76 diverged, 78 another model's, 130 interrupted.
+  A run that hangs ends itself, with 71 (training/watchdog.py).
   """
   try:
     work()
@@ -27,8 +29,8 @@ def run(work: Callable[[], None]) -> int:
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
     return 141
-  except OSError as error:
-    return _report(error, str(error), 74)
+  except OSError as error:  # of a file, which stays as it is, or of a network, which may not
+    return _report(error, str(error), 74 if error.filename else StemphonicError.exit_code)
   except Exception as error:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
@@ -37,7 +39,7 @@ def run(work: Callable[[], None]) -> int:
 
 def _report(error: BaseException, message: str, code: int) -> int:
   if os.environ.get(DEBUG) == "1":
-    raise error
+    traceback.print_exception(error)
   print("stemphonic: error:", " ".join(message.split()), file=sys.stderr)
   return code
 

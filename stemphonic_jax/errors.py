@@ -1,7 +1,8 @@
 """Errors a user can act on: one line with what, where, got, expected and the next thing to do.
 
 Library code raises these; the two doors (`main.py`, `cli.py`) print the line and exit with the
-code, which follows sysexits.h.
+code, which follows sysexits.h: 2, 65, 66, 73, 76 and 78 come back however often a run is started
+again, 75 asks for it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,18 @@ class OutputError(StemphonicError):
   """A place that cannot be written, or that must not be overwritten."""
 
   exit_code = 73
+
+
+class PreemptedError(StemphonicError):
+  """A run that was told to stop, and has saved where it is; start it again to go on."""
+
+  exit_code = 75
+
+
+class DivergedError(StemphonicError):
+  """A training whose updates are no longer finite."""
+
+  exit_code = 76
 
 
 class MismatchError(StemphonicError):

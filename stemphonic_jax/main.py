@@ -6,10 +6,11 @@
     prepare     encode the corpus                   WORKDIR/records, WORKDIR/tokenizer.model
     train       train the diffusion transformer     WORKDIR/dit, WORKDIR/model
     generate    songs from held-out captions        WORKDIR/songs
-    describe    the parameter table, from shapes alone
+    describe    parameters, FLOPs, memory and time of a step, from shapes alone
 
 A mode does first what it builds on, and nothing twice: what is finished is left, what was cut off
-goes on from its last checkpoint.
+goes on from its last checkpoint. Several hosts run the same command on one file system
+(training/cluster.py).
 """
 
 import functools
@@ -20,20 +21,14 @@ import os
 import sys
 from pathlib import Path
 
-import jax
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
 from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+from stemphonic_jax.training.identity import lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
-# Parts of a config that may change between two runs in one workdir: they decide how far and how
-# often, not what is learned.
-FREE = (
-  "sample", "generate", "steps", "save_every", "log_every", "held_out_batches", "max_bad",
-  "processes",
-)  # fmt: skip
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :tiny or not.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME_OF_CONFIG if unset.")
@@ -42,7 +37,9 @@ _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 
 def main() -> None:
   """Entry point of `python -m stemphonic_jax.main`."""
-  sys.exit(door.run(run))
+  from stemphonic_jax.training import cluster
+
+  cluster.leave(door.run(run))
 
 
 def run() -> None:
@@ -54,9 +51,12 @@ def run() -> None:
   if _MODE.value == "describe":
     print(describe(config))
     return
+  from stemphonic_jax.training import cluster
+
   door.set_up()
+  cluster.start()
   workdir = Path(_WORKDIR.value or Path("runs", config_name()))
-  claim(config, workdir)
+  cluster.one_by_one(functools.partial(claim, config, workdir))
   for stage in {
     "train_vae": (train_vae,),
     "prepare": (train_vae, prepare),
@@ -68,9 +68,9 @@ def run() -> None:
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
   """Stage 1: waveforms → autoencoder. Once there are records of its latents, it stays as it is."""
-  from stemphonic_jax.training import vae
+  from stemphonic_jax.training import cluster, vae
 
-  if (workdir / "records" / "train").exists():
+  if cluster.one_by_one((workdir / "records" / "train").exists):
     logging.info("%s holds records, so its autoencoder is not trained further", workdir)
     return
   vae.train(config, workdir)
@@ -95,7 +95,10 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 def generate(config: ConfigDict, workdir: Path) -> None:
   """Stage 4: songs from the captions, stem types and tempi of held-out pieces."""
-  held_out_songs(config, workdir, workdir / "model", workdir / "songs", config.generate.songs)
+  from stemphonic_jax.training import cluster
+
+  if cluster.is_first():
+    held_out_songs(config, workdir, workdir / "model", workdir / "songs", config.generate.songs)
 
 
 def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
@@ -130,26 +133,10 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
 
 
 def describe(config: ConfigDict) -> str:
-  """The table of parameters; made from shapes, so a billion of them fit on a laptop."""
-  from stemphonic_jax.weights import architecture
+  """The table of parameters, and what a training step takes on some machines."""
+  from stemphonic_jax.training import describe as stage
 
-  vae = architecture.build_vae(config.vae)
-  dit = architecture.build_dit(config.dit, config.text, vae.latent)
-  key = jax.random.key(0)
-  models = {
-    "vae": jax.eval_shape(functools.partial(architecture.init_vae, vae), key),
-    "dit": jax.eval_shape(functools.partial(architecture.init_dit, dit), key),
-  }
-  frames = architecture.frames_of(config.seconds, config.sample_rate, vae.hop)
-  lines = [
-    f"{config.seconds:g} s of {config.sample_rate} Hz: {frames} frames of {vae.hop} samples,"
-    f" {vae.latent} channels"
-  ]
-  for name, shapes in models.items():
-    lines.append(f"{name:<32}{architecture.parameter_count(shapes):>16,}")
-    for part, tree in shapes.items():
-      lines.append(f"  {part:<30}{architecture.parameter_count(tree):>16,}")
-  return "\n".join(lines)
+  return stage.describe(config)
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:
@@ -159,14 +146,13 @@ def claim(config: ConfigDict, workdir: Path) -> None:
   written.
   """
   path = workdir / "config.json"
-  ours = _flat(json.loads(config.to_json()))
   if path.is_file():
     try:
-      theirs = _flat(json.loads(path.read_text()))
-    except ValueError as error:
+      ours, theirs = lasting(config), lasting(json.loads(path.read_text()))
+    except (ValueError, AttributeError) as error:
       raise MismatchError(f"{path}: is not the config of a run ({error})") from None
     for name in sorted(ours.keys() | theirs.keys()):
-      if ours.get(name) != theirs.get(name) and not set(FREE) & set(name.split(".")):
+      if ours.get(name) != theirs.get(name):
         raise MismatchError(
           f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
           f" take another --workdir"
@@ -185,14 +171,6 @@ def config_name() -> str:
   """The name of a run without --workdir: c_ii_tiny for --config=configs/c_ii.py:tiny."""
   path, _, size = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
   return "_".join(part for part in (Path(path).stem, size) if part)
-
-
-def _flat(tree: dict, prefix: str = "") -> dict:
-  """{"a": {"b": 1}} → {"a.b": 1}."""
-  flat = {}
-  for name, value in tree.items():
-    flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-  return flat
 
 
 def _parse(arguments: list[str]) -> ConfigDict:

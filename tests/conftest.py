@@ -10,8 +10,11 @@ from beartype import BeartypeConf, beartype
 
 # Set here, because jax reads them once, when it is imported; subprocesses of tests inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Eight simulated devices, to see that nothing depends on how many there are.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# Eight simulated devices, to see that nothing depends on how many there are. On a busy machine they
+# may keep each other waiting for longer than the 40 s after which XLA gives up.
+os.environ["XLA_FLAGS"] = (
+  "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300"
+)
 cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

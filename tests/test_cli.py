@@ -257,11 +257,12 @@ def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((), "name what to measure: generation, vae, data, or --peer torch"),
+    ((), "name what to measure: generation, sampler, train, vae, data, or --peer"),
     (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
     (("generation",), "name a model (--model DIR), or ask for --full"),
     (("everything",), "invalid choice: 'everything'"),
-    (("vae", "--model", "m"), "--model and --full are options of `stemphonic bench generation`"),
+    (("vae", "--model", "m"), "--model is an option of `stemphonic bench generation`"),
+    (("vae", "--full"), "--full is an option of `stemphonic bench generation`, `sampler` and `tr"),
     (("data", "--repeats", "3"), "bench data: takes no --repeats"),
     (("vae", "--repeats", "0"), "expected a whole number from 1 on"),
   ],
@@ -276,11 +277,13 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
   from stemphonic_jax import bench
 
   calls = []
-  for name in ("generation", "vae", "data", "peer"):
+  for name in ("generation", "sampler", "train", "vae", "data", "peer"):
     module = getattr(bench, name)
     monkeypatch.setattr(module, "run", lambda *a, _name=name, **o: calls.append((_name, a, o)))
   for arguments in (
     ("generation", "--model", "m", "--full", "--repeats", "2"),
+    ("sampler",),
+    ("train", "--full"),
     ("vae",),
     ("data",),
     ("--peer", "torch", "--repeats", "3"),
@@ -288,6 +291,8 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
     assert stemphonic("bench", *arguments)[0] == 0
   assert calls == [
     ("generation", ("m", True, 2), {}),
+    ("sampler", (False, 5), {}),
+    ("train", (True, 5), {}),
     ("vae", (), {"repeats": 5}),
     ("data", (), {}),
     ("peer", (3,), {}),

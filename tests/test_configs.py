@@ -54,8 +54,10 @@ def run(config, workdir, *, steps):
 def one_device():
   """A laptop; training on eight devices is compared with one in training/test_dit.py."""
   with pytest.MonkeyPatch.context() as patch:
-    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,)}
-    patch.setattr(mesh, "data_mesh", lambda: jax.make_mesh((1,), ("data",), **devices))
+    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,) * 3}
+    one = jax.make_mesh((1, 1, 1), mesh.AXES, **devices)
+    patch.setattr(mesh, "make_mesh", lambda **sizes: one)
+    patch.setattr(mesh, "local_mesh", lambda: one)
     yield
 
 
@@ -179,7 +181,7 @@ def test_embeddings_of_another_t5_are_refused(starts, tmp_path):
   run(config, tmp_path, steps=1)
   texts = json.loads((tmp_path / "records" / "texts" / "index.json").read_text())
   (tmp_path / "records" / "texts" / "index.json").write_text(json.dumps(texts | {"encoder": "x"}))
-  with pytest.raises(MismatchError, match="embedded by another T5"):
+  with pytest.raises(MismatchError, match="for other records or by another T5"):
     run(config, tmp_path, steps=2)
 
 

@@ -34,7 +34,8 @@ def failing(error):
     (StemphonicError("a fault"), 70, "a fault"),
     (OutputError("out: already exists"), 73, "out: already exists"),
     (MismatchError("another model"), 78, "another model"),
-    (OSError(28, "No space left on device"), 74, "[Errno 28] No space left on device"),
+    (OSError(28, "No space left", "x.wav"), 74, "[Errno 28] No space left: 'x.wav'"),
+    (ConnectionResetError(104, "reset by peer"), 70, "[Errno 104] reset by peer"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (
       ZeroDivisionError("division\nby zero"),
@@ -56,11 +57,15 @@ def test_no_error_is_0_and_says_nothing(capsys):
   assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("error", [UsageError("x"), KeyError("x"), KeyboardInterrupt()])
-def test_debug_shows_the_traceback(monkeypatch, error):
+@pytest.mark.parametrize(
+  ("error", "code"), [(UsageError("x"), 2), (KeyError("x"), 70), (KeyboardInterrupt(), 130)]
+)
+def test_debug_shows_the_traceback_and_leaves_the_code(monkeypatch, capsys, error, code):
   monkeypatch.setenv("STEMPHONIC_DEBUG", "1")
-  with pytest.raises(type(error)):
-    door.run(failing(error))
+  assert door.run(failing(error)) == code
+  lines = capsys.readouterr().err.splitlines()
+  assert lines[0] == "Traceback (most recent call last):"
+  assert lines[-1].startswith("stemphonic: error: ")
 
 
 PROGRAM = """

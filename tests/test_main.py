@@ -60,7 +60,7 @@ def test_a_workdir_that_cannot_be_is_one_line(tmp_path):
 def test_the_paper_is_described_from_shapes_alone():
   done = process("--config=configs/c_ii.py", "--mode=describe")
   assert (done.returncode, done.stderr) == (0, "")
-  lines = done.stdout.splitlines()
+  lines = done.stdout.partition("\n\n")[0].splitlines()
   assert lines[0] == "32 s of 44100 Hz: 394 frames of 3584 samples, 64 channels"
   counts = {name: int(count.replace(",", "")) for name, count in map(str.split, lines[1:])}
   assert 1.1e9 < counts["dit"] < 1.2e9

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from stemphonic_jax.data import grouping
 from stemphonic_jax.data.prompts import stem_prompt
-from stemphonic_jax.data.records import Statistics
+from stemphonic_jax.data.records import Index, Statistics
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.generation.pipeline import StemPipeline
@@ -41,7 +42,7 @@ CONFIG = {
     "heads": 2,
     "activity_channels": 16,
     "dtype": "float32",
-    "remat": False,
+    "remat": "none",
   },
   "text": {
     "encoder": "learned",
@@ -62,6 +63,20 @@ IMPORTED = {
   "dit": {"width": 64, "memory_width": 32, "memory_heads": 1, "timing": True, "prediction": "v"},
   "text": {"encoder": "t5", "width": 32, "length": 24},
 }
+
+
+class InMemory(list):
+  """Segments as records.Records has them, without a disk."""
+
+  @functools.cached_property
+  def index(self) -> Index:
+    """The facts that batches are planned with; the others are made up."""
+    frames, channels = self[0].latents.shape[1:]
+    statistics = Statistics(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+    audible = [grouping.mask_of(segment.audible) for segment in self]
+    return Index(len(self), frames, channels, 8, 8000, statistics, audible, {})
+
+
 RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 
 

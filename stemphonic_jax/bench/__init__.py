@@ -1,5 +1,5 @@
-"""What this machine does: generations, the autoencoders, data, and a peer beside."""
+"""What this machine does: generations, training steps, the autoencoders, data, a peer beside."""
 
-from stemphonic_jax.bench import data, generation, peer, vae
+from stemphonic_jax.bench import ceiling, data, generation, peer, sampler, train, vae
 
-__all__ = ["data", "generation", "peer", "vae"]
+__all__ = ["ceiling", "data", "generation", "peer", "sampler", "train", "vae"]

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.bench import train
 from stemphonic_jax.data import pipeline
 from stemphonic_jax.data.check import Rules, check
 from stemphonic_jax.data.records import Records, Segment
@@ -25,15 +25,12 @@ from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.models.conditioning import TextEncoder
-from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.training import dit as training
 from stemphonic_jax.training import state
+from stemphonic_jax.training.dit import velocity_loss
 from stemphonic_jax.weights.architecture import init_dit
 
 CHECKED, READ, AHEAD, MEMORY = 200, 2_000, 10, 1.5  # x real time, stems/s, x the demo model, GB
 FRAMES, CHANNELS, STEMS, BATCH = 394, 64, 6, 32  # of the records that are read: 32 s of six stems
-DEMO_FRAMES, DEMO_CHANNELS, DEMO_BATCH = 99, 32, 16  # what configs/demo.py trains on
 NAMES = {  # stemName and trackType of MoisesDB
   "drums": ("drums", "full_acoustic_drumkit"),
   "basses": ("bass", "bass_guitar"),
@@ -61,13 +58,13 @@ def run(mixes: int = 16, seconds: float = 32.0, segments: int = 400, batches: in
     )
     _row("read records", reading(records), "stems/s", READ)
     delivered = delivering(records, batches)
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     consumed = consuming()
     _row("batches", delivered, "stems/s", None)
     _row("the demo model takes", consumed, "stems/s", None)
     _row("batches to demo model", delivered / consumed, "x", AHEAD)
-  unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-  _row("peak memory", peak, "GB", MEMORY)
+    _row("peak memory", peak, "GB", MEMORY)
 
 
 def _row(name: str, value: float, unit: str, limit: float | None) -> None:
@@ -144,31 +141,16 @@ def _batches(records: Records, size: int) -> Iterator:
 
 def consuming(steps: int = 5) -> float:
   """Stems that training a model of the demo's size takes in a second, data excluded."""
-  encoder = TextEncoder(1024, 96, 1, 3)
-  dit = DiT(DEMO_CHANNELS, 192, 4, 3, text_width=96, text_encoder=encoder)
-  loss = training.velocity_loss(
-    dit, dropout=dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3), time_mean=0.0,
-    time_std=1.0,
-  )  # fmt: skip
+  loss = velocity_loss(train.DEMO.dit, dropout=train.DROPOUT, time_mean=0.0, time_std=1.0)
   optimizer = state.adamw(1e-3, clip=1.0)
-  params = jax.jit(lambda key: init_dit(dit, key))(jax.random.key(0))
+  params = jax.jit(lambda key: init_dit(train.DEMO.dit, key))(jax.random.key(0))
   current = state.create(params, {}, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.99)
-  rows, shape = DEMO_BATCH, (DEMO_BATCH, DEMO_FRAMES, DEMO_CHANNELS)
-  batch = {
-    "latents": jnp.zeros(shape),
-    "context": jnp.zeros(shape),
-    "activity": jnp.ones(shape[:2], jnp.int8),
-    "text": jnp.ones((rows, 80), jnp.int32),
-    "mask": jnp.ones((rows, 80), bool),
-    "bpm": jnp.full((rows,), 96.0),
-    "group": jnp.arange(rows) // 3,
-    "row": jnp.arange(rows),
-  }
+  batch = train.host_batch(train.DEMO)
   current, _ = step(current, batch, jax.random.key(1))
   jax.block_until_ready(current)
   begun = time.perf_counter()
   for _ in range(steps):
     current, _ = step(current, batch, jax.random.key(1))
   jax.block_until_ready(current)
-  return steps * rows / (time.perf_counter() - begun)
+  return steps * train.DEMO.rows / (time.perf_counter() - begun)

@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,8 +59,7 @@ def check(
   With 0 `processes` there are as many as CPU cores. OutputError where the folder cannot be written.
   """
   path, stamp = folder / REPORT, _stamp(catalogue, rules, file_captions)
-  asked = folder / STAMP
-  if not path.is_file() or not asked.is_file() or asked.read_text() != stamp:
+  if not is_checked(catalogue, folder, rules, file_captions):
     chunks = [catalogue.entries[i : i + CHUNK] for i in range(0, len(catalogue.entries), CHUNK)]
     folder.mkdir(parents=True, exist_ok=True)
     work = _work_folder(folder, stamp)
@@ -76,10 +76,19 @@ def check(
     rows += [_line(_rejected(mix, reason)) for mix, reason in sorted(catalogue.rejected.items())]
     with whole_file(path) as partial:
       partial.write_text("\n".join(rows) + "\n")
-    with whole_file(asked) as partial:
+    with whole_file(folder / STAMP) as partial:
       partial.write_text(stamp)
   shutil.rmtree(folder / WORK, ignore_errors=True)
   return read_report(folder)
+
+
+def is_checked(
+  catalogue: Catalogue, folder: Path, rules: Rules, file_captions: Mapping[str, str]
+) -> bool:
+  """Whether the report in `folder` is that of this check, so that nothing is left to do."""
+  asked = folder / STAMP
+  there = (folder / REPORT).is_file() and asked.is_file()
+  return there and asked.read_text() == _stamp(catalogue, rules, file_captions)
 
 
 def read_report(folder: Path) -> list[Row]:
@@ -110,9 +119,19 @@ def _run(task, todo, processes):
     return
   # Spawned, because a fork of a process with threads (jax, BLAS) can hang.
   context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(processes, context) as pool:
+  with concurrent.futures.ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
     for future in concurrent.futures.as_completed([pool.submit(task, *item) for item in todo]):
       yield future.result()
+
+
+def _end_with_parent() -> None:
+  """Has a worker end when the command is killed; else it would write beside the next run's."""
+
+  def watch() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def _stamp(catalogue: Catalogue, rules: Rules, file_captions: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ The encoder meets all three in use (Sec. 3.1), so it is trained on all three.
 
 import functools
 from collections.abc import Sequence
+from typing import TypedDict
 
 import grain
 import numpy as np
@@ -14,14 +15,18 @@ from stemphonic_jax.audio.activity import THRESHOLD_DBFS
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix
 
-# Batches of waveforms are large, and pieces on disk are read for each of them.
-READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+THREADS = 4
 TRIES = 8  # a piece has rests; silence teaches little, so it is drawn again a few times
 
 
-def draw_crop(
-  mix: Mix, rng: np.random.Generator, *, samples: int
-) -> Float32[np.ndarray, "samples 2"]:
+class Crops(TypedDict):
+  """B crops, and the mixes they are of."""
+
+  audio: Float32[np.ndarray, "B samples 2"]
+  id: np.ndarray  # [B], strings; for messages
+
+
+def draw_crop(mix: Mix, rng: np.random.Generator, *, samples: int) -> dict[str, np.ndarray]:
   """Draws one stem, a sub-mix or the whole mix, each with p = 1/3, and a place in it."""
   names = list(mix.stems)
   for _ in range(TRIES):
@@ -31,13 +36,48 @@ def draw_crop(
     audio = mix.crop(start, samples).audio(chosen)
     if dbfs(audio) >= THRESHOLD_DBFS:
       break
-  return audio
+  return {"audio": audio, "id": np.array(mix.id)}
 
 
 def crops(
-  mixes: Sequence[Mix], *, samples: int, batch_size: int, seed: int
-) -> grain.DatasetIterator[Float32[np.ndarray, "B samples 2"]]:
-  """Batches of crops without end, a function of (seed, position); the state is that position."""
+  mixes: Sequence[Mix],
+  *,
+  samples: int,
+  batch_size: int,
+  seed: int,
+  start: int = 0,
+  host: int = 0,
+  hosts: int = 1,
+  ahead: int = 4,
+) -> grain.DatasetIterator[tuple[int, Crops]]:
+  """Batches of crops without end, each with the number of the next, from number `start` on.
+
+  Crop n is a function of (seed, n); of the rows of a batch this host has batch_size / hosts. They
+  are large and cut out of files, so up to `ahead` batches are made before they are asked for.
+  ValueError where the hosts cannot share the rows.
+  """
+  if batch_size % hosts:
+    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
   draw = functools.partial(draw_crop, samples=samples)
-  dataset = grain.MapDataset.source(mixes).seed(seed).shuffle().repeat().random_map(draw)
-  return iter(dataset.batch(batch_size).to_iter_dataset(READ_OPTIONS))
+  drawn = grain.MapDataset.source(mixes).seed(seed).shuffle().repeat().random_map(draw)
+  own = _Share(drawn, batch_size, host, hosts).batch(batch_size // hosts)
+  numbered = own.map_with_index(lambda number, batch: (number + 1, batch))
+  options = grain.ReadOptions(num_threads=min(THREADS, ahead), prefetch_buffer_size=ahead)
+  return iter(numbered[start:].to_iter_dataset(options))
+
+
+class _Share(grain.MapDataset):
+  """The rows of one host, out of batches of `rows`."""
+
+  def __init__(self, parent: grain.MapDataset, rows: int, host: int, hosts: int) -> None:
+    super().__init__(parent)
+    self._rows, self._own, self._host, self._hosts = rows, rows // hosts, host, hosts
+
+  def __len__(self) -> int:
+    return len(self._parent) // self._hosts
+
+  def __getitem__(self, index):
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, row = divmod(index, self._own)
+    return self._parent[batch * self._rows + self._host * self._own + row]

@@ -80,14 +80,13 @@ def fill(groups: Iterator[G], rows: int) -> list[tuple[G, int]]:
   return filled
 
 
-def group_ids(sizes: Sequence[int], *, share: bool, host: int = 0) -> Int32[np.ndarray, "B"]:
-  """The group of each row, unique over hosts with equally many rows: host * B + index of the group.
+def group_ids(sizes: Sequence[int], *, share: bool) -> Int32[np.ndarray, "B"]:
+  """The group of each row of a batch, the rows of all hosts together.
 
   Without `share` every row is its own group, so that no two rows get the same noise (setting B).
   """
   rows = sum(sizes)
-  index = np.repeat(np.arange(len(sizes)), sizes) if share else np.arange(rows)
-  return (host * rows + index).astype(np.int32)
+  return (np.repeat(np.arange(len(sizes)), sizes) if share else np.arange(rows)).astype(np.int32)
 
 
 def subsets_to_store(

@@ -4,7 +4,6 @@ The encoder comes in as a function, so that this module knows nothing of network
 """
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,11 +12,15 @@ from jaxtyping import Float32
 
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.data import grouping, prompts
-from stemphonic_jax.data.records import MIX, Records, Segment
+from stemphonic_jax.data.records import MIX, Records, Segment, Waveforms
 from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.errors import UsageError
 
-# Takes waveforms one by one, because a mix of six stems has 56 sub-mixes.
-Encode = Callable[[Iterable[Float32[np.ndarray, "samples 2"]]], Float32[np.ndarray, "n T C"]]
+# Posterior means and deviations; takes waveforms one by one, because six stems have 56 sub-mixes.
+Encode = Callable[
+  [Iterable[Float32[np.ndarray, "samples 2"]]],
+  tuple[Float32[np.ndarray, "n T C"], Float32[np.ndarray, "n T C"]],
+]
 TAIL = 0.5  # a rest of a mix is worth a segment of its own from this share of one on
 
 
@@ -25,10 +28,12 @@ TAIL = 0.5  # a rest of a mix is worth a segment of its own from this share of o
 class Cut:
   """How mixes become segments: of `seconds`, latent frames of `hop` samples.
 
-  `submixes` is the most sub-mixes stored of a segment; with `whole_mixes` the mix itself becomes
-  the only stem, for pre-training; stems that sound in less than the share `min_activity` of a
-  segment are left out of it. `every` cuts a mix from end to end, else one segment comes from a
-  random place (never all on a downbeat).
+  `submixes` is the most sub-mixes that can be drawn of a segment. They are stored encoded
+  (`submix` "cached"), or waveforms are, for a trainer to encode ("online"). A `posterior` "sample"
+  stores deviations, so that training draws latents, "mean" takes their means. With `whole_mixes`
+  the mix itself becomes the only stem, for pre-training; stems that sound in less than the share
+  `min_activity` of a segment are left out of it. `every` cuts a mix from end to end, else one
+  segment comes from a random place (never all on a downbeat). UsageError for another word.
   """
 
   seconds: float
@@ -37,6 +42,13 @@ class Cut:
   whole_mixes: bool = False
   every: bool = True
   min_activity: float = 0.0
+  submix: str = "cached"
+  posterior: str = "mean"
+
+  def __post_init__(self):
+    for name, words in {"submix": ("cached", "online"), "posterior": ("mean", "sample")}.items():
+      if getattr(self, name) not in words:
+        raise UsageError(f"{name} {getattr(self, name)!r}, expected {' or '.join(words)}")
 
 
 def shards(
@@ -44,7 +56,7 @@ def shards(
 ) -> list[Callable[[], Iterator[Segment]]]:
   """The segments of every `size` mixes as a function, for data/shards.py.
 
-  `mixes` may read what it is asked for when it is asked; `encode` maps waveforms to latent means.
+  `mixes` may read what it is asked for when it is asked; `encode` maps waveforms to posteriors.
   What is random about a mix follows from `seed` and its position.
   """
 
@@ -57,14 +69,14 @@ def shards(
 
 def segments(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Iterator[Segment]:
   """The segments of one mix; a mix shorter than one is padded with silence."""
-  samples = round(cut.seconds * mix.rate)
+  samples, length = round(cut.seconds * mix.rate), mix.samples
   mix = mix.pad(samples)
   starts = windows(mix.samples, samples) if cut.every else [rng.integers(mix.samples - samples + 1)]
   for start in starts:
     piece = mix.crop(int(start), samples)
     piece = replace(_as_one(piece) if cut.whole_mixes else piece, id=f"{mix.id}@{int(start)}")
     if found := segment(piece, encode, cut, rng):
-      yield found
+      yield replace(found, seconds=length / mix.rate) if length < samples else found
 
 
 def windows(samples: int, length: int) -> list[int]:
@@ -75,9 +87,10 @@ def windows(samples: int, length: int) -> list[int]:
 
 
 def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Segment | None:
-  """Encodes a mix whole: its stems, and sub-mixes summed as waveforms first (Sec. 3.1).
+  """Encodes a mix whole: its stems and, summed as waveforms first, its sub-mixes (Sec. 3.1).
 
-  None where no stem sounds enough.
+  Stems are rounded to 16 bits before, so that a sub-mix has the same latents whether it is encoded
+  now or by a trainer, from stored waveforms. None where no stem sounds enough.
   """
   lanes = {name: frame_activity(stem.audio, cut.hop) for name, stem in mix.stems.items()}
   names = [name for name, lane in lanes.items() if lane.mean() >= cut.min_activity]
@@ -85,19 +98,22 @@ def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Seg
     return None
   activity = np.stack([lanes[name] for name in names])
   masks = grouping.subsets_to_store(rng, activity.any(axis=1), cut.submixes)
-  sets = [np.array(names)[grouping.stems_of(mask, len(names))] for mask in masks]
   stems = [mix.stems[name] for name in names]
-  waveforms = itertools.chain((stem.audio for stem in stems), map(mix.audio, sets))
-  latents = encode(waveforms).astype(np.float16)
+  waveforms = Waveforms.of([stem.audio for stem in stems], masks)
+  online = cut.submix == "online"
+  sets = [*(1 << k for k in range(len(names))), *(() if online else masks)]
+  means, deviations = (x.astype(np.float16) for x in encode(map(waveforms.submix, sets)))
   return Segment(
     id=mix.id,
     names=tuple(names),
     types=tuple(stem.type for stem in stems),
     caption=mix.caption,
     bpm=float("nan") if mix.bpm is None else mix.bpm,
-    latents=latents[: len(names)],
+    latents=means[: len(names)],
     activity=activity,
-    submixes=dict(zip(masks, latents[len(names) :], strict=True)),
+    submixes={} if online else dict(zip(masks, means[len(names) :], strict=True)),
+    deviations=deviations[: len(names)] if cut.posterior == "sample" else None,
+    waveforms=waveforms if online and masks else None,
   )
 
 

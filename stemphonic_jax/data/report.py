@@ -22,11 +22,11 @@ def write_report(folder: Path, catalogue: Catalogue, rows: Sequence[Mapping[str,
   text, written = summary(catalogue, rows), folder / "report.txt"
   if written.is_file() and written.read_text(encoding="utf-8") == text + "\n":
     return text  # by an earlier run, or another host
-  with whole_file(written) as path:
-    path.write_text(text + "\n", encoding="utf-8")
   if taken := [row for row in rows if row["taken"]]:
     title = f"{catalogue.source}: {len(taken)} of {len(rows)} mixes"
     _figure(folder / "report.png", taken, title)
+  with whole_file(written) as path:  # last: where it is, the figure is
+    path.write_text(text + "\n", encoding="utf-8")
   return text
 
 

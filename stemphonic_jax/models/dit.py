@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from stemphonic_jax.models.conditioning import Conditions, NumberEmbedding, TextEncoder
 from stemphonic_jax.models.layers import (
+  PRODUCT,
   Dense,
   FeedForward,
   LayerNorm,
@@ -37,6 +38,18 @@ from stemphonic_jax.models.prediction import velocity_of_v
 BPM_RANGE = (20.0, 400.0)
 
 SECONDS_RANGE = (0.0, 512.0)  # Stable Audio's
+
+# What the backward pass finds of a block, by name: everything; only what went into the block, the
+# rest being computed again; or that and the results of its linear maps, so that attention, norms
+# and activation functions alone are computed again. The lower, the less memory; "blocks" costs a
+# third more arithmetic, "products" next to none.
+REMAT = {
+  "none": lambda block: block,
+  "products": functools.partial(
+    jax.checkpoint, policy=jax.checkpoint_policies.save_only_these_names(PRODUCT)
+  ),
+  "blocks": jax.checkpoint,
+}
 
 Memory = tuple[Float[Array, "*depth B S G K"], Float[Array, "*depth B S G K"]]
 Rotary = tuple[Float[Array, "T R"], Float[Array, "T R"]]
@@ -56,13 +69,14 @@ class CrossAttention(nn.Module):
 
   def setup(self):
     self.query = Dense(self.width, dtype=self.dtype)
-    self.key_value = Dense(2 * self.width // self.heads * self.memory_heads, dtype=self.dtype)
+    memory_width = 2 * self.width // self.heads * self.memory_heads
+    self.key_value = Dense(memory_width, parts=2, dtype=self.dtype)
     self.out = Dense(self.width, zero=True, dtype=self.dtype)
 
   def memory(self, text: Float[Array, "B S M"]) -> Memory:
     """Keys and values of the text, which no step of a generation changes."""
     B, S, _ = text.shape
-    keys, values = jnp.split(self.key_value(text), 2, -1)
+    keys, values = self.key_value(text)
     return keys.reshape(B, S, self.memory_heads, -1), values.reshape(B, S, self.memory_heads, -1)
 
   def __call__(self, x: Float[Array, "B T D"], memory: Memory) -> Float[Array, "B T D"]:
@@ -152,9 +166,11 @@ class DiT(nn.Module):
   timing: bool = False
   prediction: str = "velocity"
   dtype: DTypeLike = jnp.float32
-  remat: bool = False
+  remat: str = "none"
 
   def setup(self):
+    if self.remat not in REMAT:
+      raise ValueError(f"remat: got {self.remat!r}, expected one of {', '.join(REMAT)}")
     inputs = 2 * self.channels + self.activity_channels
     self.tempo_embedding = NumberEmbedding(self.text_width, *BPM_RANGE)
     self.tempo_projection = Projection(self.width)
@@ -243,7 +259,7 @@ class DiT(nn.Module):
       params, memory = scanned
       return self._block.apply({"params": params}, h, memory, rotary), None
 
-    body = jax.checkpoint(apply_block) if self.remat else apply_block
+    body = REMAT[self.remat](apply_block)
     if not isinstance(self.blocks, list | tuple):
       h, _ = jax.lax.scan(body, h, (self.blocks, prepared.memory))
     else:

@@ -4,6 +4,8 @@ Activations stay in float32; products run in `dtype` and accumulate in float32, 
 form of bfloat16 on CPUs with matrix units, on GPUs and on TPUs alike.
 """
 
+import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,8 +13,42 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
+
+# Axes of a mesh (training/mesh.py). Where there is none, nothing here changes anything.
+ROW_AXES = ("data", "fsdp")  # rows of a batch are split over both together
+TENSOR_AXIS = "tensor"  # heads and hidden columns are split over this one
+PRODUCT = "product"  # name of what a Dense makes, for policies of rematerialisation
+FLASH = True  # attention by cuDNN's kernel on the GPUs that have it; False: by XLA, to compare
+
+
+def by_rows(x: Float[Array, "B ..."], *others: str | None) -> Float[Array, "B ..."]:
+  """x, said to be split over the mesh it is on: rows, and with `others` the other dimensions.
+
+  Said of activations before and after every product, it leaves XLA one choice for parameters that
+  are split too: to gather them when they are needed. Left to choose, XLA moves the activations,
+  which are several times as large. Without a mesh, or with rows that do not divide, x as it is.
+  """
+  mesh = jax.typeof(x).sharding.mesh
+  axes = tuple(axis for axis in ROW_AXES if axis in mesh.axis_names)
+  if mesh.size == 1 or not axes or x.shape[0] % math.prod(mesh.shape[axis] for axis in axes):
+    return x
+  rest = others or (PartitionSpec.UNCONSTRAINED,) * (x.ndim - 1)
+  return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(axes, *rest)))
+
+
+def on_mesh(x: Float[Array, "..."]) -> bool:
+  """Whether x is on a mesh of several devices."""
+  return jax.typeof(x).sharding.mesh.size > 1
+
+
+def tensor_parts(x: Float[Array, "..."], *sizes: int) -> int:
+  """Into how many parts the mesh that x is on splits dimensions of these sizes; 1 is not at all."""
+  parts = jax.typeof(x).sharding.mesh.shape.get(TENSOR_AXIS, 1)
+  return parts if all(size % parts == 0 for size in sizes) else 1
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -34,18 +70,20 @@ def _matmul(a: Array, b: Array, over: tuple[int, int] = (1, 0)) -> Array:
 
 
 def _forward(x, kernel, dtype):
-  rows = x.reshape(-1, x.shape[-1]).astype(dtype)
+  rows = by_rows(x).reshape(-1, x.shape[-1]).astype(dtype)
   y = _matmul(rows, kernel.astype(dtype)).reshape(*x.shape[:-1], kernel.shape[-1])
-  return y, (rows, kernel)
+  return by_rows(y), (rows, kernel)
 
 
 def _backward(dtype, saved, gradient):
   # The kernel is cast once more: kept in bfloat16 it would be a copy per layer of a scan, and XLA's
   # CPU backend widens whatever goes through a scan in bfloat16, and with it the product.
   rows, kernel = saved
-  g = gradient.reshape(-1, gradient.shape[-1]).astype(dtype)
+  g = by_rows(gradient).reshape(-1, gradient.shape[-1]).astype(dtype)
   dx = _matmul(g, kernel.astype(dtype), (1, 1)).reshape(*gradient.shape[:-1], kernel.shape[0])
-  return dx, jax.lax.platform_dependent(rows, g, cpu=_outer_on_cpu, default=_outer)
+  if on_mesh(rows):  # where zeros appended to rows would move them all
+    return by_rows(dx), _outer(rows, g)
+  return by_rows(dx), jax.lax.platform_dependent(rows, g, cpu=_outer_on_cpu, default=_outer)
 
 
 def _outer(rows: Array, g: Array) -> Array:
@@ -67,6 +105,7 @@ product.defvjp(_forward, _backward)
 class Dense(nn.Module):
   """Linear map; `zero` starts it at zero, as a residual branch ends.
 
+  Its result is `parts` arrays where these are more than one, side by side in the kernel's columns.
   Where the parameters hold `lora_in` and `lora_out` (lora.py), their product is part of the kernel.
   """
 
@@ -75,18 +114,30 @@ class Dense(nn.Module):
   zero: bool = False
   dtype: DTypeLike = jnp.float32
   param_dtype: DTypeLike = jnp.float32
+  parts: int = 1
 
   @nn.compact
-  def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
+  def __call__(
+    self, x: Float[Array, "... I"]
+  ) -> Float[Array, "... O"] | list[Float[Array, "... P"]]:
     init = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
     kernel = self.param("kernel", init, (x.shape[-1], self.features), self.param_dtype)
-    y = product(x, kernel, self.dtype)
+    # One product for all parts, but where columns are split between devices: there each device
+    # needs its share of every part, and columns are cheaper to move as parameters than as results.
+    cuts = self.parts if tensor_parts(x, self.features // self.parts) > 1 else 1
+    ys = [product(x, part, self.dtype) for part in jnp.split(kernel, cuts, -1)]
     if self.has_variable("params", "lora_in"):
       low, high = (self.get_variable("params", name) for name in ("lora_in", "lora_out"))
-      y = y + product(product(x, low, self.dtype), high, self.dtype)
-    if not self.bias:
-      return y
-    return y + self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+      low = product(x, low, self.dtype)
+      more = (product(low, part, self.dtype) for part in jnp.split(high, cuts, -1))
+      ys = [y + z for y, z in zip(ys, more, strict=True)]
+    if self.bias:
+      bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+      ys = [y + part for y, part in zip(ys, jnp.split(bias, cuts), strict=True)]
+    ys = [checkpoint_name(y, PRODUCT) for y in ys]
+    if self.parts == 1:
+      return ys[0]
+    return ys if cuts > 1 else jnp.split(ys[0], self.parts, -1)
 
 
 class LayerNorm(nn.Module):
@@ -142,9 +193,58 @@ def attend(
 ) -> Float[Array, "B T D"]:
   """Softmax attention, heads side by side in the result; H/G neighbouring queries share a key.
 
-  Products run in `dtype`. On a CPU it takes less than half of jax.nn.dot_product_attention's time,
-  because logits are made, used and forgotten head by head, within the cache.
+  Products run in `dtype`. How it is computed follows from the machine, see `attention_by`.
   """
+  (B, T, H, K), G = query.shape, key.shape[2]
+  heads = TENSOR_AXIS if tensor_parts(query, H, G) > 1 else None
+  query, key, value = (by_rows(x, None, heads, None) for x in (query, key, value))
+  by = attention_by(query, dtype, mask)
+  if by == "head":
+    return _attend_head_by_head(query, key, value, dtype, mask)
+  return attend_at_once(query, key, value, dtype, mask, by).reshape(B, T, H * K)
+
+
+def attention_by(
+  query: Float[Array, "B T H K"], dtype: DTypeLike, mask: Bool[Array, "B S"] | None
+) -> str:
+  """Who computes attention on this machine: "head" after head, "xla", or "cudnn".
+
+  Head by head takes less than half of the others' time on one CPU, because logits are made, used
+  and forgotten within the cache; where rows are split between devices, it would gather them all.
+  cuDNN never writes the logits, and wants 16 bits, Ampere or later, and heads as wide as a multiple
+  of 8 up to 128. A mask would have to be a bias of all logits there, so that it is XLA's.
+  """
+  if jax.default_backend() == "cpu":
+    return "xla" if on_mesh(query) else "head"
+  fits = dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 < query.shape[-1] <= 128
+  return "cudnn" if FLASH and fits and mask is None and cuda_capability() >= (8, 0) else "xla"
+
+
+def cuda_capability() -> tuple[int, ...]:
+  """Compute capability of this machine's GPUs, such as (9, 0); empty where none is NVIDIA's."""
+  capability = getattr(jax.local_devices()[0], "compute_capability", "")
+  found = re.fullmatch(r"(\d+)\.(\d+)", str(capability))
+  return tuple(map(int, found.groups())) if found else ()
+
+
+def attend_at_once(
+  query: Float[Array, "B T H K"],
+  key: Float[Array, "B S G K"],
+  value: Float[Array, "B S G K"],
+  dtype: DTypeLike,
+  mask: Bool[Array, "B S"] | None,
+  implementation: str,
+) -> Float[Array, "B T H K"]:
+  """Attention of all rows and heads by jax.nn.dot_product_attention, with its own gradient."""
+  if () < cuda_capability() < (8, 0):
+    dtype = jnp.float32  # jax asks for bfloat16 by name, which these GPUs refuse
+  query, key, value = (x.astype(dtype) for x in (query, key, value))
+  mask = None if mask is None else mask[:, None, None, :]
+  y = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
+  return y.astype(jnp.float32)
+
+
+def _attend_head_by_head(query, key, value, dtype, mask):
   (B, T, H, K), (S, G) = query.shape, key.shape[1:3]
 
   def heads(x: Array, rows: int) -> Array:
@@ -162,8 +262,7 @@ def _attend(q: Array, k: Array, v: Array, mask: Array, dtype: DTypeLike) -> Arra
 
 
 def _over_heads(function: Callable, *arrays: Array) -> Any:
-  one_by_one = lambda *a: jax.lax.map(lambda head: function(*head), a)  # noqa: E731
-  return jax.lax.platform_dependent(*arrays, cpu=one_by_one, default=jax.vmap(function))
+  return jax.lax.map(lambda head: function(*head), arrays)
 
 
 def _attend_head(dtype, q, k, v, mask):
@@ -204,8 +303,8 @@ class SelfAttention(nn.Module):
     mask: Bool[Array, "B T"] | None = None,
   ) -> Float[Array, "B T D"]:
     B, T, D = x.shape
-    qkv = Dense(3 * D, dtype=self.dtype, name="qkv")(x).reshape(B, T, 3, self.heads, -1)
-    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    qkv = Dense(3 * D, parts=3, dtype=self.dtype, name="qkv")(x)
+    q, k, v = (part.reshape(B, T, self.heads, -1) for part in qkv)
     y = attend(rotate(q, rotary), rotate(k, rotary), v, self.dtype, mask)
     return Dense(D, zero=True, dtype=self.dtype, name="out")(y)
 
@@ -218,6 +317,6 @@ class FeedForward(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     width = x.shape[-1]
-    value, gate = jnp.split(Dense(8 * width, bias=True, dtype=self.dtype, name="in")(x), 2, -1)
+    value, gate = Dense(8 * width, bias=True, parts=2, dtype=self.dtype, name="in")(x)
     out = Dense(width, bias=True, zero=True, dtype=self.dtype, name="out")
     return out(value * nn.silu(gate))

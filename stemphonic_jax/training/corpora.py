@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data.captions import read_captions
-from stemphonic_jax.data.check import Rules, check, refuse_bad
+from stemphonic_jax.data.check import Rules, check, is_checked, refuse_bad
 from stemphonic_jax.data.records import MIX
 from stemphonic_jax.data.report import write_report
 from stemphonic_jax.data.sources import demo
@@ -20,7 +20,7 @@ from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.window import read_window
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, UsageError
 
 CROPS = 4  # times the length of a crop is read at once, to cut it out of anywhere
 SPARE = (
@@ -133,12 +133,19 @@ def checked(
   max_bad: float,
   processes: int = 0,
   evaluate: bool = False,
+  alone: bool = True,
 ) -> Corpora:
   """The mixes of a catalogue that are fit for use; see `open_corpora`.
 
-  To `evaluate` on a set, all of it is its test part.
+  To `evaluate` on a set, all of it is its test part. UsageError where others do the same, so that
+  this is not `alone`, and the set is not checked yet.
   """
   spoken = read_captions(captions) if captions else {}
+  if not alone and not is_checked(catalogue, folder, rules, spoken):
+    raise UsageError(
+      f"{folder}: has no report of this set with these settings yet; check it once, on one host,"
+      f" with --check-only"
+    )
   rows = check(catalogue, folder, rules, spoken, processes)
   logging.info("%s", write_report(folder, catalogue, rows))
   refuse_bad(rows, folder, max_bad)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
+from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import pipeline
-from stemphonic_jax.data.records import Records, open_records
+from stemphonic_jax.data.prepare import Encode
+from stemphonic_jax.data.records import Records, Statistics, open_records
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.models.lora import add_lora, merge_lora
-from stemphonic_jax.training import loop, mesh, state, text
+from stemphonic_jax.training import cluster, cost, loop, mesh, state, text
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
+from stemphonic_jax.training.guard import Guard
+from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.training.metrics import MetricsLog
-from stemphonic_jax.training.prepare import load_vae, records_of
+from stemphonic_jax.training.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.start import start_model
-from stemphonic_jax.weights.architecture import build_dit, init_dit
+from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
 from stemphonic_jax.weights.t5 import open_text_encoder
-from stemphonic_jax.weights.tensors import check_params, materialize
+from stemphonic_jax.weights.tensors import check_params
 
 TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 
@@ -37,9 +41,9 @@ TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 def velocity_loss(
   dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
 ) -> state.Loss:
-  """The loss of Eq. 1 on a batch as data/pipeline.py makes it, plus `row`, a unique id per row.
+  """The loss of Eq. 1 on a batch as data/pipeline.py makes it.
 
-  `seconds` is the length of its segments, which a DiT with timing is told.
+  `seconds` is the length of its segments; a DiT with timing is told how much of it is music.
   """
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
@@ -48,8 +52,8 @@ def velocity_loss(
     t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
     conditions = conditions_of(batch)
     if dit.timing:
-      whole = jnp.array([0.0, seconds])
-      conditions = conditions.replace(seconds=jnp.tile(whole, (len(x), 1)))
+      music = jnp.minimum(batch["seconds"], seconds)
+      conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
     conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
     velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
     losses = flow_loss(velocity, x, noise)
@@ -106,7 +110,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   optimizer = state.adamw(
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
   )
-  devices = mesh.data_mesh()
+  devices = mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, c.micro_batches)
   run_key = jax.random.key(config.seed)
 
@@ -120,40 +124,68 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     group_stems=config.data.group_stems,
     share_noise=config.data.share_noise,
     clause_dropout=config.data.context_clause_dropout,
+    host=cluster.host(),
+    hosts=cluster.hosts(),
   )
-  place = functools.partial(_place, devices)
+  encode = _encode_submixes(config, workdir, statistics)
+  place = functools.partial(mesh.spread, devices)
   unseen = open_records(folder / "held_out")
   held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
-    held_out_loss, jax.jit(loss), [place(batch) for batch in held_out], run_key
+    held_out_loss, jax.jit(loss), [place(loop.arrays(encode(batch))) for batch in held_out], run_key
   )
 
-  def evaluate(current: state.TrainState) -> state.Metrics:
-    _export(config, workdir, current.model, tokenizer, records, start)
-    preview(int(current.step), workdir / "model")
-    return measure(current.model)
+  def open_batches(position: int) -> Iterator[tuple[int, dict]]:
+    walk = pipeline.batches(
+      records, encode_text, start=position, workers=config.data.workers, **options
+    )
+    with contextlib.closing(walk) as batches:
+      for position, batch in batches:
+        yield position, encode(batch)
 
+  def show(current: state.TrainState) -> None:
+    params = cluster.gather(current.model)
+    if cluster.is_first():
+      _export(config, workdir, params, tokenizer, records, start)
+      preview(int(current.step), workdir / "model")
+
+  create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
+  frames, tokens = records.index.frames, config.text.length
   with (
-    contextlib.closing(pipeline.batches(records, encode_text, **options)) as batches,
-    contextlib.closing(Checkpoints(workdir / "dit" / "checkpoints")) as checkpoints,
+    contextlib.closing(
+      Checkpoints(
+        workdir / "dit" / "checkpoints",
+        keep=c.keep,
+        keep_best=c.keep_best,
+        fingerprint=lasting(config),
+      )
+    ) as checkpoints,
     MetricsLog(
       workdir / "dit",
       steps=c.steps,
       seconds_per_step=c.batch_size * config.seconds,
       every=c.log_every,
+      stems_per_step=c.batch_size,
+      flops_per_step=cost.step_flops(
+        dit, state.abstract(create, devices), rows=c.batch_size, frames=frames, tokens=tokens
+      ),
+      peak=cost.peak(jax.devices()),
     ) as log,
   ):
     loop.run(
-      mesh.replicate(devices, _initial(config, dit, start, optimizer, named_key(run_key, "init"))),
+      create,
       state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
-      batches,
+      open_batches,
       checkpoints,
       log,
+      mesh=devices,
       run_key=run_key,
       steps=c.steps,
       save_every=c.save_every,
       place=place,
-      evaluate=evaluate,
+      evaluate=lambda current: measure(current.model),
+      show=show,
+      guard=Guard(workdir / "dit", c.hang_seconds),
     )
 
 
@@ -171,10 +203,20 @@ def held_out_loss(
   return {f"held_out_{name}": value for name, value in metrics.items()}
 
 
-def _place(devices: jax.sharding.Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-  """A batch on the devices, with the id of each row."""
-  rows = np.arange(len(batch["group"]), dtype=np.int32)
-  return mesh.spread(devices, {**batch, "row": rows})
+def encode_submixes(
+  encode: Encode, statistics: Statistics, batch: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """A batch whose contexts came as waveforms, with their latents as records would hold them."""
+  batch = dict(batch)
+  submixes = batch.pop("submixes", None)
+  submix_of = batch.pop("submix_of", None)
+  if submixes is not None:
+    means, _ = encode(submixes)
+    latents = statistics.standardize(means.astype(np.float16))
+    given = submix_of >= 0
+    batch["context"] = batch["context"].copy()
+    batch["context"][given] = latents[submix_of[given]]
+  return batch
 
 
 def _initial(
@@ -183,24 +225,41 @@ def _initial(
   start: Bundle | None,
   optimizer: optax.GradientTransformation,
   key: jax.Array,
-) -> state.TrainState:
-  """The state to begin with: fresh parameters, or those of the model that the run starts from.
+) -> Callable[[], state.TrainState]:
+  """What makes the state to begin with: fresh, or of the model that the run starts from.
 
   MismatchError where that model is another; UsageError where a pattern of the config fits nothing.
   """
   c, init = config.train, functools.partial(init_dit, dit)
-  if start:
-    _check_same(start, dit)
-    check_params(start.directory / "dit.safetensors", start.dit_params, jax.eval_shape(init, key))
-    params = materialize(start.dit_params, jnp.asarray)
-  else:
-    params = jax.jit(init)(key)
-  try:
+
+  def begin(make: Callable[[], Any]) -> state.TrainState:
+    params = make()
     if c.lora.rank:
       params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
     return state.create(*state.split(params, c.trainable), optimizer)
+
+  make = Partial(init, key)
+  if start:
+    _check_same(start, dit)
+    check_params(start.directory / "dit.safetensors", start.dit_params, jax.eval_shape(init, key))
+    make = Partial(lambda params: params, start.dit_params)  # on disk still
+  try:
+    jax.eval_shape(begin, make)
   except ValueError as error:
     raise UsageError(f"train: {error}") from None
+  return Partial(begin, make)
+
+
+def _encode_submixes(
+  config: ConfigDict, workdir: Path, statistics: Statistics
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+  """`encode_submixes` with the run's autoencoder, which is loaded where a batch first needs it."""
+
+  @functools.cache
+  def load() -> Encode:
+    return encoder(build_vae(config.vae), load_vae(config, workdir / "vae.safetensors"))
+
+  return functools.partial(encode_submixes, lambda audio: load()(audio), statistics)
 
 
 def _check_same(start: Bundle, dit: DiT) -> None:

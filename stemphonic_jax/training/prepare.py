@@ -20,7 +20,7 @@ from stemphonic_jax.data.shards import write_shards
 from stemphonic_jax.data.sources.catalogue import Catalogue
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
-from stemphonic_jax.training import mesh, text
+from stemphonic_jax.training import cluster, mesh, text
 from stemphonic_jax.training.corpora import Corpora, checked, open_corpora
 from stemphonic_jax.weights.architecture import VAE, build_vae, frames_of, init_vae
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle
@@ -35,21 +35,27 @@ AUDIBLE_SHARE = 0.5  # of a test segment, in which a stem sounds that counts the
 def prepare(config: ConfigDict, workdir: Path) -> None:
   """Fills `workdir/records/{train,held_out,test}`, then makes the text side (training/text.py).
 
-  What is there already is left as it is, and what was cut off goes on. MissingError without a
-  trained autoencoder; DataError, after the report, where too many mixes are bad.
+  What is there already is left as it is, and what was cut off goes on. Several hosts share the
+  encoding. MissingError without a trained autoencoder; DataError, after the report, where too many
+  mixes are bad.
   """
   vae, d, records = build_vae(config.vae), config.data, records_of(config, workdir)
   path = workdir / "vae.safetensors"
   params = load_vae(config, path)
   if d.records:
     _check_autoencoder(records, path)
-  elif not (records / "train").exists():
-    corpora = open_corpora(config, records, vae.hop)
-    cut = Cut(config.seconds, vae.hop, d.submixes, d.whole_mixes, every=not corpora.composed)
+  elif not cluster.one_by_one((records / "train").exists):
+    corpora = cluster.one_by_one(functools.partial(open_corpora, config, records, vae.hop))
+    cut = Cut(
+      config.seconds, vae.hop, d.submixes, d.whole_mixes, every=not corpora.composed,
+      submix=d.submix, posterior=d.posterior,
+    )  # fmt: skip
     write_corpora(
       records, corpora, encoder(vae, params), cut,
       rate=config.sample_rate, size=d.shard, seed=config.seed, notes={"vae": digest(path)},
+      host=cluster.host(), hosts=cluster.hosts(),
     )  # fmt: skip
+    cluster.wait("records")
   text.prepare(config, workdir, records)
 
 
@@ -61,6 +67,8 @@ def prepare_set(
   encode: bool = True,
   estimate_tempo: bool = True,
   submixes: int,
+  submix: str = "cached",
+  posterior: str = "mean",
   whole_mixes: bool = False,
   shard: int,
   seed: int = 0,
@@ -72,27 +80,29 @@ def prepare_set(
 
   Without `encode` it is only checked, and no model is needed. `options` are those of
   `corpora.checked`. Of several hosts on one file system each makes its share, and whoever comes
-  last finishes; then all of it is there.
+  last finishes; then all of it is there, except for embedded prompts: these are found in whole
+  records, so every host is run twice for them.
   """
-  if hosts > 1 and not (out / REPORT).is_file():
-    raise UsageError(
-      f"{out}: has no report yet; check the set once, on one host, with --check-only"
-    )
   rate, hop = (model.config["sample_rate"], model.vae.hop) if model else (44_100, 3584)
   rules = Rules(rate, hop, estimate_tempo=estimate_tempo)
-  corpora = checked(catalogue, out, rules, **options)
+  corpora = checked(catalogue, out, rules, alone=hosts == 1, **options)
   if not encode:
     return
   vae, config = model.vae, model.config
-  cut = Cut(config["seconds"], vae.hop, submixes, whole_mixes)
+  cut = Cut(config["seconds"], vae.hop, submixes, whole_mixes, submix=submix, posterior=posterior)
   write_corpora(
     out, corpora, encoder(vae, materialize(model.vae_params)), cut,
     rate=rate, size=shard, seed=seed, host=host, hosts=hosts,
     notes={"vae": digest(model.directory / "vae.safetensors")},
   )  # fmt: skip
-  if model.text_encoder and (out / "train").exists() and not (out / "texts").exists():
-    encoder_file = model.directory / TEXT_ENCODER
-    text.embed_prompts(out, encoder_file, model.tokenizer, config["text"]["length"])
+  if not model.text_encoder or "train" not in corpora.parts:
+    return
+  if not all((out / name).exists() for name in corpora.parts):
+    logging.info("%s: once all hosts are through, run them again to embed the prompts", out)
+    return
+  text.embed_prompts(
+    out, model.directory / TEXT_ENCODER, model.tokenizer, config["text"]["length"], host, hosts
+  )
 
 
 def records_of(config: ConfigDict, workdir: Path) -> Path:
@@ -103,7 +113,7 @@ def records_of(config: ConfigDict, workdir: Path) -> Path:
 def check_records(config: ConfigDict, hop: int) -> None:
   """Refuses `data.records` that the config does not go with, before anything is trained.
 
-  UsageError without a model to start from; MismatchError where length, rate or kind differ.
+  UsageError without a model to start from; MismatchError where they were prepared otherwise.
   """
   if not config.data.records:
     return
@@ -113,13 +123,16 @@ def check_records(config: ConfigDict, hop: int) -> None:
       " autoencoder has to decode what is learned from them"
     )
   index = open_records(Path(config.data.records) / "train").index
-  found = index.frames, index.rate, index.notes.get("cut", {}).get("whole_mixes")
+  cut, d = index.notes.get("cut", {}), config.data
   frames = frames_of(config.seconds, config.sample_rate, hop)
-  ours = frames, config.sample_rate, config.data.whole_mixes
-  if found != ours:
-    raise MismatchError(
-      f"{config.data.records}: frames, rate and whole_mixes are {found}, the config wants {ours}"
-    )
+  ours = {"frames": frames, "sample_rate": config.sample_rate}
+  ours |= {name: d[name] for name in ("whole_mixes", "submix", "posterior")}
+  found = {"frames": index.frames, "sample_rate": index.rate, **cut}
+  for name, value in ours.items():
+    if found.get(name) != value:
+      raise MismatchError(
+        f"{d.records}: was prepared with {name} = {found.get(name)!r}, the config has {value!r}"
+      )
 
 
 def _check_autoencoder(records: Path, vae: Path) -> None:
@@ -199,28 +212,30 @@ def load_vae(config: ConfigDict, path: Path) -> Any:
 
 
 def encoder(vae: VAE, params: Any) -> Callable:
-  """What maps waveforms of equal length, one after the other, to their latent means [n, T, C].
+  """What maps waveforms of equal length, one after the other, to means and deviations [n, T, C].
 
-  On all devices, a fixed number at once: it compiles once, and memory does not grow with n.
+  On all devices of this host, a fixed number at once: it compiles once, and memory does not grow
+  with n.
   """
-  devices = mesh.data_mesh()
+  devices = mesh.local_mesh()
   params = mesh.replicate(devices, params)
-  means = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
+  posteriors = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
   rows = devices.size * (1 if jax.default_backend() == "cpu" else ROWS)
 
-  def encode(waveforms: Iterable[Float32[np.ndarray, "samples 2"]]) -> Float32[np.ndarray, "n T C"]:
-    waveforms, latents = iter(waveforms), []
+  def encode(waveforms: Iterable[Float32[np.ndarray, "samples 2"]]) -> tuple[np.ndarray, ...]:
+    waveforms, found = iter(waveforms), []
     while some := list(itertools.islice(waveforms, rows)):
       batch = np.zeros((rows, *some[0].shape), np.float32)
       batch[: len(some)] = some
       posterior = encode_chunked(
-        functools.partial(means, params),
+        functools.partial(posteriors, params),
         mesh.spread(devices, batch),
         hop=vae.hop,
         halo=vae.halo,
         window=WINDOW,
       )
-      latents.append(np.asarray(posterior.mean)[: len(some)])
-    return np.concatenate(latents)
+      found.append(jax.device_get((posterior.mean, posterior.deviation)))
+      found[-1] = tuple(part[: len(some)] for part in found[-1])
+    return tuple(map(np.concatenate, zip(*found, strict=True)))
 
   return encode

@@ -4,10 +4,14 @@ Gradients are accumulated over micro-batches by a scan. Because noise, timesteps
 functions of (step key, group or row id), cutting a batch into micro-batches changes neither: a
 group that a cut goes through still shares its noise.
 
+An update whose loss or gradient is not finite is left out and counted: parameters, average and
+optimiser stay as they were, so that a state is finite whenever it is saved.
+
 Parameters may be in two parts, trained and frozen. Frozen ones have no gradient, no average and no
 optimiser state, which is what makes fine-tuning by adapters (models/lora.py) small.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,6 +21,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
+from jax.tree_util import Partial
+
+from stemphonic_jax.training.mesh import shardings
+from stemphonic_jax.weights.tensors import Lazy
 
 Params = Any
 Batch = Any
@@ -28,13 +36,18 @@ Loss = Callable[[Params, Batch, jax.Array], tuple[jax.Array, Sums]]
 
 @flax.struct.dataclass
 class TrainState:
-  """All that a checkpoint holds of the model; the data iterator's state is saved beside it."""
+  """All that a checkpoint holds of the model; the position in the data is saved beside it.
+
+  `skipped` counts the updates that were left out, `in_a_row` those among the latest steps.
+  """
 
   step: jax.Array
   params: Params
   ema: Params
   opt_state: optax.OptState
   frozen: Params
+  skipped: jax.Array
+  in_a_row: jax.Array
 
   @property
   def model(self) -> Params:
@@ -45,7 +58,38 @@ class TrainState:
 def create(params: Params, frozen: Params, optimizer: optax.GradientTransformation) -> TrainState:
   """The state before the first step; the moving average starts at the parameters."""
   ema = jax.tree.map(jnp.copy, params)  # a copy: both are donated to the step
-  return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params), frozen)
+  zero = functools.partial(jnp.zeros, (), jnp.int32)
+  return TrainState(zero(), params, ema, optimizer.init(params), frozen, zero(), zero())
+
+
+def abstract(create: Callable[[], TrainState], mesh: jax.sharding.Mesh) -> TrainState:
+  """Shapes, dtypes and places on the devices of the state that `create` would make."""
+  shapes = jax.eval_shape(_call, _partial(create))
+
+  def placed(shape: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding):
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+
+  return jax.tree.map(placed, shapes, shardings(mesh, shapes))
+
+
+def initial(create: Callable[[], TrainState], mesh: jax.sharding.Mesh) -> TrainState:
+  """The state that `create` makes, every part made where it belongs on the devices.
+
+  What a jax.tree_util.Partial holds, as a model to start from, is an argument of what is compiled;
+  tensors on disk are read now.
+  """
+  create = _partial(create)
+  make = jax.jit(_call, out_shardings=shardings(mesh, jax.eval_shape(_call, create)))
+  return make(jax.tree.map(lambda leaf: leaf.read() if isinstance(leaf, Lazy) else leaf, create))
+
+
+def _call(create: Callable[[], TrainState]) -> TrainState:
+  return create()
+
+
+def _partial(create: Callable[[], TrainState]) -> Partial:
+  """A function as jax takes an argument; another Partial around one would hide what it holds."""
+  return create if isinstance(create, Partial) else Partial(create)
 
 
 def split(params: Params, trainable: Sequence[str]) -> tuple[Params, Params]:
@@ -68,6 +112,19 @@ def join(trained: Params, frozen: Params) -> Params:
   """One tree of parameters from the two parts of `split`."""
   flat = traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
   return traverse_util.unflatten_dict(flat)
+
+
+def deal(x: jax.Array, hands: int) -> jax.Array:
+  """[rows, ...] → [hands, rows / hands, ...]: row i goes to hand i mod `hands`."""
+  return x.reshape(-1, hands, *x.shape[1:]).swapaxes(0, 1)
+
+
+def _in_place(state: TrainState) -> TrainState:
+  """The state where the mesh has it; left to itself, XLA moves what is used near other things."""
+  devices = jax.typeof(state.step).sharding.mesh
+  if devices.size <= 1:
+    return state
+  return jax.lax.with_sharding_constraint(state, shardings(devices, state))
 
 
 def means(sums: Sums) -> Metrics:
@@ -96,7 +153,8 @@ def train_step(
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
   """Builds the jitted update: (state, batch, run key) → (state, metrics).
 
-  The batch's leading axis must be a multiple of `micro_batches`; its rows are cut in order.
+  The batch's leading axis must be a multiple of `micro_batches`. Row i goes to micro-batch
+  i mod `micro_batches`: neighbours, which are on one device, are dealt out there, and none moves.
   """
 
   def whole_loss(params: Params, frozen: Params, micro: Batch, key: jax.Array):
@@ -106,7 +164,7 @@ def train_step(
 
   def step(state: TrainState, batch: Batch, run_key: jax.Array) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(run_key, state.step)
-    cut = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
+    cut = jax.tree.map(lambda x: deal(x, micro_batches), batch)
 
     def accumulate(total, micro):
       return jax.tree.map(jnp.add, total, gradient(state.params, state.frozen, micro, key)), None
@@ -117,15 +175,28 @@ def train_step(
     ((total, sums), grads), _ = jax.lax.scan(accumulate, zeros, cut)
     grads = jax.tree.map(lambda g: g / micro_batches, grads)
 
+    value, norm = total / micro_batches, optax.tree.norm(grads)
+    finite = jnp.isfinite(value) & jnp.isfinite(norm)
+
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A running average that starts short: early averages would otherwise be mostly initialisation.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
     ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
+    params, ema, opt_state = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      (params, ema, opt_state),
+      (state.params, state.ema, state.opt_state),
+    )
+    skipped = state.skipped + ~finite
+    in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
     metrics = means(sums) | {
-      "loss": total / micro_batches,
-      "gradient_norm": optax.global_norm(grads),
+      "loss": value,
+      "gradient_norm": norm,
+      "skipped": skipped,
+      "skipped_in_a_row": in_a_row,
     }
-    return TrainState(state.step + 1, params, ema, opt_state, state.frozen), metrics
+    after = TrainState(state.step + 1, params, ema, opt_state, state.frozen, skipped, in_a_row)
+    return _in_place(after), metrics
 
   return jax.jit(step, donate_argnums=0)

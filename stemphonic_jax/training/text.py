@@ -5,9 +5,10 @@ t5        WORKDIR/{tokenizer.model, text_encoder.safetensors}, taken as they are
           RECORDS/texts, an embedding of every prompt that can be drawn
 """
 
-import itertools
+import functools
+import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -17,28 +18,37 @@ from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.pipeline import EncodeText
 from stemphonic_jax.data.prepare import training_texts
 from stemphonic_jax.data.records import Records, open_records
+from stemphonic_jax.data.shards import bytes_done, is_whole
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.data.texts import open_texts, segment_texts, write_texts
 from stemphonic_jax.errors import MismatchError, MissingError, OutputError
+from stemphonic_jax.training import cluster
 from stemphonic_jax.training.start import start_file
 from stemphonic_jax.weights import t5
 from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.tensors import digest
 
-SAMPLE = 16  # segments whose texts are counted to tell how much space all of them will take
-
 
 def prepare(config: ConfigDict, workdir: Path, records: Path) -> None:
   """Makes what of the text side is not there yet, for the folders of records in `records`.
 
+  Several hosts share the embedding.
   MissingError where there is no T5; OutputError where its embeddings would not fit on the disk.
   """
+  cluster.one_by_one(functools.partial(_prepare_reader, config, workdir, records))
+  if config.text.encoder == "t5":
+    encoder, tokenizer = workdir / TEXT_ENCODER, Tokenizer.load(workdir / "tokenizer.model")
+    host, hosts = cluster.host(), cluster.hosts()
+    embed_prompts(records, encoder, tokenizer, config.text.length, host, hosts)
+    cluster.wait("texts")
+
+
+def _prepare_reader(config: ConfigDict, workdir: Path, records: Path) -> None:
+  """The tokenizer, and the T5 where one reads."""
   path = workdir / "tokenizer.model"
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
-    if not (records / "texts").exists():
-      embed_prompts(records, workdir / TEXT_ENCODER, Tokenizer.load(path), config.text.length)
   elif start := start_file(config, "tokenizer.model"):
     _copy(start, path)
   elif not path.exists():
@@ -87,28 +97,59 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
     partial.write_bytes(found.model)
 
 
-def embed_prompts(records: Path, encoder: Path, tokenizer: Tokenizer, length: int) -> None:
-  """Fills `records/texts` with the prompts of all parts that are trained or measured on."""
-  weights = t5.open_text_encoder(encoder)
+def embed_prompts(
+  records: Path,
+  encoder: Path,
+  tokenizer: Tokenizer,
+  length: int,
+  host: int = 0,
+  hosts: int = 1,
+) -> None:
+  """Fills `records/texts` with the prompts of all parts that are trained or measured on.
+
+  Each of several hosts embeds its share, as in `write_texts`. OutputError where the disk is small.
+  """
+  weights, fingerprint = t5.open_text_encoder(encoder), digest(encoder)
   sets = [open_records(records / name) for name in ("train", "held_out")]
-  _check_space(records, sets, tokenizer, weights.config["width"])
-  texts = (text for segment in _segments(sets) for text in segment_texts(segment))
-  write_texts(records / "texts", texts, Embedder(weights, tokenizer, length), digest(encoder))
+  notes = {
+    "length": length,
+    "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(),
+    "records": {part.directory.name: digest(part.directory / "index.json") for part in sets},
+  }
+  if is_whole(records / "texts"):
+    found = open_texts(records / "texts")
+    if (found.encoder, found.notes) != (fingerprint, notes):
+      raise MismatchError(
+        f"{found.directory}: was embedded for other records or by another T5; remove the folder and"
+        f" prepare again"
+      )
+    return
+  embedder = functools.cache(lambda: Embedder(weights, tokenizer, length))  # large; made on use
+  write_texts(
+    records / "texts",
+    (text for segment in _segments(sets) for text in segment_texts(segment)),
+    lambda texts: embedder()(texts),
+    fingerprint,
+    notes=notes,
+    check=functools.partial(_check_space, records, tokenizer, length, weights.config["width"]),
+    host=host,
+    hosts=hosts,
+  )
 
 
-def _check_space(records: Path, sets: list[Records], tokenizer: Tokenizer, width: int) -> None:
+def _check_space(
+  records: Path, tokenizer: Tokenizer, length: int, width: int, count: int, sample: Sequence[str]
+) -> None:
   """Says how many texts there are and what they take; OutputError where the disk has less."""
-  sample = list(itertools.islice(_segments(sets), SAMPLE))
-  texts = [text for segment in sample for text in segment_texts(segment)]
-  per_segment = len(texts) / len(sample)
-  tokens = tokenizer.encode(texts, 512)[1].sum() / len(texts)
-  count = per_segment * sum(map(len, sets))
-  size, free = count * tokens * width * 2, shutil.disk_usage(records).free
-  logging.info("texts: about %d to embed, %.2f GB", count, size / 1e9)
-  if size > free:
+  tokens = tokenizer.encode(sample, length)[1].sum() / len(sample)
+  size, there = count * tokens * width * 2, bytes_done(records / "texts")
+  free = shutil.disk_usage(records).free
+  logging.info("texts: %d, about %.2f GB, of which %.2f are done", count, size / 1e9, there / 1e9)
+  if size - there > free:
     raise OutputError(
-      f"{records / 'texts'}: about {count:.0f} texts take {size / 1e9:.0f} GB, {free / 1e9:.0f} GB"
-      f" are free; lower data.submixes, which bounds the context clauses, or take another disk"
+      f"{records / 'texts'}: {count} texts take about {size / 1e9:.0f} GB, {there / 1e9:.0f} GB are"
+      f" done, {free / 1e9:.0f} GB are free; lower data.submixes, which bounds the context clauses,"
+      f" or take another disk"
     )
 
 

@@ -10,17 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from grain import DatasetIterator
+from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.figures import spectrogram_figure
 from stemphonic_jax.audio.files import write_wav
-from stemphonic_jax.data.crops import crops
+from stemphonic_jax.data.crops import Crops, crops
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.principal import principal_start
 from stemphonic_jax.models.spectral import Spectral
-from stemphonic_jax.training import loop, mesh, state
+from stemphonic_jax.training import cluster, loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.corpora import waveforms
+from stemphonic_jax.training.guard import Guard
+from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.prepare import check_records, load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
@@ -46,10 +50,12 @@ def train(config: ConfigDict, workdir: Path) -> None:
     logging.info("autoencoder: trained for %d steps already", c.steps)
     return
   if start := start_file(config, "vae.safetensors"):
-    save_params(workdir / "vae.safetensors", load_vae(config, start))
+    if cluster.is_first():
+      save_params(workdir / "vae.safetensors", load_vae(config, start))
+    cluster.wait("autoencoder")
     return
   vae = build_vae(config.vae)
-  devices = mesh.data_mesh()
+  devices = mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, 1)
   run_key = named_key(jax.random.key(config.seed), "vae")
   loss = reconstruction_loss(
@@ -63,33 +69,58 @@ def train(config: ConfigDict, workdir: Path) -> None:
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
   )
 
-  pieces, unseen = waveforms(config, workdir / "records", vae.hop)
+  pieces, unseen = cluster.one_by_one(
+    functools.partial(waveforms, config, workdir / "records", vae.hop)
+  )
   cut = functools.partial(crops, samples=c.samples, seed=config.seed)
-  held_out = next(cut(unseen, batch_size=HELD_OUT_CROPS))
+  held_out = _first(cut(unseen, batch_size=HELD_OUT_CROPS, ahead=1))
   measure = jax.jit(loss)
   reconstruct = jax.jit(lambda params, audio: vae.apply({"params": params}, audio))
 
   def evaluate(current: state.TrainState) -> state.Metrics:
-    save_params(workdir / "vae.safetensors", current.ema)
+    value, sums = measure(current.ema, held_out, named_key(run_key, "held out"))
+    metrics = {"loss": value} | state.means(sums)
+    return {f"held_out_{name}": metric for name, metric in metrics.items()}
+
+  def show(current: state.TrainState) -> None:
+    params = cluster.gather(current.ema)
+    if cluster.is_first():
+      save_params(workdir / "vae.safetensors", params)
+      preview(int(current.step), params)
+
+  def preview(step: int, params: Any) -> None:
     original = unseen[0].audio()
-    rebuilt = np.asarray(reconstruct(current.ema, original[None]))[0, : len(original)]
-    folder = workdir / "vae" / "previews" / f"step_{int(current.step):06d}"
+    rebuilt = np.asarray(reconstruct(params, original[None]))[0, : len(original)]
+    folder = workdir / "vae" / "previews" / f"step_{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
     rows = {"original": original, "reconstruction": rebuilt}
     for name, audio in rows.items():
       write_wav(folder / f"{name}.wav", audio, config.sample_rate)
     spectrogram_figure(folder / "spectrograms.png", rows, config.sample_rate)
-    value, sums = measure(current.ema, held_out, named_key(run_key, "held out"))
-    metrics = {"loss": value} | state.means(sums)
-    return {f"held_out_{name}": metric for name, metric in metrics.items()}
 
-  params = jax.jit(functools.partial(init_vae, vae))(named_key(run_key, "init"))
-  if isinstance(vae, Spectral):
-    sample = next(cut(pieces, batch_size=START_CROPS))
-    params = jax.jit(functools.partial(principal_start, vae))(params, sample)
+  def create(sample: jax.Array | None) -> state.TrainState:
+    params = init_vae(vae, named_key(run_key, "init"))
+    if sample is not None:
+      params = principal_start(vae, params, sample)
+    return state.create(params, {}, optimizer)
+
+  def open_batches(start: int) -> DatasetIterator[tuple[int, Crops]]:
+    hosts = dict(host=cluster.host(), hosts=cluster.hosts())
+    return cut(pieces, batch_size=c.batch_size, start=start, **hosts)
+
+  linear = isinstance(vae, Spectral)
+  sample = (
+    jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"]) if linear else None
+  )
   with (
-    contextlib.closing(cut(pieces, batch_size=c.batch_size)) as batches,
-    contextlib.closing(Checkpoints(workdir / "vae" / "checkpoints")) as checkpoints,
+    contextlib.closing(
+      Checkpoints(
+        workdir / "vae" / "checkpoints",
+        keep=c.keep,
+        keep_best=c.keep_best,
+        fingerprint=lasting(config),
+      )
+    ) as checkpoints,
     MetricsLog(
       workdir / "vae",
       steps=c.steps,
@@ -98,17 +129,26 @@ def train(config: ConfigDict, workdir: Path) -> None:
     ) as log,
   ):
     loop.run(
-      mesh.replicate(devices, state.create(params, {}, optimizer)),
+      Partial(create, sample),
       state.train_step(loss, optimizer, ema_decay=c.ema_decay),
-      batches,
+      open_batches,
       checkpoints,
       log,
+      mesh=devices,
       run_key=run_key,
       steps=c.steps,
       save_every=c.save_every,
       place=functools.partial(mesh.spread, devices),
       evaluate=evaluate,
+      show=show,
+      guard=Guard(workdir / "vae", c.hang_seconds),
     )
+
+
+def _first(batches: DatasetIterator[tuple[int, Crops]]) -> Crops:
+  """The first batch, without the names of its mixes."""
+  with contextlib.closing(batches):
+    return loop.arrays(next(batches)[1])
 
 
 def reconstruction_loss(
@@ -119,9 +159,15 @@ def reconstruction_loss(
   if spectral_weight:
     waveform["spectral"] = spectral_weight, functools.partial(stereo_spectral_loss, rate=rate)
 
-  def loss(params: Any, audio: jax.Array, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
     value, parts = vae_loss(
-      vae, params, audio, key, kl_weight=kl_weight, head_weight=head_weight, waveform=waveform
+      vae,
+      params,
+      batch["audio"],
+      key,
+      kl_weight=kl_weight,
+      head_weight=head_weight,
+      waveform=waveform,
     )
     return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}
 

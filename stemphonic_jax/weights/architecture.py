@@ -10,7 +10,7 @@ import numpy as np
 
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, TextEncoder
-from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.dit import REMAT, DiT
 from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 
@@ -50,6 +50,11 @@ def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int)
     raise UsageError(f"dit.prediction: got {prediction!r}, expected 'velocity' or 'v'")
   if (memory_heads := fields.get("memory_heads")) and config["heads"] % memory_heads:
     raise UsageError(f"dit: {config['heads']} heads are no multiple of {memory_heads} memory_heads")
+  remat = fields.get("remat", "none")
+  if isinstance(remat, bool):  # models from before there was a choice
+    fields["remat"] = "blocks" if remat else "none"
+  elif remat not in tuple(REMAT):
+    raise UsageError(f"dit.remat: got {remat!r}, expected one of {', '.join(REMAT)}")
   match text["encoder"]:
     case "learned":
       encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)

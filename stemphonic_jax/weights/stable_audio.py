@@ -170,7 +170,7 @@ def _config(peer: Peer, text_width: int) -> dict[str, Any]:
       "heads": heads,
       "activity_channels": 16,
       "dtype": "float32",
-      "remat": False,
+      "remat": "none",
       "memory_width": dit("cross_attention_dim"),
       "memory_heads": memory_heads,
       "timing": True,

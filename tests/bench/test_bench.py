@@ -2,10 +2,12 @@
 
 import re
 
+import jax.numpy as jnp
 import pytest
 
 from stemphonic_jax import bench
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.models.oobleck import Oobleck
 from tests import tiny
 
@@ -96,3 +98,45 @@ def test_the_data_path_is_measured(capsys, monkeypatch):
     "peak memory",
   ]
   assert all(float(row[24:34].replace(",", "")) > 0 for row in rows)
+
+
+@pytest.fixture
+def ceiling(monkeypatch):
+  """Products small enough for a test."""
+  monkeypatch.setattr(bench.ceiling, "SIDE", {"cpu": 64})
+
+
+def test_a_training_step_is_measured_part_by_part(capsys, ceiling):
+  dit = DiT(channels=8, width=32, depth=1, heads=2, text_width=16)
+  bench.train.run(repeats=1, size=bench.train.Size("tiny", dit, 2, 9, 5))
+  device, bfloat16, float32, model, head, *rows = capsys.readouterr().out.splitlines()
+  assert device.startswith("cpu")
+  assert (bfloat16.split()[0], float32.split()[0]) == ("bfloat16", "float32")
+  assert "2 rows of 9 frames, float32, rematerialisation none" in model
+  assert head.split() == ["s", "of", "step", "TFLOP/s", "of", "ceiling", "of", "sheet"]
+  *parts, speed, memory = rows
+  assert [row[2:22].strip() for row in parts] == [
+    "batch to device",
+    "conditions",
+    "forward",
+    "forward, backward",
+    "optimiser, average",
+    "whole step",
+  ]
+  assert "100%" in parts[-1]
+  assert all(row.endswith(" -") for row in (parts[1], parts[-1]))  # a CPU has no data sheet
+  assert "stems/s" in speed
+  assert "predicted" in memory
+
+
+def test_passes_are_measured_by_their_number_of_stems(capsys, ceiling):
+  sample = {"steps": 2, "guidance": 3.0, "interval": (2, 2), "share_noise": True}
+  dit = DiT(channels=4, width=32, depth=1, heads=2, text_width=16, dtype=jnp.bfloat16)
+  vae = Oobleck(channels=4, multiples=(1, 1), strides=(64, 56), latent=4)
+  size = bench.sampler.Size("tiny", dit, vae, 1.0, 5, sample)
+  bench.sampler.run(repeats=1, size=size, counts=(1, 3))
+  *_, model, _, one, three = capsys.readouterr().out.splitlines()
+  assert "1 s a stem, 3 network rows" in model
+  assert one.split()[0] == "1"
+  assert one.split()[4] == "1.00"
+  assert three.split()[0] == "3"

@@ -89,15 +89,10 @@ def test_filling_takes_groups_until_the_rows_are_reached_and_cuts_the_last():
   assert grouping.fill(iter(["abc"]), 3) == [("abc", 3)]
 
 
-def test_group_ids_are_shared_within_groups_and_unique_over_hosts():
-  hosts = [grouping.group_ids([3, 1, 2], share=True, host=host) for host in range(3)]
-  assert [ids.tolist() for ids in hosts] == [
-    [0, 0, 0, 1, 2, 2],
-    [6, 6, 6, 7, 8, 8],
-    [12, 12, 12, 13, 14, 14],
-  ]
-  assert hosts[0].dtype == np.int32
-  assert grouping.group_ids([3, 1, 2], share=False, host=2).tolist() == [12, 13, 14, 15, 16, 17]
+def test_group_ids_are_shared_within_groups_or_not_at_all():
+  assert grouping.group_ids([3, 1, 2], share=True).tolist() == [0, 0, 0, 1, 2, 2]
+  assert grouping.group_ids([3, 1, 2], share=False).tolist() == [0, 1, 2, 3, 4, 5]
+  assert grouping.group_ids([3, 1, 2], share=True).dtype == np.int32
 
 
 def test_all_submixes_of_audible_stems_are_stored_within_the_limit():

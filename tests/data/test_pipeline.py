@@ -7,15 +7,13 @@ row, and what is in its context, can be read off the batch.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
-import json
 import math
 import re
 
-import grain
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from stemphonic_jax.data import grouping, pipeline, records
@@ -23,6 +21,7 @@ from stemphonic_jax.data.prompts import mix_prompt, stem_prompt
 from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.data.text import Tokenizer
+from tests.tiny import InMemory
 
 T, B = 4, 8
 IDENTITY = records.Statistics(np.zeros(2, np.float32), np.ones(2, np.float32))
@@ -49,9 +48,13 @@ def segment(mix, stems, silent=(), limit=100):
 
 
 # Eighty, because a shuffle of ten takes grain a millisecond per record, and one of eighty a tenth.
-SIX = [segment(mix, 6) for mix in range(80)]  # every sub-mix stored
-MIXED = [segment(mix, 1 + mix % 6, silent=(1, 4) if mix % 6 == 5 else ()) for mix in range(80)]
-TEN = [segment(mix, 10, limit=0) for mix in range(80)]  # something is nearly always left out
+SIX = InMemory(segment(mix, 6) for mix in range(80))  # every sub-mix stored
+MIXED = InMemory(
+  segment(mix, 1 + mix % 6, silent=(1, 4) if mix % 6 == 5 else ()) for mix in range(80)
+)
+TEN = InMemory(
+  segment(mix, 10, limit=0) for mix in range(80)
+)  # something is nearly always left out
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,7 @@ def make(tokenizer):
 
 
 def take(iterator, count):
-  return list(itertools.islice(iterator, count))
+  return [batch for _, batch in itertools.islice(iterator, count)]
 
 
 def contents(array):
@@ -109,6 +112,7 @@ def assert_equal(a, b):
 
 def test_a_batch_has_exactly_its_rows_in_the_shapes_of_the_contract(make):
   for batch in take(make(MIXED), 30):
+    batch["id"] = batch["id"].astype("<U2")  # as long as its longest
     assert {name: (array.shape, str(array.dtype)) for name, array in batch.items()} == {
       "latents": ((B, T, 2), "float32"),
       "context": ((B, T, 2), "float32"),
@@ -116,7 +120,10 @@ def test_a_batch_has_exactly_its_rows_in_the_shapes_of_the_contract(make):
       "text": ((B, 128), "int32"),
       "mask": ((B, 128), "bool"),
       "bpm": ((B,), "float32"),
+      "seconds": ((B,), "float32"),
       "group": ((B,), "int32"),
+      "row": ((B,), "int32"),
+      "id": ((B,), "<U2"),
     }
 
 
@@ -236,69 +243,130 @@ def test_the_seed_decides_everything(make):
   assert any((a["latents"] != b["latents"]).any() for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("hosts", [2, 3])
-def test_hosts_share_one_walk_without_gaps_or_repeats(make, hosts):
-  whole = take(make(MIXED, batch_size=1), 100)  # one row, so every batch is one group of the walk
-  shares = [make(MIXED, batch_size=1, host=host, hosts=hosts) for host in range(hosts)]
-  for batch, share in zip(whole, itertools.cycle(shares), strict=False):
-    mine = next(share)
-    assert mine.pop("group") == shares.index(share)
-    assert batch.pop("group") == 0
-    assert_equal(mine, batch)
+@pytest.mark.parametrize("hosts", [2, 4, 8])
+@pytest.mark.parametrize("share_noise", [True, False])
+def test_however_many_hosts_there_are_the_batch_is_the_same(make, hosts, share_noise):
+  options = dict(share_noise=share_noise, clause_dropout=0.2)
+  shares = [make(MIXED, host=host, hosts=hosts, **options) for host in range(hosts)]
+  for (position, whole), parts in zip(
+    itertools.islice(make(MIXED, **options), 12), zip(*shares, strict=True), strict=False
+  ):
+    assert {after for after, _ in parts} == {position}
+    assert whole["row"].tolist() == list(range(B))
+    for name in whole:
+      np.testing.assert_array_equal(np.concatenate([part[name] for _, part in parts]), whole[name])
 
 
-def test_group_ids_are_unique_over_hosts(make):
-  shares = [take(make(MIXED, host=host, hosts=3), 10) for host in range(3)]
-  for step in zip(*shares, strict=True):
-    ids = [set(batch["group"].tolist()) for batch in step]
-    assert len(set().union(*ids)) == sum(map(len, ids))
+def test_a_host_reads_its_own_rows_only(make):
+  read = []
+
+  class Counted(InMemory):
+    def __getitem__(self, position):
+      read.append(position)
+      return super().__getitem__(position)
+
+  source = Counted(MIXED)
+  source.index  # noqa: B018  reads all, once
+  read.clear()
+  with contextlib.closing(make(source, host=0, hosts=8)) as share:
+    take(share, 20)
+  assert len(read) <= 20 + 1  # one row each, and the batch made ahead
 
 
-def test_hosts_do_not_draw_alike(make):
-  one = [segment(0, 10, limit=0)]
-  shares = [take(make(one, host=host, hosts=2), 5) for host in range(2)]
-  assert any(
-    [g[1] for g in groups(a)] != [g[1] for g in groups(b)] for a, b in zip(*shares, strict=True)
+def test_rows_that_hosts_cannot_share_are_refused(make):
+  with pytest.raises(ValueError, match="batch_size 8 does not divide by 3 hosts"):
+    make(MIXED, host=0, hosts=3)
+
+
+def test_a_position_is_all_that_leads_on(make):
+  walk = list(itertools.islice(make(MIXED), 13))
+  for stop in (1, 7):
+    position, _ = walk[stop - 1]
+    for (after, batch), (expected, other) in zip(
+      make(MIXED, start=position), walk[stop:], strict=False
+    ):
+      assert after == expected
+      assert_equal(batch, other)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_worker_processes_change_nothing(make, workers, tmp_path):
+  folder = write_records(tmp_path / "r", MIXED, hop=8, rate=8000)
+  alone, shared = (list(itertools.islice(make(folder, workers=n), 7)) for n in (0, workers))
+  resumed = list(itertools.islice(make(folder, workers=workers, start=alone[2][0]), 4))
+  for some in (shared, [*alone[:3], *resumed]):
+    for (a, one), (b, other) in zip(some, alone, strict=True):
+      assert a == b
+      assert_equal(one, other)
+
+
+def test_what_is_drawn_is_planned_without_reading(make):
+  class Closed(InMemory):
+    def __getitem__(self, position):
+      raise AssertionError("a record was read")
+
+  closed = Closed(MIXED)
+  closed.__dict__["index"] = MIXED.index
+  plain = pipeline.Walk(closed, 0, group_stems=True, shuffle=True)
+  position = 0
+  for after, batch in itertools.islice(make(MIXED), 20):
+    planned = plain.plan(position, B)
+    assert [len(targets) for _, targets, _ in groups(batch)] == [group.rows for group in planned]
+    assert batch["id"][0] == str(plain.order[position])
+    position = after
+
+
+def test_names_of_records_and_lengths_come_along(make):
+  short = [dataclasses.replace(s, seconds=1.5 if i % 2 else None) for i, s in enumerate(MIXED)]
+  for batch in take(make(InMemory(short)), 10):
+    assert [int(name) for name in batch["id"]] == [mix for mix, _ in contents(batch["latents"])]
+    expected = [1.5 if int(name) % 2 else np.inf for name in batch["id"]]
+    np.testing.assert_array_equal(batch["seconds"], np.float32(expected))
+
+
+def test_waveforms_are_summed_and_left_to_be_encoded(make):
+  """Instead of the latents of a stored sub-mix there is its waveform, and all else is equal."""
+
+  def with_waveforms(s):
+    audio = np.stack([np.full((3, 2), 1 << k) for k in range(len(s.names))]) / 2**15
+    waveforms = records.Waveforms.of(audio, s.masks)
+    return dataclasses.replace(s, submixes={}, waveforms=waveforms)
+
+  online = InMemory(map(with_waveforms, SIX))
+  seen = 0
+  for batch, other in zip(take(make(SIX), 40), take(make(online), 40), strict=True):
+    latents = contents(batch["context"])
+    submixes = other.pop("submixes", np.zeros((0, 3, 2)))
+    submix_of = other.pop("submix_of", np.full(B, -1))
+    for row, (_, mask) in enumerate(latents):
+      assert (submix_of[row] >= 0) == (mask.bit_count() > 1)
+      if mask.bit_count() > 1:
+        np.testing.assert_array_equal(submixes[submix_of[row]] * 2**15, mask)
+        batch["context"][row] = 0
+        seen += 1
+    assert_equal(batch, other)
+  assert seen > 40
+
+
+def test_latents_are_drawn_around_their_means_where_deviations_are_kept(make):
+  spread = [dataclasses.replace(s, deviations=np.full_like(s.latents, 0.25)) for s in SIX]
+  options = dict(batch_size=24)
+  pairs = zip(
+    take(make(SIX, **options), 40), take(make(InMemory(spread), **options), 40), strict=True
   )
-
-
-def test_the_state_is_tiny_and_exact_in_the_middle_of_an_epoch(make):
-  iterator = make(MIXED)
-  take(iterator, 7)
-  state = json.dumps(iterator.get_state())
-  following = take(iterator, 6)
-  assert len(state) < 100
-  for other in (make(MIXED), iterator):
-    other.set_state(json.loads(state))
-    for a, b in zip(take(other, 6), following, strict=True):
-      assert_equal(a, b)
-
-
-def test_the_state_is_saved_and_restored_beside_the_model_by_orbax(make, tmp_path):
-  iterator = make(MIXED)
-  take(iterator, 7)
-  model = {"weight": np.arange(3.0)}
-  with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
-    saved = ocp.args.Composite(
-      state=ocp.args.StandardSave(model), data=grain.checkpoint.CheckpointSave(iterator)
-    )
-    manager.save(7, args=saved)
-    following = take(iterator, 6)
-  fresh = make(MIXED)
-  with ocp.CheckpointManager(tmp_path / "checkpoints") as manager:
-    manager.restore(
-      7,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(model), data=grain.checkpoint.CheckpointRestore(fresh)
-      ),
-    )
-  for a, b in zip(take(fresh, 6), following, strict=True):
+  errors = np.concatenate([drawn["latents"] - mean["latents"] for mean, drawn in pairs])
+  assert abs(errors.mean()) < 0.01
+  assert errors.std() == pytest.approx(0.25, rel=0.03)
+  one, again = (take(make(InMemory(spread)), 2) for _ in range(2))
+  for a, b in zip(one, again, strict=True):
     assert_equal(a, b)
 
 
 def test_held_out_batches_are_the_same_at_every_call_and_walk_in_order(tokenizer):
   options = dict(statistics=IDENTITY, batch_size=B, seed=0)
-  one, again = (pipeline.held_out(TEN[:5], reader(tokenizer), count=6, **options) for _ in range(2))
+  one, again = (
+    pipeline.held_out(InMemory(TEN[:5]), reader(tokenizer), count=6, **options) for _ in range(2)
+  )
   assert len(one) == 6
   for a, b in zip(one, again, strict=True):
     assert_equal(a, b)
@@ -323,7 +391,7 @@ def test_latents_are_standardised_and_from_scratch_stays_zero(make):
 
 
 def test_a_mix_of_one_stem_is_always_from_scratch(make):
-  for batch in take(make([segment(0, 1)]), 3):
+  for batch in take(make(InMemory([segment(0, 1)])), 3):
     assert contents(batch["latents"]) == [(0, 1)] * B
     assert not batch["context"].any()
     assert batch["group"].tolist() == list(range(B))
@@ -342,7 +410,7 @@ def test_whole_mixes_for_pretraining_are_rows_of_their_own(make, tokenizer):
     )
     for mix in range(4)
   ]
-  for batch in take(make(mixes), 3):
+  for batch in take(make(InMemory(mixes)), 3):
     assert batch["group"].tolist() == list(range(B))
     assert not batch["context"].any()
     for (mix, _), tokens in zip(contents(batch["latents"]), batch["text"], strict=True):

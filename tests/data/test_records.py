@@ -40,11 +40,31 @@ def assert_equal(a, b):
     if field.name == "submixes":
       assert list(one) == list(other)
       one, other = list(one.values()), list(other.values())
+    if field.name == "waveforms" and one is not None:
+      assert one.masks == other.masks
+      np.testing.assert_array_equal(one.gains, other.gains, strict=True)
+      one, other = one.samples, other.samples
     np.testing.assert_array_equal(one, other, strict=field.name in ("latents", "activity"))
 
 
+def waveforms(stems=3, samples=7, masks=(0b011, 0b111)):
+  audio = np.random.default_rng(1).uniform(-1, 1, (stems, samples, 2)).astype(np.float32)
+  return records.Waveforms.of(audio, masks)
+
+
 @pytest.mark.parametrize(
-  "changes", [{}, {"bpm": math.nan}, {"stems": 1}, {"caption": ""}, {"submixes": {}}]
+  "changes",
+  [
+    {},
+    {"bpm": math.nan},
+    {"stems": 1},
+    {"caption": ""},
+    {"submixes": {}},
+    {"seconds": 12.5},
+    {"deviations": np.full((3, T, C), 0.1, np.float16)},
+    {"submixes": {}, "waveforms": waveforms()},
+    {"submixes": {}, "waveforms": waveforms(masks=())},
+  ],
 )
 def test_a_segment_survives_its_bytes(changes):
   original = segment(**changes)
@@ -58,9 +78,29 @@ def test_a_submix_of_one_stem_is_the_stem_and_others_are_the_stored_ones():
   assert segment(silent=[1]).audible.tolist() == [True, False, True]
 
 
+def test_waveforms_of_sixteen_bits_are_kept_to_the_bit_and_louder_ones_to_half_a_step():
+  rng = np.random.default_rng(0)
+  quiet = (rng.integers(-(2**15), 2**15, (50, 2)) / 2**15).astype(np.float32)
+  quiet[0] = -1.0  # the one number at full scale
+  loud = rng.uniform(-2.5, 2.5, (50, 2)).astype(np.float32)
+  kept = records.Waveforms.of([quiet, loud], [0b11])
+  np.testing.assert_array_equal(kept.submix(0b01), quiet)
+  assert np.abs(kept.submix(0b10) - loud).max() <= 2.5 / 2**15
+  np.testing.assert_array_equal(kept.submix(0b11), kept.submix(0b01) + kept.submix(0b10))
+
+
+def test_what_can_be_drawn_is_stored_latents_or_waveforms():
+  assert segment().masks == (0b011,)
+  assert segment(submixes={}, waveforms=waveforms()).masks == (0b011, 0b111)
+  assert segment(submixes={}).masks == ()
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
+    ({"deviations": np.zeros((3, T, C), np.float32)}, "deviations"),
+    ({"waveforms": waveforms(stems=2)}, r"waveforms \[2, 2\], expected \[3, 2\]"),
+    ({"submixes": {}, "waveforms": waveforms(masks=(0b1001,))}, "sub-mix 1001"),
     ({"names": ()}, "0 stems, expected 1 to"),
     ({"types": ("drums",)}, r"types \[1\], expected \[3\]"),
     ({"latents": np.zeros((3, T, C), np.float32)}, "float32"),
@@ -109,6 +149,22 @@ def test_statistics_are_those_of_every_frame_of_the_audible_stems(tmp_path):
   np.testing.assert_allclose(standard.std(0), 1, rtol=1e-5)
   np.testing.assert_allclose(statistics.restore(standard), frames, rtol=1e-5)
   assert standard.dtype == np.float32
+
+
+def test_statistics_are_of_what_is_drawn_where_deviations_are_kept(tmp_path):
+  deviations = np.full((3, T, C), 2.0, np.float16)
+  plain, wide = (
+    write_records(tmp_path / name, [segment(deviations=d)], hop=8, rate=8000).index.statistics
+    for name, d in (("plain", None), ("wide", deviations))
+  )
+  np.testing.assert_array_equal(plain.mean, wide.mean)
+  np.testing.assert_allclose(wide.std**2, plain.std**2 + 4, rtol=1e-5)
+
+
+def test_the_index_says_which_stems_sound(tmp_path):
+  written = [segment(0), segment(1, silent=[0, 1, 2]), segment(2, silent=[1])]
+  parts = [functools.partial(iter, [one]) for one in written]
+  assert write_shards(tmp_path / "r", parts, hop=8, rate=8000).index.audible == [0b111, 0b101]
 
 
 def test_a_constant_channel_is_standardised_without_dividing_by_zero(tmp_path):
@@ -211,5 +267,5 @@ def test_lost_cut_and_damaged_files_are_named(tmp_path):
 def test_the_index_is_readable_by_people(tmp_path):
   write_records(tmp_path / "r", [segment()], hop=3584, rate=44100)
   content = json.loads((tmp_path / "r" / "index.json").read_text())
-  assert content["format"] == "stemphonic_jax records 1"
+  assert content["format"] == "stemphonic_jax records 2"
   assert (content["count"], content["hop"], content["rate"]) == (1, 3584, 44100)

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.conditioning import (
   NOT_GIVEN,
   Conditions,
   TextEncoder,
   null_conditions,
 )
-from stemphonic_jax.models.dit import DiT, for_sampling
+from stemphonic_jax.models.dit import REMAT, DiT, for_sampling
 from stemphonic_jax.models.layers import attend, product, rotary_table, rotate
+from stemphonic_jax.weights.architecture import build_dit
+from tests import tiny
 
 KEY = jax.random.key(2)
 B, T, C, S = 5, 12, 8, 6
@@ -138,13 +141,47 @@ def test_parameters_for_sampling_give_the_same_velocity(dtype):
   assert error < (1e-5 if dtype == jnp.float32 else 2e-2)
 
 
-def test_rematerialised_gradients_are_the_same():
-  def gradient(dit):
-    loss = lambda p: jnp.mean(jnp.square(dit.apply(p, X, TIME, conditions())))  # noqa: E731
-    return jax.jit(jax.grad(loss))(params())
-
-  plain, again = gradient(DIT), gradient(DIT.clone(remat=True))
+@pytest.mark.parametrize("remat", ["products", "blocks"])
+def test_rematerialised_gradients_are_the_same(remat):
+  plain, again = gradient("none"), gradient(remat)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), plain, again)
+
+
+@functools.cache
+def gradient(remat):
+  dit = DIT.clone(remat=remat)
+  loss = lambda p: jnp.mean(jnp.square(dit.apply(p, X, TIME, conditions())))  # noqa: E731
+  return jax.jit(jax.grad(loss))(params())
+
+
+def test_rematerialisation_keeps_what_its_name_says():
+  def kept(remat):
+    """Widths of what all blocks keep of each frame for the backward pass."""
+    network = functools.partial(DIT.clone(remat=remat).apply, x=X, t=TIME, conditions=conditions())
+    # A function that pulls gradients back is a tree, whose leaves are what it keeps.
+    leaves = jax.tree.leaves(jax.eval_shape(lambda p: jax.vjp(network, p)[1], params()))
+    widths = [leaf.shape[3:] for leaf in leaves if leaf.shape[:3] == (DIT.depth, B, T + 1)]
+    return sorted(width for (width,) in widths)
+
+  # What went in; and results of the two attentions, of the queries, of qkv and of SwiGLU's halves.
+  assert kept("blocks") == [32]
+  assert kept("products") == [32, 32, 32, 32, 96, 256]
+  assert len(kept("none")) > 6
+
+
+def test_models_from_before_there_was_a_choice_of_it_go_on_loading():
+  def built(**remat):
+    return build_dit(tiny.CONFIG["dit"] | remat, tiny.CONFIG["text"], 8).remat
+
+  given = {True: "blocks", False: "none"} | {name: name for name in REMAT}
+  assert {value: built(remat=value) for value in given} == given
+  with pytest.raises(UsageError, match=r"dit.remat: got 'all', expected one of none, products"):
+    built(remat="all")
+
+
+def test_an_unknown_rematerialisation_is_refused():
+  with pytest.raises(ValueError, match="remat: got 'some', expected one of none, products, blocks"):
+    DIT.clone(remat="some").apply(params(), X, TIME, conditions())
 
 
 def test_bfloat16_products_stay_close():

@@ -11,18 +11,18 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
-from jax.sharding import AxisType
 
 from stemphonic_jax.data import pipeline
 from stemphonic_jax.data.records import Segment
 from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.text import Tokenizer
-from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.models.conditioning import TextEncoder
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training import dit as training
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints
+from stemphonic_jax.training.guard import Guard
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.weights.architecture import init_dit
 
@@ -72,7 +72,7 @@ def make_batches(world, **options):
 
 def first_batch(world, **options):
   with contextlib.closing(make_batches(world, **options)) as batches:
-    return dict(next(batches)) | {"row": np.arange(B, dtype=np.int32)}
+    return loop.arrays(next(batches)[1])
 
 
 def make_loss(world):
@@ -103,9 +103,9 @@ def cut_batch(world):
   with contextlib.closing(make_batches(world)) as batches:
     group = np.zeros(B)
     while group[B // 2 - 1] != group[B // 2] or len(set(group)) == 1:
-      batch = next(batches)
+      _, batch = next(batches)
       group = batch["group"]
-  return dict(batch) | {"row": np.arange(B, dtype=np.int32)}
+  return loop.arrays(batch)
 
 
 @pytest.mark.parametrize("micro_batches", [2, 8])
@@ -120,19 +120,6 @@ def test_cutting_a_batch_into_micro_batches_changes_nothing(world, micro_batches
   (whole, whole_metrics), (cut, cut_metrics) = results.values()
   close(cut.params, whole.params)
   close(cut_metrics["loss"], whole_metrics["loss"])
-
-
-def test_eight_devices_train_as_one(world):
-  batch = first_batch(world)
-  results = []
-  alone = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
-  for devices in (mesh.data_mesh(), alone):
-    optimizer = optax.sgd(1.0)
-    step = state.train_step(make_loss(world), optimizer, ema_decay=0.9)
-    fresh = mesh.replicate(devices, state.create(moved_params(world), {}, optimizer))
-    results.append(step(fresh, mesh.spread(devices, batch), KEY))
-  assert len(results[0][1]["loss"].sharding.device_set) == 8
-  close(results[0][0].params, results[1][0].params)
 
 
 def test_settings_b_and_c_differ_in_the_noise_alone(world):
@@ -168,23 +155,24 @@ def test_held_out_loss_is_a_function_of_the_parameters(world):
 def run(world, folder, steps, save_every=5):
   """Trains in `folder` as a trainer does, to step `steps`; returns the state and the log."""
   optimizer = state.adamw(1e-3, clip=1.0, warmup=3)
-  devices = mesh.data_mesh()
+  devices = mesh.make_mesh()
   with (
-    contextlib.closing(make_batches(world)) as batches,
-    contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints,
+    contextlib.closing(Checkpoints(folder / "checkpoints", fingerprint={})) as checkpoints,
     MetricsLog(folder, steps=steps, seconds_per_step=1.0, every=1) as log,
   ):
     final = loop.run(
-      mesh.replicate(devices, state.create(init_dit(world[2], KEY), {}, optimizer)),
+      lambda: state.create(init_dit(world[2], KEY), {}, optimizer),
       state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=1),
-      batches,
+      lambda start: make_batches(world, start=start),
       checkpoints,
       log,
+      mesh=devices,
       run_key=KEY,
       steps=steps,
       save_every=save_every,
-      place=functools.partial(training._place, devices),
+      place=functools.partial(mesh.spread, devices),
       evaluate=lambda s: {"seen": s.step},
+      guard=Guard(folder),
     )
   lines = (folder / "metrics.jsonl").read_text().splitlines()
   return final, [json.loads(line) for line in lines]
@@ -215,11 +203,6 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(world, tmp_path):
   wider = (*world[:2], dataclasses.replace(world[2], width=64))
   with pytest.raises(MismatchError, match=r"params/activity|params/blocks|ema/blocks"):
     run(wider, tmp_path, 10)
-
-
-def test_rates_of_a_batch_that_does_not_divide_are_refused():
-  with pytest.raises(UsageError, match="multiple of 16"):
-    mesh.check_rows(mesh.data_mesh(), 24, 2)
 
 
 def test_average_follows_the_parameters_by_its_formula():

@@ -1,0 +1,29 @@
+"""What of a config makes a run this one: all but how far, how often and on how much it runs."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Parts of a config that may change between two starts of one run. They decide how far it goes, what
+# it looks at, and on which machines; not what is learned.
+FREE = frozenset({
+  "sample", "generate", "steps", "save_every", "log_every", "held_out_batches", "max_bad",
+  "processes", "workers", "mesh", "micro_batches", "remat", "keep", "keep_best", "hang_seconds",
+})  # fmt: skip
+
+
+def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+  """What must not change, as JSON has it: {"train.learning_rate": 0.0001, …}."""
+  tree = json.loads(config.to_json()) if isinstance(config, ConfigDict) else config
+  return {name: value for name, value in flat(tree).items() if FREE.isdisjoint(name.split("."))}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """{"a": {"b": 1}} → {"a.b": 1}."""
+  found = {}
+  for name, value in tree.items():
+    inner = isinstance(value, Mapping)
+    found |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+  return found
