@@ -140,14 +140,14 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
       records, encode_text, start=position, workers=config.data.workers, **options
     )
     with contextlib.closing(walk) as batches:
-      for position, batch in batches:
-        yield position, encode(batch)
+      for following, batch in batches:
+        yield following, encode(batch)
 
   def show(current: state.TrainState) -> None:
     params = cluster.gather(current.model)
     if cluster.is_first():
       _export(config, workdir, params, tokenizer, records, start)
-      preview(int(current.step), workdir / "model")
+      loop.attempt(preview, int(current.step), workdir / "model")
 
   create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
   frames, tokens = records.index.frames, config.text.length

@@ -74,7 +74,7 @@ def run(
             show(current)
           checkpoints.save(current, position, values.get("held_out_loss"))
           if not stop and number < steps:
-            _try(show, current)
+            attempt(show, current)
         if stop:
           break
         watchdog.expect(guard.seconds, f"step {number}")
@@ -86,10 +86,10 @@ def run(
   return current
 
 
-def _try(show: Callable[[TrainState], None], current: TrainState) -> None:
-  """Shows a state, if that can be done: a full disk or a poor preview is no reason to end a run."""
+def attempt(show: Callable[..., None], *arguments: Any) -> None:
+  """Calls `show`, if that can be done: a full disk or a poor preview is no reason to end a run."""
   try:
-    show(current)
+    show(*arguments)
   except Exception as error:
     logging.warning("could not show how far the run is (%s: %s)", type(error).__name__, error)
 

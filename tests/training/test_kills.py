@@ -1,6 +1,7 @@
 """Real processes that are killed, told to stop, or hang, at moments that nobody chose.
 
-STEMPHONIC_KILLS is the number of trials of kill -9, 60 if unset: 200 before a release.
+STEMPHONIC_KILLS is the number of trials of kill -9, 60 if unset: 200 before a release. A tenth as
+many times are two hosts told to stop, which takes longer.
 """
 
 import ctypes
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from stemphonic_jax.errors import PreemptedError
+from stemphonic_jax.training import cluster
 from stemphonic_jax.training.checkpoints import verify
-from tests.training import tiny_run
+from tests.training import processes, tiny_run
 
 KILLS = int(os.environ.get("STEMPHONIC_KILLS", "60"))
 FOREVER = 10**6
@@ -24,9 +27,9 @@ def size(path: Path) -> int:
   return path.stat().st_size if path.exists() else 0
 
 
-def trained_on(folder: Path, process, before: int) -> None:
-  """Returns when a process has made a step, before which `losses` was of a size."""
-  while size(folder / "losses") == before:
+def trained_on(folder: Path, process, before: int, name: str = "losses") -> None:
+  """Returns when a process has made a step, before which its losses were of a size."""
+  while size(folder / name) == before:
     assert process.is_alive(), (folder / "stderr").read_text()
     time.sleep(0.005)
 
@@ -95,6 +98,35 @@ def test_sigterm_saves_within_three_steps_and_ends_with_75(tmp_path):
     assert newest >= last
   assert "Traceback" not in (folder / "stderr").read_text()
   check_against_an_unbroken_run(folder, tmp_path / "straight")
+
+
+def _one_of_two(folder: Path, host: int, port: int) -> None:
+  os.environ.update(processes.environment(2, host, port))
+  cluster.start()
+  data = functools.partial(tiny_run.batches, seconds=0.6)
+  try:
+    tiny_run.train(folder, FOREVER, save_every=FOREVER, data=data, name=f"losses_{host}")
+  except PreemptedError as error:
+    cluster.leave(error.exit_code)
+
+
+def test_sigterm_to_one_of_two_hosts_saves_on_both(tmp_path):
+  folder, chance = tmp_path / "told", random.Random(9)
+  for _ in range(max(1, KILLS // 10)):
+    port, before = processes.free_port(), size(folder / "losses_0")
+    both = [tiny_run.start(_one_of_two, folder, host, port) for host in range(2)]
+    trained_on(folder, both[0], before, "losses_0")
+    time.sleep(chance.random())
+    told = time.monotonic()
+    both[chance.randrange(2)].terminate()
+    for process in both:
+      process.join(10)
+    assert [process.exitcode for process in both] == [75, 75], (folder / "stderr").read_text()
+    lines = [line.split() for line in (folder / "losses_0").read_text().splitlines()]
+    last = max(int(number) for number, when, _ in lines if float(when) <= told)
+    newest = max(verify(folder / "checkpoints"))
+    assert last <= newest <= last + 3
+  assert tiny_run.losses(folder, "losses_0") == tiny_run.losses(folder, "losses_1")
 
 
 def _stuck(folder: Path) -> None:

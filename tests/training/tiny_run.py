@@ -62,8 +62,8 @@ def next_batch() -> dict[str, np.ndarray]:
 class Log:
   """Writes the loss of every step, a step later, as a run's log does."""
 
-  def __init__(self, folder: Path, checkpoints: Checkpoints):
-    self._losses = (folder / "losses").open("a", buffering=1)
+  def __init__(self, folder: Path, checkpoints: Checkpoints, name: str):
+    self._losses = (folder / name).open("a", buffering=1)
     self._saved = (folder / "saved").open("a", buffering=1)
     self._checkpoints, self._pending = checkpoints, None
     self.skipped = []
@@ -96,6 +96,7 @@ def train(
   evaluate=lambda current: {},
   show=lambda current: None,
   keep: dict | None = None,
+  name: str = "losses",
   **limits,
 ) -> tuple[state.TrainState, Log]:
   """Trains in `folder` to step `steps`, from where it is."""
@@ -105,7 +106,7 @@ def train(
   with contextlib.closing(
     Checkpoints(directory, fingerprint=FINGERPRINT, **keep or {})
   ) as checkpoints:
-    log = Log(folder, checkpoints)
+    log = Log(folder, checkpoints, name)
     final = loop.run(
       create,
       state.train_step(loss, OPTIMIZER, ema_decay=0.9),
@@ -125,10 +126,10 @@ def train(
   return final, log
 
 
-def losses(folder: Path) -> dict[int, str]:
+def losses(folder: Path, name: str = "losses") -> dict[int, str]:
   """The loss of each step; a step that was repeated must have had the same."""
   found: dict[int, str] = {}
-  for line in (folder / "losses").read_text().splitlines():
+  for line in (folder / name).read_text().splitlines():
     number, _, value = line.split()
     assert found.setdefault(int(number), value) == value
   return found
