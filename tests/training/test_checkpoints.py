@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -28,15 +29,20 @@ WIDE = 512  # so wide that its kernels are cut up between devices
 
 
 @pytest.fixture
-def log():
-  """The warnings of this package, and everybody's errors."""
+def log(monkeypatch):
+  """The warnings of this module, whatever the log is set to, and everybody's errors."""
   lines = []
 
-  def emit(record):
-    if "stemphonic_jax" in record.pathname or record.levelno >= python_logging.ERROR:
-      lines.append(record.getMessage() + "\n" * bool(record.exc_info))
+  def warn(message, *arguments):
+    lines.append(message % arguments)
 
-  handler = python_logging.Handler(python_logging.WARNING)
+  def emit(record):
+    lines.append(record.getMessage() + "\n" * bool(record.exc_info))
+
+  monkeypatch.setattr(
+    module, "logging", SimpleNamespace(warning=warn, get_absl_logger=logging.get_absl_logger)
+  )
+  handler = python_logging.Handler(python_logging.ERROR)
   handler.emit = emit
   logging.get_absl_logger().addHandler(handler)
   yield lines
