@@ -120,12 +120,13 @@ def test_sigterm_to_one_of_two_hosts_saves_on_both(tmp_path):
     told = time.monotonic()
     both[chance.randrange(2)].terminate()
     for process in both:
-      process.join(10)
+      process.join(30)
     assert [process.exitcode for process in both] == [75, 75], (folder / "stderr").read_text()
     lines = [line.split() for line in (folder / "losses_0").read_text().splitlines()]
     last = max(int(number) for number, when, _ in lines if float(when) <= told)
     newest = max(verify(folder / "checkpoints"))
-    assert last <= newest <= last + 3
+    # The log is a step behind, jax looks for the signal once a second, hosts agree on a next step.
+    assert last <= newest <= last + 5
   assert tiny_run.losses(folder, "losses_0") == tiny_run.losses(folder, "losses_1")
 
 
