@@ -9,4 +9,6 @@ from configs import base
 
 
 def get_config(size: str = "") -> ConfigDict:
-  return base.get_config(size)
+  config = base.get_config(size)
+  config.train_vae.discriminator.weight = 0.1  # Stable Audio's
+  return config

@@ -33,7 +33,8 @@ def principal_start(
   )
   analysis = components / deviation
   keep = jnp.eye(model.width, model.latent)
-  scale = jnp.full((model.latent,), jnp.log(jnp.expm1(DEVIATION)))
+  # Typed, because a step would be compiled once more for the type of a Python number.
+  scale = jnp.full((model.latent,), jnp.log(jnp.expm1(DEVIATION)), jnp.float32)
   nothing = jnp.zeros_like(keep)
   encoder = {
     "in": {"kernel": analysis, "bias": -mean @ analysis},

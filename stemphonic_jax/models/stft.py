@@ -15,12 +15,21 @@ SHRINK = 0.3  # of the magnitude asked for: what is consistent must exceed it to
 
 def stft(signal: Float[Array, "*batch N"], size: int, stride: int) -> Complex[Array, "*batch F K"]:
   """Spectra under a periodic Hann window: F = N / stride frames of K = size / 2 + 1 bins."""
-  frames, overlap = signal.shape[-1] // stride, size // stride
   margin = (size - stride) // 2
   padded = jnp.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(margin, margin)])
-  blocks = padded.reshape(*signal.shape[:-1], frames + overlap - 1, stride)
+  return windowed(padded, size, stride)
+
+
+def windowed(
+  signal: Float[Array, "*batch N"], size: int, stride: int
+) -> Complex[Array, "*batch F K"]:
+  """Spectra of the windows that lie wholly in the signal: F = (N − size) / stride + 1 of them."""
+  overlap = size // stride
+  frames = signal.shape[-1] // stride - overlap + 1
+  whole = signal[..., : (frames + overlap - 1) * stride]
+  blocks = whole.reshape(*signal.shape[:-1], frames + overlap - 1, stride)
   framed = jnp.concatenate([blocks[..., i : i + frames, :] for i in range(overlap)], -1)
-  return jnp.fft.rfft(framed * _hann(size))
+  return jnp.fft.rfft(framed * hann(size))
 
 
 def istft(
@@ -29,8 +38,8 @@ def istft(
   """The signal whose STFT is closest to `spectra` in least squares (Griffin and Lim 1984)."""
   frames, margin = spectra.shape[-2], (size - stride) // 2
   inside = slice(margin, margin + frames * stride)  # outside it the weight reaches zero
-  signal = _overlap_add(jnp.fft.irfft(spectra, size) * _hann(size), stride)
-  weight = _overlap_add(jnp.broadcast_to(jnp.square(_hann(size)), (frames, size)), stride)
+  signal = _overlap_add(jnp.fft.irfft(spectra, size) * hann(size), stride)
+  weight = _overlap_add(jnp.broadcast_to(jnp.square(hann(size)), (frames, size)), stride)
   return signal[..., inside] / weight[inside]
 
 
@@ -59,7 +68,7 @@ def griffin_lim(
   return jax.lax.scan(refine, (phase, magnitude * phase), length=iterations)[0][0]
 
 
-def _hann(size: int) -> Float[np.ndarray, "size"]:
+def hann(size: int) -> Float[np.ndarray, "size"]:
   return np.hanning(size + 1)[:-1].astype(np.float32)
 
 

@@ -15,9 +15,18 @@ FREE = frozenset({
 
 
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
-  """What must not change, as JSON has it: {"train.learning_rate": 0.0001, …}."""
-  tree = json.loads(config.to_json()) if isinstance(config, ConfigDict) else config
-  return {name: value for name, value in flat(tree).items() if FREE.isdisjoint(name.split("."))}
+  """What must not change, as JSON has it: {"train.learning_rate": 0.0001, …}.
+
+  A part whose `weight` is zero is off, and as good as not there.
+  """
+  found = flat(json.loads(config.to_json()) if isinstance(config, ConfigDict) else config)
+  off = tuple(name.removesuffix("weight") for name in found if name.endswith(".weight"))
+  off = tuple(part for part in off if not found[f"{part}weight"])
+  return {
+    name: value
+    for name, value in found.items()
+    if FREE.isdisjoint(name.split(".")) and not name.startswith(off)
+  }
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -149,30 +149,37 @@ def adamw(
 
 
 def train_step(
-  loss: Loss, optimizer: optax.GradientTransformation, *, ema_decay: float, micro_batches: int = 1
+  loss: Loss,
+  optimizer: optax.GradientTransformation,
+  *,
+  ema_decay: float,
+  micro_batches: int = 1,
+  then: tuple[int, Loss] | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
   """Builds the jitted update: (state, batch, run key) → (state, metrics).
 
   The batch's leading axis must be a multiple of `micro_batches`. Row i goes to micro-batch
   i mod `micro_batches`: neighbours, which are on one device, are dealt out there, and none moves.
-  """
 
-  def whole_loss(params: Params, frozen: Params, micro: Batch, key: jax.Array):
-    return loss(join(params, frozen), micro, key)
+  With `then`, another loss takes over at that step; metrics that only it has are NaN before.
+  """
+  loss_at = _taken_over(loss, *then) if then else lambda number, *rest: loss(*rest)
+
+  def whole_loss(params: Params, frozen: Params, micro: Batch, key: jax.Array, number: jax.Array):
+    return loss_at(number, join(params, frozen), micro, key)
 
   gradient = jax.value_and_grad(whole_loss, has_aux=True)
 
   def step(state: TrainState, batch: Batch, run_key: jax.Array) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(run_key, state.step)
-    cut = jax.tree.map(lambda x: deal(x, micro_batches), batch)
+    number = state.step
+    key = jax.random.fold_in(run_key, number)
 
-    def accumulate(total, micro):
-      return jax.tree.map(jnp.add, total, gradient(state.params, state.frozen, micro, key)), None
+    def of(micro: Batch) -> Any:
+      return gradient(state.params, state.frozen, micro, key, number)
 
-    first = jax.tree.map(lambda x: x[0], cut)
-    shapes = jax.eval_shape(gradient, state.params, state.frozen, first, key)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    ((total, sums), grads), _ = jax.lax.scan(accumulate, zeros, cut)
+    # Not a loop of one: in loops, gradients of convolutions take XLA three times as long on a CPU.
+    found = of(batch) if micro_batches == 1 else _sum_over(of, batch, micro_batches)
+    (total, sums), grads = found
     grads = jax.tree.map(lambda g: g / micro_batches, grads)
 
     value, norm = total / micro_batches, optax.tree.norm(grads)
@@ -200,3 +207,41 @@ def train_step(
     return _in_place(after), metrics
 
   return jax.jit(step, donate_argnums=0)
+
+
+def _sum_over(function: Callable[[Batch], Any], batch: Batch, count: int) -> Any:
+  """The sum of what a function makes of `count` micro-batches, one after the other."""
+  cut = jax.tree.map(lambda x: deal(x, count), batch)
+  shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
+  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+  def accumulate(total: Any, micro: Batch) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, total, function(micro)), None
+
+  return jax.lax.scan(accumulate, zeros, cut)[0]
+
+
+def _taken_over(loss: Loss, start: int, later: Loss) -> Callable[..., tuple[jax.Array, Sums]]:
+  """A function of (step, *arguments of a loss): `loss` before step `start`, then `later`.
+
+  Only one of them is computed, and both have the metrics of both.
+  """
+  if not start:
+    return lambda number, *arguments: later(*arguments)
+
+  def loss_at(number: jax.Array, *arguments: Any) -> tuple[jax.Array, Sums]:
+    shapes = {}
+    for one in (loss, later):
+      shapes |= jax.eval_shape(one, *arguments)[1]
+    nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def all_metrics(one: Loss) -> Loss:
+      def padded(*arguments: Any) -> tuple[jax.Array, Sums]:
+        value, sums = one(*arguments)
+        return value, nothing | sums
+
+      return padded
+
+    return jax.lax.cond(number >= start, all_metrics(later), all_metrics(loss), *arguments)
+
+  return loss_at

@@ -2,13 +2,13 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl import logging
 from grain import DatasetIterator
 from jax.tree_util import Partial
@@ -17,10 +17,13 @@ from ml_collections import ConfigDict
 from stemphonic_jax.audio.figures import spectrogram_figure
 from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.data.crops import Crops, crops
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
+from stemphonic_jax.models.discriminator import Discriminator, init_discriminator
 from stemphonic_jax.models.principal import principal_start
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import cluster, loop, mesh, state
+from stemphonic_jax.training.adversarial import adversarial_losses
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.corpora import waveforms
 from stemphonic_jax.training.guard import Guard
@@ -28,8 +31,8 @@ from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.prepare import check_records, load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
-from stemphonic_jax.training.start import start_file
-from stemphonic_jax.training.vae_loss import vae_loss
+from stemphonic_jax.training.start import start_file, take_file
+from stemphonic_jax.training.vae_loss import Terms, WaveformLoss, vae_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
 from stemphonic_jax.weights.tensors import save_params
 
@@ -51,23 +54,33 @@ def train(config: ConfigDict, workdir: Path) -> None:
     return
   if start := start_file(config, "vae.safetensors"):
     if cluster.is_first():
-      save_params(workdir / "vae.safetensors", load_vae(config, start))
+      load_vae(config, start)  # which sees that it fits
+      take_file(start, workdir / "vae.safetensors")
     cluster.wait("autoencoder")
     return
   vae = build_vae(config.vae)
+  opponent = build_discriminator(c)
   devices = mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, 1)
   run_key = named_key(jax.random.key(config.seed), "vae")
-  loss = reconstruction_loss(
-    vae,
-    kl_weight=c.kl_weight,
-    head_weight=c.head_weight,
-    spectral_weight=c.spectral_weight,
-    rate=config.sample_rate,
-  )
+  weights = {name: c[name] for name in ("kl_weight", "head_weight", "spectral_weight")}
+  weights["rate"] = config.sample_rate
+  loss = reconstruction_loss(vae, **weights)
   optimizer = state.adamw(
     c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
   )
+  step = state.train_step(loss, optimizer, ema_decay=c.ema_decay)
+  if opponent:
+    d, optimizer = c.discriminator, both_optimizers(optimizer, c)
+    contest = adversarial_loss(
+      vae, opponent, weight=d.weight, feature_weight=d.feature_weight, **weights
+    )
+    step = state.train_step(
+      lambda params, batch, key: loss(params["vae"], batch, key),
+      optimizer,
+      ema_decay=c.ema_decay,
+      then=(d.start, contest),
+    )
 
   pieces, unseen = cluster.one_by_one(
     functools.partial(waveforms, config, workdir / "records", vae.hop)
@@ -77,13 +90,16 @@ def train(config: ConfigDict, workdir: Path) -> None:
   measure = jax.jit(loss)
   reconstruct = jax.jit(lambda params, audio: vae.apply({"params": params}, audio))
 
+  def average(current: state.TrainState) -> Any:
+    return current.ema["vae"] if opponent else current.ema
+
   def evaluate(current: state.TrainState) -> state.Metrics:
-    value, sums = measure(current.ema, held_out, named_key(run_key, "held out"))
+    value, sums = measure(average(current), held_out, named_key(run_key, "held out"))
     metrics = {"loss": value} | state.means(sums)
     return {f"held_out_{name}": metric for name, metric in metrics.items()}
 
   def show(current: state.TrainState) -> None:
-    params = cluster.gather(current.ema)
+    params = cluster.gather(average(current))
     if cluster.is_first():
       save_params(workdir / "vae.safetensors", params)
       preview(int(current.step), params)
@@ -102,6 +118,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     params = init_vae(vae, named_key(run_key, "init"))
     if sample is not None:
       params = principal_start(vae, params, sample)
+    if opponent:
+      theirs = init_discriminator(opponent, named_key(run_key, "discriminator"))
+      params = {"vae": params, "discriminator": theirs}
     return state.create(params, {}, optimizer)
 
   def open_batches(start: int) -> DatasetIterator[tuple[int, Crops]]:
@@ -130,7 +149,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
   ):
     loop.run(
       Partial(create, sample),
-      state.train_step(loss, optimizer, ema_decay=c.ema_decay),
+      step,
       open_batches,
       checkpoints,
       log,
@@ -155,20 +174,73 @@ def reconstruction_loss(
   vae: VAE, *, kl_weight: float, head_weight: float, spectral_weight: float, rate: int
 ) -> state.Loss:
   """The autoencoder's loss on a batch of waveforms, with its parts as metrics."""
-  waveform: dict[str, tuple[float, Callable]] = {}
-  if spectral_weight:
-    waveform["spectral"] = spectral_weight, functools.partial(stereo_spectral_loss, rate=rate)
+  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else None
+  weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=spectral)
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
-    value, parts = vae_loss(
-      vae,
-      params,
-      batch["audio"],
-      key,
-      kl_weight=kl_weight,
-      head_weight=head_weight,
-      waveform=waveform,
-    )
-    return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}
+    return _with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
 
   return loss
+
+
+def adversarial_loss(
+  vae: VAE,
+  discriminator: Discriminator,
+  *,
+  weight: float,
+  feature_weight: float,
+  kl_weight: float,
+  head_weight: float,
+  spectral_weight: float,
+  rate: int,
+) -> state.Loss:
+  """The same with a discriminator; params are {"vae", "discriminator"}, and both sides' losses add
+  up to one (training/adversarial.py)."""
+  scale = {"adversarial": weight, "feature": feature_weight, "discriminator": 1.0}
+  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else lambda real, fake: {}
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    def waveform(real: jax.Array, fake: jax.Array) -> Terms:
+      parts = adversarial_losses(discriminator, params["discriminator"], real, fake)
+      return spectral(real, fake) | {name: (scale[name], part) for name, part in parts.items()}
+
+    weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=waveform)
+    return _with_sums(*vae_loss(vae, params["vae"], batch["audio"], key, **weights))
+
+  return loss
+
+
+def _spectral_term(weight: float, rate: int) -> WaveformLoss:
+  return lambda real, fake: {"spectral": (weight, stereo_spectral_loss(real, fake, rate=rate))}
+
+
+def _with_sums(value: jax.Array, parts: dict) -> tuple[jax.Array, state.Sums]:
+  return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}
+
+
+def build_discriminator(c: ConfigDict) -> Discriminator | None:
+  """The discriminator of a `train_vae` section; None where its weight is zero.
+
+  UsageError where crops are shorter than its windows.
+  """
+  d = c.discriminator
+  if not d.weight:
+    return None
+  if c.samples < max(d.sizes):
+    raise UsageError(
+      f"train_vae.discriminator.sizes: a window of {max(d.sizes)} samples does not fit a crop of"
+      f" {c.samples} (train_vae.samples)"
+    )
+  return Discriminator(d.filters, tuple(d.sizes), d.stride)
+
+
+def both_optimizers(
+  vae: optax.GradientTransformation, c: ConfigDict
+) -> optax.GradientTransformation:
+  """The autoencoder's optimiser beside the discriminator's own, which begins when that is on."""
+  d = c.discriminator
+  own = state.adamw(d.learning_rate, clip=c.clip, betas=d.betas, weight_decay=d.weight_decay)
+  if d.start:
+    own = optax.transforms.conditionally_mask(own, lambda step: step >= d.start)
+  names = {name: name for name in ("vae", "discriminator")}
+  return optax.multi_transform({"vae": vae, "discriminator": own}, names)

@@ -9,7 +9,9 @@ from jaxtyping import Array, Float, Key
 
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
 
-WaveformLoss = Callable[[Float[Array, "B N 2"], Float[Array, "B N 2"]], Float[Array, ""]]
+# Terms of a loss of (original, reconstruction): a weight and a value by name.
+Terms = Mapping[str, tuple[float, Float[Array, ""]]]
+WaveformLoss = Callable[[Float[Array, "B N 2"], Float[Array, "B N 2"]], Terms]
 
 
 def vae_loss(
@@ -20,13 +22,12 @@ def vae_loss(
   *,
   kl_weight: float = 1e-4,
   head_weight: float = 0.0,
-  waveform: Mapping[str, tuple[float, WaveformLoss]] | None = None,
+  waveform: WaveformLoss | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Loss to minimise, and its terms before weighting.
 
-  `head_weight` weighs `model.head_loss`, which only models.spectral.Spectral has. `waveform`
-  are (weight, function of (real, fake)) by name: the multi-resolution STFT loss, and adversarial
-  and feature-matching terms with a discriminator bound into them. Without any, nothing is decoded.
+  `head_weight` weighs `model.head_loss`, which only models.spectral.Spectral has. `waveform` has
+  the terms that need a decoded waveform; without it nothing is decoded.
   """
 
   def apply(method, *args):
@@ -41,7 +42,6 @@ def vae_loss(
     loss += head_weight * metrics["head"]
   if waveform:
     real, fake = pad_to_frames(audio, model.hop), apply("decode", latents)
-    for name, (weight, term) in waveform.items():
-      metrics[name] = term(real, fake)
+    for name, (weight, metrics[name]) in waveform(real, fake).items():
       loss += weight * metrics[name]
   return loss, {"loss": loss, **metrics}

@@ -81,3 +81,19 @@ def test_adapters_train_alone_and_merge_into_their_kernel():
   assert after < 0.9 * before
   change = merged["a"]["kernel"] - PARAMS["a"]["kernel"]
   assert np.linalg.matrix_rank(np.asarray(change), tol=1e-5) == 1
+
+
+def test_another_loss_takes_over_at_its_step():
+  def later(params, batch, key):
+    value, _ = loss(params, batch, key)
+    return 2 * value, {"twice": (2 * value, jnp.ones(()))}
+
+  batch = jax.random.normal(jax.random.key(0), (4, 2))
+  current = state.create(PARAMS, {}, optax.sgd(0.0))
+  step = state.train_step(loss, optax.sgd(0.0), ema_decay=0.5, micro_batches=2, then=(1, later))
+  seen = []
+  for _ in range(3):
+    current, metrics = step(current, batch, jax.random.key(1))
+    seen.append((float(metrics["loss"]), float(metrics["twice"])))
+  first = seen[0][0]
+  np.testing.assert_allclose(seen, [(first, np.nan), (2 * first,) * 2, (2 * first,) * 2], rtol=1e-6)

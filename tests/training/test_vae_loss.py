@@ -14,7 +14,10 @@ MODELS = {
   "oobleck": Oobleck(channels=4, multiples=(1, 2), strides=(2, 7), latent=4),
   "spectral": Spectral(size=64, stride=16, steps=4, resolution=8, latent=4, width=8, depth=1),
 }
-SPECTRAL = {"spectral": (1.0, functools.partial(stereo_spectral_loss, windows=(64, 32)))}
+
+
+def spectral(real, fake, weight=1.0):
+  return {"spectral": (weight, stereo_spectral_loss(real, fake, windows=(64, 32)))}
 
 
 def loss_of(name, *, silent=False, **terms):
@@ -33,7 +36,9 @@ def test_kl_alone():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_terms_add_up_with_their_weights(name):
-  terms = {"spectral": (2.0, SPECTRAL["spectral"][1]), "l1": (3.0, lambda a, b: abs(a - b).mean())}
+  def terms(real, fake):
+    return spectral(real, fake, 2.0) | {"l1": (3.0, jnp.mean(jnp.abs(real - fake)))}
+
   head = 4.0 if name == "spectral" else 0.0
   (loss, metrics), _ = loss_of(name, kl_weight=1e-4, head_weight=head, waveform=terms)
   expected = 1e-4 * metrics["kl"] + 2 * metrics["spectral"] + 3 * metrics["l1"]
@@ -45,7 +50,7 @@ def test_terms_add_up_with_their_weights(name):
 @pytest.mark.parametrize("silent", [False, True])
 def test_gradients_are_finite_and_reach_encoder_and_decoder(name, silent):
   head = 1.0 if name == "spectral" else 0.0
-  _, gradient = loss_of(name, silent=silent, head_weight=head, waveform=SPECTRAL)
+  _, gradient = loss_of(name, silent=silent, head_weight=head, waveform=spectral)
   assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
   for part in ("encoder", "decoder"):
     assert any(jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient[part]))
@@ -59,11 +64,11 @@ def test_an_adversarial_term_sees_whole_frames_and_trains_the_decoder(name):
 
   def adversarial(critic, real, fake):
     seen.append((real.shape, fake.shape))
-    return -jnp.mean(critic * fake)
+    return {"adversarial": (0.1, -jnp.mean(critic * fake))}
 
   critic = jax.random.normal(jax.random.key(3), (2, frames * MODELS[name].hop, 2))
   term = functools.partial(adversarial, critic)
-  (_, metrics), gradient = loss_of(name, waveform={"adversarial": (0.1, term)})
+  (_, metrics), gradient = loss_of(name, waveform=term)
   assert seen == [(critic.shape, critic.shape)]
   assert "adversarial" in metrics
   assert any(jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient["decoder"]))

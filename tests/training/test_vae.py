@@ -1,0 +1,107 @@
+"""Training an autoencoder against a discriminator: resumes to the bit, leaves only the former."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from configs import base
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.training import mesh, vae
+from stemphonic_jax.training.identity import lasting
+from stemphonic_jax.weights.architecture import build_vae, init_vae
+from stemphonic_jax.weights.tensors import load_params
+
+THEIRS = {"adversarial", "feature", "discriminator"}  # metrics
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+  with pytest.MonkeyPatch.context() as patch:
+    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,) * 3}
+    one = jax.make_mesh((1, 1, 1), mesh.AXES, **devices)
+    patch.setattr(mesh, "make_mesh", lambda **sizes: one)
+    yield
+
+
+def tiny(weight=0.1, start=2, steps=4):
+  config = base.get_config("tiny")
+  config.seconds = 1.0
+  shape = {"architecture": "spectral", "size": 64, "stride": 16, "steps": 4, "resolution": 8}
+  config.vae = {**shape, "latent": 4, "width": 8, "depth": 1, "refinements": 2}
+  config.train_vae.update(samples=1024, head_weight=1.0, spectral_weight=0.0, log_every=1)
+  config.train_vae.update(steps=steps, save_every=2)
+  config.train_vae.discriminator.update(sizes=(64,), weight=weight, start=start)
+  return config
+
+
+def metrics(folder):
+  lines = (folder / "vae" / "metrics.jsonl").read_text().splitlines()
+  return {line["step"]: line for line in map(json.loads, lines) if "loss" in line}
+
+
+def params(config, folder):
+  model = build_vae(config.vae)
+  shapes = jax.eval_shape(lambda key: init_vae(model, key), jax.random.key(0))
+  return load_params(folder / "vae.safetensors", shapes)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Workdirs of a run with a discriminator from step 2 on, and of one without any."""
+  folders = {name: tmp_path_factory.mktemp(name) for name in ("with", "without")}
+  vae.train(tiny(), folders["with"])
+  vae.train(tiny(weight=0.0), folders["without"])
+  return folders
+
+
+def test_both_sides_resume_to_the_bit_and_only_the_autoencoder_is_left(runs, tmp_path):
+  vae.train(tiny(steps=2), tmp_path)
+  vae.train(tiny(), tmp_path)
+  straight, broken = metrics(runs["with"]), metrics(tmp_path)
+  for step in range(1, 5):
+    assert straight[step]["loss"] == broken[step]["loss"]
+    # Not there before it is on.
+    assert THEIRS & straight[step].keys() == (THEIRS if step > 2 else set())
+  jax.tree.map(
+    np.testing.assert_array_equal, params(tiny(), runs["with"]), params(tiny(), tmp_path)
+  )
+
+
+def test_before_it_is_on_the_autoencoder_learns_as_without_one(runs):
+  with_one, without = metrics(runs["with"]), metrics(runs["without"])
+  for step in (1, 2):
+    assert with_one[step]["loss"] == pytest.approx(without[step]["loss"], rel=1e-5)
+    assert with_one[step]["head"] == pytest.approx(without[step]["head"], rel=1e-5)
+
+
+def test_the_held_out_loss_is_of_the_reconstruction_alone(runs):
+  lines = (runs["with"] / "vae" / "metrics.jsonl").read_text().splitlines()
+  held_out = [line for line in map(json.loads, lines) if "held_out_loss" in line]
+  assert [line["step"] for line in held_out] == [2, 4]
+  for line in held_out:
+    expected = line["held_out_head"] + 1e-4 * line["held_out_kl"]
+    assert line["held_out_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_weight_there_is_no_discriminator(runs):
+  saved = (runs["without"] / "vae" / "checkpoints" / "4" / "state" / "_METADATA").read_text()
+  assert "encoder" in saved
+  assert "discriminator" not in saved
+  assert not THEIRS & metrics(runs["without"])[4].keys()
+
+
+def test_a_run_from_before_there_was_a_discriminator_is_still_this_one():
+  off, on = lasting(tiny(weight=0.0)), lasting(tiny())
+  assert {name for name in on if name not in off} == {
+    f"train_vae.discriminator.{name}" for name in tiny().train_vae.discriminator
+  }
+
+
+def test_crops_shorter_than_a_window_are_refused(tmp_path):
+  config = tiny()
+  config.train_vae.discriminator.sizes = (2048,)
+  with pytest.raises(UsageError, match="2048 samples does not fit a crop of 1024"):
+    vae.train(config, tmp_path)
