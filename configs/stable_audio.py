@@ -15,6 +15,8 @@ from configs import base
 
 
 def get_config(size: str = "") -> ConfigDict:
+  if size == "small":
+    raise ValueError("config size: an imported model has a size of its own; leave 'small' out")
   config = base.get_config(size)
   config.init_from = "runs/stable_audio_open"
   config.source = "Stable Audio Open fine-tuned on stems with stemphonic_jax"

@@ -4,6 +4,7 @@ stemphonic generate "…" --stems drums,basses --out DIR         songs
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
 stemphonic checkpoint verify DIR                               are a run's checkpoints whole?
+stemphonic evaluate --table N | --model DIR                    the paper's tables, measured
 stemphonic bench                                               what this machine does with them
 """
 
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
   _add_prepare(commands)
   _add_bundle(commands)
   _add_checkpoint(commands)
+  _add_evaluate(commands)
   _add_bench(commands)
   return parser
 
@@ -56,7 +58,10 @@ def _add_generate(commands: Any) -> None:
     "--out", required=True, type=Path, metavar="DIR", help="folder for the song (DIR/1, … for more)"
   )
   generate.add_argument(
-    "--model", default="runs/demo", metavar="DIR", help="or hf://owner/name; default %(default)s"
+    "--model",
+    default="demo",
+    metavar="DIR",
+    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
   )
   generate.add_argument("--bpm", type=float, help="tempo, 20 to 400")
   generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
@@ -129,6 +134,7 @@ def _add_bundle(commands: Any) -> None:
   export.add_argument("out", type=Path, help="a new folder")
   export.add_argument("--licence", help="instead of the one it has")
   export.add_argument("--source", help="note of who made it, from what")
+  export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
   imported = _command(actions, "import", _import, "make a model of public weights")
   imported.add_argument("kind", choices=["stable-audio"], help="whose weights")
@@ -156,6 +162,30 @@ def _add_checkpoint(commands: Any) -> None:
   verify.add_argument("folder", type=Path, metavar="DIR", help="workdir, or a checkpoints folder")
 
 
+def _add_evaluate(commands: Any) -> None:
+  evaluate = _command(commands, "evaluate", _evaluate, "measure models without other models")
+  what = evaluate.add_mutually_exclusive_group(required=True)
+  what.add_argument("--table", type=_count, metavar="1|2|3", help="of the paper, on --models")
+  what.add_argument("--model", metavar="DIR", help="one model beside real pieces; or hf://…")
+  evaluate.add_argument(
+    "--models", type=Path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
+  )
+  evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), metavar="DIR")
+  evaluate.add_argument("--songs", type=_count, default=60, metavar="N", help="default 60")
+  evaluate.add_argument("--seconds", type=float, metavar="S", help="of a song; default all it can")
+  evaluate.add_argument("--seed", type=int, default=0, help="of pieces, and of noise")
+  evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
+  evaluate.add_argument("--root", metavar="DIR", help="where the source is")
+  evaluate.add_argument(
+    "--held-out", type=_count, metavar="N", help="mixes, as in the training; default 64"
+  )
+  evaluate.add_argument("--captions", metavar="FILE", help="of the source, as in the training")
+  evaluate.add_argument(
+    "--accompany", action="store_true", help="measure --model on playing along with given stems too"
+  )
+  evaluate.add_argument("--report", action="store_true", help="write a page to listen to as well")
+
+
 def _add_bench(commands: Any) -> None:
   bench = _command(commands, "bench", _bench, "measure this machine")
   bench.add_argument(
@@ -166,7 +196,9 @@ def _add_bench(commands: Any) -> None:
     " autoencoders, or the data path; without it, what --peer names",
   )
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
-  bench.add_argument("--model", metavar="DIR", help="of the generation benchmark")
+  bench.add_argument(
+    "--model", metavar="DIR", help="of generation; of vae, to measure what it gives back"
+  )
   bench.add_argument("--full", action="store_true", help="the transformer of configs/c_ii.py")
   bench.add_argument("--repeats", type=_count, metavar="N", help="default 5; not of data")
 
@@ -264,7 +296,7 @@ def _export(request: argparse.Namespace) -> None:
 
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
-  export_bundle(request.workdir, request.out, **given)
+  export_bundle(request.workdir, request.out, half=request.half, **given)
   print(request.out)
 
 
@@ -315,25 +347,62 @@ def _verify_checkpoint(request: argparse.Namespace) -> None:
     )
 
 
+def _evaluate(request: argparse.Namespace) -> None:
+  """Measures a table or a model, prints it, and writes it down."""
+  if bool(request.table) != bool(request.models):
+    raise UsageError("evaluate: --table N takes --models DIR, and --model DIR stands alone")
+  if request.accompany and request.table:
+    raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
+  if (request.source == "demo") != (request.root is None):
+    raise UsageError("evaluate: a --source on disk takes --root DIR, and demo takes none")
+  if request.source == "demo" and (request.held_out or request.captions):
+    raise UsageError("--held-out and --captions are of a --source on disk")
+  door.set_up()
+  from stemphonic_jax.evaluation import report, sheet, songs, tables
+  from stemphonic_jax.weights.hub import find_model
+
+  options = tables.Options(
+    request.songs,
+    request.seconds,
+    request.seed,
+    request.source,
+    request.root or "",
+    request.held_out or songs.HELD_OUT,
+    request.captions or "",
+  )
+  if request.table:
+    measured = tables.table(request.table, request.models, request.out, options)
+  else:
+    model = find_model(request.model)
+    measured = tables.one_model(model, request.out, options, request.accompany)
+  for one in measured.sheets:
+    sheet.write(one, request.out)
+    print(sheet.markdown(one))
+  if request.report:
+    print(report.write_report(request.out, measured, request.seed))
+
+
 def _bench(request: argparse.Namespace) -> None:
   """Runs one benchmark, which prints its table."""
   from stemphonic_jax import bench
 
   if request.peer and request.what:
     raise UsageError(f"--peer {request.peer} has a table of its own; leave out {request.what!r}")
-  if request.model and request.what != "generation":
-    raise UsageError("--model is an option of `stemphonic bench generation`")
+  if request.model and request.what not in ("generation", "vae"):
+    raise UsageError("--model is an option of `stemphonic bench generation` and `vae`")
   if request.full and request.what not in ("generation", "sampler", "train"):
     raise UsageError("--full is an option of `stemphonic bench generation`, `sampler` and `train`")
   if request.repeats and request.what == "data":
     raise UsageError("bench data: takes no --repeats")
   repeats = request.repeats or 5
   if request.what == "generation":
-    bench.generation.run(request.model, request.full, repeats)
+    bench.generation.run(request.model or "demo", request.full, repeats)
   elif request.what == "sampler":
     bench.sampler.run(request.full, repeats)
   elif request.what == "train":
     bench.train.run(request.full, repeats)
+  elif request.what == "vae" and request.model:
+    bench.reconstruction.run(request.model, repeats=repeats)
   elif request.what == "vae":
     bench.vae.run(repeats=repeats)
   elif request.what == "data":

@@ -261,7 +261,7 @@ def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
     (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
     (("generation",), "name a model (--model DIR), or ask for --full"),
     (("everything",), "invalid choice: 'everything'"),
-    (("vae", "--model", "m"), "--model is an option of `stemphonic bench generation`"),
+    (("data", "--model", "m"), "--model is an option of `stemphonic bench generation` and `vae`"),
     (("vae", "--full"), "--full is an option of `stemphonic bench generation`, `sampler` and `tr"),
     (("data", "--repeats", "3"), "bench data: takes no --repeats"),
     (("vae", "--repeats", "0"), "expected a whole number from 1 on"),

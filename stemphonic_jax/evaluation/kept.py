@@ -1,0 +1,162 @@
+"""What is kept of an evaluation as it comes, so that one that was cut off goes on.
+
+    OUT/songs/KEY/00000.npz     features of each song of a cell, with which it can be scored again
+    OUT/cells/KEY.json          scores of a cell
+
+A key is the hash of all that the content depends on, the code that makes it included. So nothing
+old is ever taken for something new. Songs take long to make: their key has the code that makes and
+hears them, that of a cell all code that measures too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.errors import DataError
+from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
+from stemphonic_jax.evaluation.scores import Score
+
+PACKAGE = Path(__file__).parents[1]
+HERE = Path(__file__).parent.name
+# Files and folders of the package that say how a song sounds, and what is kept of it.
+SONG = (
+  *(f"{HERE}/{name}.py" for name in ("ablation", "features", "kept", "songs")),
+  *("audio", "data/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
+  *("data/text.py", "flow.py", "generation", "models", "sampler.py", "weights"),
+)
+CELL = (*SONG, HERE)
+PARTS = ("bands", "chroma", "lane")  # of the features of a stem
+# Of this folder what no cell depends on: it comes after them.
+VIEWS = frozenset(
+  f"{HERE}/{name}.py" for name in ("figures", "report", "seeds", "sheet", "tables", "trained")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+  """A generated song: its features, and what it took in seconds."""
+
+  song: SongFeatures
+  seconds: float
+
+
+@dataclass(frozen=True)
+class Cell:
+  """Scores by metric and, where songs were generated, seconds for one."""
+
+  scores: Mapping[str, Score]
+  seconds: Score | None = None
+
+
+def songs(
+  out: Path, key: Mapping[str, Any], count: int, make: Callable[[int], Sequence[Heard]]
+) -> list[Heard]:
+  """The songs of a key: those that are there, and those that `make` makes from a number on."""
+  key = dict(key) | {"code": code(SONG)}
+  folder = out / "songs" / digest(key)[:24]
+  paths = [folder / f"{number:05d}.npz" for number in range(count)]
+  there = next((number for number, path in enumerate(paths) if not path.is_file()), count)
+  heard = [_read(path) for path in paths[:there]]
+  if there < count:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, song in zip(paths[there:], make(there), strict=True):
+      _write(path, song)
+      heard.append(song)
+  return heard
+
+
+def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell:
+  """The cell of a key: read where it has been measured, else measured and written."""
+  key = dict(key) | {"code": code(CELL)}
+  path = out / "cells" / f"{digest(key)[:24]}.json"
+  if path.is_file():
+    found = json.loads(path.read_text())
+    scores = {name: _score(entry) for name, entry in found["scores"].items()}
+    return Cell(scores, _score(found["seconds"]) if found["seconds"] else None)
+  measured = measure()
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with whole_file(path) as partial:
+    partial.write_text(json.dumps({"key": key} | plain(asdict(measured)), indent=1) + "\n")
+  return measured
+
+
+@functools.cache
+def code(places: Sequence[str], package: Path = PACKAGE) -> str:
+  """Equal for equal sources in these places of the package, views left out, and one release of JAX.
+
+  What is read first holds for the process, whose modules are those of then.
+  """
+  paths = {path for place in places for path in (package / place).rglob("*.py")}
+  paths |= {package / place for place in places if place.endswith(".py")}
+  named = {path.relative_to(package).as_posix(): path for path in sorted(paths)}
+  sources = {name: path.read_text() for name, path in named.items() if name not in VIEWS}
+  return digest([jax.__version__, sources])
+
+
+def digest_of(songs: Sequence[SongFeatures]) -> str:
+  """The SHA-256 of everything in the features of songs."""
+  whole = hashlib.sha256()
+  for song in songs:
+    whole.update(json.dumps([song.id, song.bpm, list(song.stems)]).encode())
+    for stem in song.stems.values():
+      whole.update(stem.type.encode())
+      for part in PARTS:
+        array = np.ascontiguousarray(getattr(stem, part))
+        whole.update(f"{array.dtype} {array.shape}".encode())
+        whole.update(array)
+  return whole.hexdigest()
+
+
+def plain(value: Any) -> Any:
+  """The same for JSON, which has no NaN: null."""
+  if isinstance(value, Mapping):
+    return {str(name): plain(part) for name, part in value.items()}
+  if isinstance(value, list | tuple):
+    return [plain(part) for part in value]
+  if isinstance(value, float | np.floating):
+    return float(value) if math.isfinite(value) else None
+  return value
+
+
+def digest(value: Any) -> str:
+  """The SHA-256 of anything that JSON holds."""
+  return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def _score(entry: Mapping[str, Any]) -> Score:
+  return Score(**{name: math.nan if part is None else part for name, part in entry.items()})
+
+
+def _write(path: Path, heard: Heard) -> None:
+  song = heard.song
+  about = {"id": song.id, "bpm": song.bpm, "seconds": heard.seconds}
+  about["types"] = {name: stem.type for name, stem in song.stems.items()}
+  arrays = {f"{part}/{n}": getattr(stem, part) for n, stem in song.stems.items() for part in PARTS}
+  with whole_file(path) as partial, partial.open("wb") as file:
+    np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+
+
+def _read(path: Path) -> Heard:
+  """The song that `_write` wrote; DataError where it is damaged."""
+  try:
+    with np.load(path) as found:
+      about = json.loads(str(found["about"]))
+      stems = {
+        name: StemFeatures(kind, **{part: found[f"{part}/{name}"] for part in PARTS})
+        for name, kind in about["types"].items()
+      }
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    raise DataError(f"{path}: is damaged ({error}); remove it, and it is made again") from None
+  return Heard(SongFeatures(about["id"], about["bpm"], stems), about["seconds"])

@@ -1,0 +1,117 @@
+"""Every metric of a set of songs, by name, in the order of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int8
+
+from stemphonic_jax.evaluation.baselines import adrift, noise_like, shuffled
+from stemphonic_jax.evaluation.control import activity
+from stemphonic_jax.evaluation.distance import mix_distance, stem_distance
+from stemphonic_jax.evaluation.features import SongFeatures
+from stemphonic_jax.evaluation.form import form
+from stemphonic_jax.evaluation.harmony import chords, harmony
+from stemphonic_jax.evaluation.identity import identity
+from stemphonic_jax.evaluation.scores import NOTHING, Score
+from stemphonic_jax.evaluation.synchrony import synchrony
+from stemphonic_jax.evaluation.tempo import tempo
+
+__all__ = ["METRICS", "Metric", "adrift", "measure", "noise_like", "shuffled"]
+
+
+@dataclass(frozen=True)
+class Metric:
+  """What a number is called, whether "higher" or "lower" is better, and a line for its reader."""
+
+  name: str
+  label: str
+  better: str
+  summary: str
+
+
+_ALL = (
+  Metric(
+    "synchrony",
+    "Synchrony",
+    "higher",
+    "Onsets of a song's stems coincide, more than when slid, more than with other songs'"
+    " (AUC; chance 0.5)",
+  ),
+  Metric(
+    "harmony",
+    "Harmony",
+    "higher",
+    "Pitched stems of a song sound the same notes, more than with other songs' (AUC; chance 0.5)",
+  ),
+  Metric(
+    "chords",
+    "Chords",
+    "higher",
+    "They do so at the right moment: more than when slid in time, so that a common key does not"
+    " suffice (AUC; chance 0.5)",
+  ),
+  Metric(
+    "form",
+    "Form",
+    "higher",
+    "Stems of a song come and go whole four-bar phrases apart, more than other songs'"
+    " (AUC; chance 0.5)",
+  ),
+  Metric(
+    "identity",
+    "Identity",
+    "higher",
+    "Stems whose nearest real stem is of the type that was asked for (share)",
+  ),
+  Metric("tempo", "Tempo", "higher", "Mixes whose tempo is within 4 % of that asked for (share)"),
+  Metric(
+    "tempo_octave",
+    "Tempo or octave",
+    "higher",
+    "The same, where half and double the tempo are right too (share)",
+  ),
+  Metric(
+    "activity",
+    "Activity F1",
+    "higher",
+    "Frames sound that were asked to, in stems asked to be silent for a while (F1)",
+  ),
+  Metric(
+    "fad_stem",
+    "FD stem",
+    "lower",
+    "Fréchet distance of mel cepstra to real stems, mean over types (0 is alike)",
+  ),
+  Metric(
+    "fad_mix", "FD mix", "lower", "Fréchet distance of mel cepstra to real mixes (0 is alike)"
+  ),
+)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def measure(
+  songs: Sequence[SongFeatures],
+  reference: Sequence[SongFeatures],
+  lanes: Sequence[Mapping[str, Int8[np.ndarray, "T"]]] | None = None,
+) -> dict[str, Score]:
+  """All metrics of `songs` by name; what cannot be measured is NaN, with n = 0.
+
+  `reference` are real pieces other than those that the songs were asked after: they say what types
+  sound like. `lanes` are the activities that were asked for, per song by name of stem.
+  """
+  right, right_or_octave = tempo(songs)
+  return {
+    "synchrony": synchrony(songs),
+    "harmony": harmony(songs),
+    "chords": chords(songs),
+    "form": form(songs),
+    "identity": identity(songs, reference),
+    "tempo": right,
+    "tempo_octave": right_or_octave,
+    "activity": NOTHING if lanes is None else activity(songs, lanes),
+    "fad_stem": stem_distance(songs, reference),
+    "fad_mix": mix_distance(songs, reference),
+  }

@@ -1,0 +1,309 @@
+"""The songs that are measured: real pieces held out, and what a model makes of their prompts.
+
+A real piece is cut out of anywhere in a longer one: crops that all start on a downbeat would let
+the requested tempo alone line up the stems. As in the paper, stems count that sound in at least
+half of it (Sec. 4.2), and a model is told of them nothing but text, types and tempo (Sec. 4.3).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jaxtyping import Float32, Int8
+
+from stemphonic_jax.audio.activity import active_ranges, frame_activity, lanes_from_ranges
+from stemphonic_jax.data.check import Rules
+from stemphonic_jax.data.sources import demo
+from stemphonic_jax.data.sources.catalogue import scan
+from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import DataError
+from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
+from stemphonic_jax.generation.request import MAX_SEED, plan
+from stemphonic_jax.generation.song import Song
+from stemphonic_jax.models.vae import decode_chunked, encode_chunked
+from stemphonic_jax.training.corpora import SPARE, Windows, checked
+from stemphonic_jax.training.prepare import AUDIBLE_SHARE
+from stemphonic_jax.weights.architecture import frames_of
+from stemphonic_jax.weights.bundle import Bundle
+from stemphonic_jax.weights.tensors import materialize
+
+Found = TypeVar("Found")
+# Numbers of composed pieces that no training reaches: of prompts, and of what they are compared to.
+PROMPTS, REFERENCE = 1_000_000, 2_000_000
+MOST = 5_000  # pieces of either: what is not found among them is given up
+HELD_OUT, MAX_BAD = 64, 0.01  # of mixes on disk, as trainings have it
+FRAME = 3584  # samples, in which it is looked where a real stem sounds
+THREADS = min(16, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Composed(Sequence):
+  """Crops of `seconds` out of pieces of the demo corpus, from number `first` on."""
+
+  seconds: float
+  rate: int
+  seed: int
+  first: int
+
+  def __len__(self) -> int:
+    return MOST
+
+  def __getitem__(self, index: int) -> Mix:
+    if not 0 <= index < MOST:
+      raise IndexError(f"crop {index} of {MOST}")
+    number = self.first + index
+    piece = demo.piece(self.seed, number, self.seconds + SPARE, self.rate)
+    samples = round(self.seconds * self.rate)
+    start = np.random.default_rng([self.seed, number]).integers(piece.samples - samples + 1)
+    return piece.crop(int(start), samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut(Sequence):
+  """A window out of each of some mixes of a data set, with the caption and tempo of its mix.
+
+  `chosen` are numbers of mixes with those of their windows, of which the first is taken that is an
+  `ensemble`: one from each mix, so that stems of two pieces are never of one song.
+  """
+
+  windows: Windows
+  chosen: Sequence[tuple[int, Sequence[int]]]
+
+  def __len__(self) -> int:
+    return len(self.chosen)
+
+  def __getitem__(self, index: int) -> Mix:
+    number, places = self.chosen[index]
+    row = self.windows.mixes.rows[number]
+    for place in places:
+      mix = self.windows[place]
+      if ensemble(mix):
+        break
+    return replace(mix, id=f"{mix.id} ({place})", caption=row["caption"], bpm=row["bpm"])
+
+
+def composed(seconds: float, rate: int, seed: int) -> tuple[Composed, Composed]:
+  """Pieces of the demo corpus that no training uses: for prompts, and to compare with."""
+  make = functools.partial(Composed, seconds, rate, seed)
+  return make(PROMPTS), make(REFERENCE)
+
+
+def on_disk(
+  source: str,
+  root: str,
+  folder: Path,
+  seconds: float,
+  rate: int,
+  seed: int,
+  *,
+  held_out: int = HELD_OUT,
+  captions: Path | None = None,
+) -> tuple[Cut, Cut]:
+  """The same of a data set's test part or, where it has none, of what training holds out of it.
+
+  `held_out` and `captions` are to be those of the training. No mix is in both halves. The report of
+  its check goes to `folder`. Errors are those of `corpora.checked`, and DataError where there are
+  fewer than two mixes of that length.
+  """
+  rules = Rules(rate, FRAME)
+  found = checked(
+    scan(source, root), folder, rules, captions=captions, held_out=held_out, max_bad=MAX_BAD
+  )
+  windows = Windows(found.parts.get("test") or found.parts["held_out"], seconds)
+  counts = [int(row["seconds"] // seconds) for row in windows.mixes.rows]
+  firsts = np.cumsum([0, *counts])
+  rng = np.random.default_rng(seed)
+  mixes = rng.permutation(np.flatnonzero(counts)).tolist()
+  if len(mixes) < 2:
+    raise DataError(f"{root}: needs two held-out mixes of {seconds:g} s or more to measure with")
+  chosen = [(mix, (firsts[mix] + rng.permutation(counts[mix])).tolist()) for mix in mixes]
+  return Cut(windows, chosen[::2]), Cut(windows, chosen[1::2])
+
+
+def held_out(
+  mixes: Sequence[Mix], count: int, look: Callable[[Mix], Found], stems: int | None = None
+) -> list[Found]:
+  """What `look` makes of the first `count` of `mixes` that will do, looked at in threads.
+
+  Each is handed over as `ensemble` returns it; with `stems`, only pieces of that many will do.
+  Where there are fewer, a line of log says so.
+  """
+
+  def seen(index: int) -> Found | None:
+    mix = ensemble(mixes[index])
+    will_do = mix is not None and stems in (None, len(mix.stems))
+    return look(mix) if will_do else None
+
+  looks = (one for one in in_threads(seen, range(len(mixes))) if one is not None)
+  found = list(itertools.islice(looks, count))
+  if len(found) < count:
+    what = f"{stems} stems" if stems else "two stems or more"
+    logging.warning("%d pieces of %s wanted, %d of %d found", count, what, len(found), len(mixes))
+  return found
+
+
+def in_threads(work: Callable[[Any], Found], items: Iterable) -> Iterator[Found]:
+  """`work` of each item, a few of which are there at a time."""
+  items = iter(items)
+  with ThreadPoolExecutor(THREADS) as pool:
+    while some := list(itertools.islice(items, THREADS)):
+      yield from pool.map(work, some)
+
+
+def ensemble(mix: Mix) -> Mix | None:
+  """The first stem of each type that sounds in half of the mix, by type; None below two of them.
+
+  A model asked twice for one type would in one pass give the same audio twice.
+  """
+  stems: dict[str, Stem] = {}
+  for stem in mix.stems.values():
+    sounds = frame_activity(stem.audio, FRAME).mean() >= AUDIBLE_SHARE
+    if sounds and stem.type in STEM_TYPES:
+      stems.setdefault(stem.type, stem)
+  return replace(mix, stems=stems) if len(stems) > 1 else None
+
+
+@dataclass(frozen=True)
+class Prompt:
+  """What a model is told of a piece; `active` are the seconds in which each real stem sounds."""
+
+  id: str
+  caption: str
+  bpm: float | None
+  active: Mapping[str, Sequence[tuple[float, float]]]
+
+  @property
+  def types(self) -> tuple[str, ...]:
+    return tuple(self.active)
+
+
+def prompt_of(mix: Mix) -> Prompt:
+  """The prompt that asks for a mix as `ensemble` returns it."""
+  active = {}
+  for name, stem in mix.stems.items():
+    ranges = active_ranges(frame_activity(stem.audio, FRAME), FRAME, mix.rate)
+    active[name] = [(start, min(end, mix.seconds)) for start, end in ranges]
+  return Prompt(mix.id, mix.caption, mix.bpm, active)
+
+
+def asked_lanes(
+  prompt: Prompt, seconds: float, rate: int, hop: int
+) -> dict[str, Int8[np.ndarray, "T"]]:
+  """Activity of each stem that a prompt asks for, in a model's frames of `hop` samples."""
+  frames = frames_of(seconds, rate, hop)
+  lanes = functools.partial(lanes_from_ranges, frames=frames, hop=hop, rate=rate)
+  return {name: lanes(ranges) for name, ranges in prompt.active.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+  """A generated song, and what it took in seconds by stage."""
+
+  mix: Mix
+  seconds: Mapping[str, float]
+
+
+def generate(
+  pipe: StemPipeline,
+  prompts: Sequence[Prompt],
+  *,
+  passes: int | str = 1,
+  share_noise: bool = True,
+  activity: bool = False,
+  seconds: float | None = None,
+  seed: int = 0,
+  timed: bool = False,
+) -> Iterator[Made]:
+  """A song for each prompt, from seed `seed` + its number; activity is that of the real stems.
+
+  Where they are `timed`, a first song of its kind, which compiles, is made again: times are those
+  of a warm process.
+  """
+  warm = set()
+  for number, prompt in enumerate(prompts):
+    count = len(prompt.types) if passes == "K" else min(int(passes), len(prompt.types))
+    ask = functools.partial(
+      pipe.generate,
+      prompt.caption,
+      prompt.types,
+      bpm=_bpm(pipe, prompt.bpm),
+      seed=(seed + number) % MAX_SEED,
+      activity=prompt.active if activity else None,
+      duration=seconds,
+      passes=count,
+      share_noise=share_noise,
+    )
+    song, kind = ask(), tuple(map(len, plan(prompt.types, count)))
+    if jax.default_backend() == "cpu":  # which makes one stem after the other with one program
+      kind = len(kind) > 1
+    if timed and kind not in warm:
+      warm.add(kind)
+      song = ask()
+    yield Made(_mix_of(song, prompt), song.info["timings"])
+
+
+def accompany(pipe: StemPipeline, mixes: Iterable[Mix], seed: int = 0) -> Iterator[tuple[Mix, Mix]]:
+  """Half of the stems of each real mix, drawn, are given, and the others are generated to them.
+
+  Yields one given stem beside one asked for, as that is in the real mix and as it was made.
+  """
+  for number, mix in enumerate(mixes):
+    types = np.random.default_rng([seed, number]).permutation(list(mix.stems)).tolist()
+    given, asked = types[: (len(types) + 1) // 2], types[(len(types) + 1) // 2 :]
+    song = pipe.generate(
+      mix.caption,
+      asked,
+      bpm=_bpm(pipe, mix.bpm),
+      seed=(seed + number) % MAX_SEED,
+      context={name: mix.stems[name].audio for name in given},
+      duration=mix.seconds,
+    )
+    pair = {name: mix.stems[name] for name in (given[0], asked[0])}
+    made = Stem(asked[0], song.stems[asked[0]])
+    yield replace(mix, stems=pair), replace(mix, stems=pair | {asked[0]: made})
+
+
+def autoencoded(bundle: Bundle) -> Callable[[Mix], Mix]:
+  """What sends each stem of a mix through the model's autoencoder: the best that it could make."""
+  vae, params = bundle.vae, materialize(bundle.vae_params, jnp.asarray)
+  encode, decode = (
+    functools.partial(jax.jit(functools.partial(_apply, vae, method)), params)
+    for method in ("encode", "decode")
+  )
+  chunks = {"hop": vae.hop, "halo": vae.halo, "window": WINDOW}
+
+  def there_and_back(audio: Float32[np.ndarray, "N 2"]) -> Float32[np.ndarray, "N 2"]:
+    latents = encode_chunked(encode, jnp.asarray(audio[None]), **chunks).mean
+    return np.asarray(decode_chunked(decode, latents, **chunks)[0])[: len(audio)]
+
+  def through(mix: Mix) -> Mix:
+    stems = {n: replace(s, audio=there_and_back(s.audio)) for n, s in mix.stems.items()}
+    return replace(mix, stems=stems)
+
+  return through
+
+
+def _apply(vae: Any, method: str, params: Any, x: jax.Array) -> Any:
+  return vae.apply({"params": params}, x, method=method)
+
+
+def _bpm(pipe: StemPipeline, bpm: float | None) -> float | None:
+  """The tempo, for a model that listens to it."""
+  return bpm if pipe.bundle.config["dropout"]["bpm"] < 1 else None
+
+
+def _mix_of(song: Song, prompt: Prompt) -> Mix:
+  stems = {name: Stem(name, audio) for name, audio in song.stems.items()}
+  return Mix(prompt.id, stems, prompt.caption, prompt.bpm, song.rate)

@@ -1,0 +1,339 @@
+"""Tables 1 to 3 of the paper in its layout, and one model's own figures, by weights-free metrics.
+
+    stemphonic evaluate --table 1 --models runs     runs/a_0, runs/a_1, … runs/b_0, … runs/c_0, …
+    stemphonic evaluate --model runs/demo           one model beside real pieces, shuffled and noise
+
+What they look like is in sheet.py, for a page to listen to in report.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from stemphonic_jax import __version__
+from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.evaluation import ablation, seeds, songs, trained
+from stemphonic_jax.evaluation.ablation import Pieces, Run
+from stemphonic_jax.evaluation.kept import Cell
+from stemphonic_jax.evaluation.metrics import METRICS
+from stemphonic_jax.evaluation.sheet import NONE, Line, Sheet
+from stemphonic_jax.evaluation.songs import HELD_OUT
+from stemphonic_jax.evaluation.trained import Model
+from stemphonic_jax.generation.pipeline import StemPipeline
+
+YES, NO = "✓", "✗"
+FREE = tuple(name for name in METRICS if name != "activity")  # of what was asked besides the prompt
+ALONE = ("identity", "tempo", "tempo_octave", "fad_stem")  # of stems by themselves
+MIXED = tuple(name for name in FREE if name not in ALONE)  # as in Table 2
+PAIRED = ("synchrony", "harmony", "chords")
+STEMS = (3, 4, 5, 6)  # K of Table 2
+PACKAGES = ("jax", "flax", "numpy", "scipy", "librosa")
+
+
+@dataclass(frozen=True)
+class Row:
+  """A row of a table: what it says of the setting, which models it asks, and how."""
+
+  columns: tuple[str, ...]
+  trained: str
+  run: Run
+  note: str = ""  # that tells it from others of its setting, outside of the table
+
+  @property
+  def label(self) -> str:
+    return self.columns[0] + self.note
+
+
+@dataclass(frozen=True)
+class Table:
+  """A table of the paper, before it is measured."""
+
+  title: str
+  columns: tuple[str, ...]
+  rows: tuple[Row, ...]
+  differences: tuple[tuple[int, int], ...]  # rows, the second of which is taken from the first
+  metrics: tuple[str, ...]
+  note: str
+  timed: bool = False  # whether seconds per song are a column
+
+
+TABLES = {
+  1: Table(
+    "Table 1. Stem grouping and noise sharing",
+    ("Setting", "Train: stem grp.", "Train: noise share", "Infer.: noise share"),
+    (
+      Row(("A-(i)", NO, NO, NO), "a", Run(share_noise=False)),
+      Row(("A-(ii)", NO, NO, YES), "a", Run()),
+      Row(("B-(i)", YES, NO, NO), "b", Run(share_noise=False)),
+      Row(("B-(ii)", YES, NO, YES), "b", Run()),
+      Row(("C-(i)*", YES, YES, NO), "c", Run(share_noise=False)),
+      Row(("C-(ii)", YES, YES, YES), "c", Run()),
+    ),
+    ((3, 1), (5, 3), (5, 1)),
+    FREE,
+    "All stems of a piece in one pass. * is not in the paper.",
+  ),
+  2: Table(
+    "Table 2. Passes, and what they cost",
+    ("K", "Setting", "Infer. passes"),
+    (
+      Row(("A-(i)", "K"), "a", Run(share_noise=False, passes="K"), ", K passes"),
+      Row(("C-(ii)", "2"), "c", Run(passes=2), ", 2 passes"),
+      Row(("C-(ii)", "1"), "c", Run(), ", 1 pass"),
+    ),
+    ((1, 0), (2, 0)),
+    MIXED,
+    "K stems of a piece. Seconds are those of a song in a warm process, its first call left out.",
+    timed=True,
+  ),
+  3: Table(
+    "Table 3. Stem activity control",
+    ("Setting", "Train: act. ctrl", "Infer.: act. ctrl"),
+    (
+      Row(("C-(ii)", NO, NO), "c", Run()),
+      Row(("C-(ii) +Act", YES, NO), "act", Run()),
+      Row(("C-(ii) +Act", YES, YES), "act", Run(activity=True), ", given"),
+    ),
+    ((1, 0), (2, 0)),
+    (*FREE, "activity"),
+    "All stems of a piece in one pass. Activity is that of the real stems; F1 is of partially"
+    " active ones, also in rows that were not told of it: what ignoring it scores.",
+  ),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+  """What is measured on: so many `songs` of so many `seconds` (None: all the models make)."""
+
+  songs: int = 60
+  seconds: float | None = None
+  seed: int = 0
+  source: str = "demo"
+  root: str = ""
+  held_out: int = HELD_OUT  # of a set on disk, as is `captions`
+  captions: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+  """Sheets, and what can be listened to of them: how songs were made, and of which pieces.
+
+  `asked` has a model and a run by what they are called; `real` are the pieces that prompts are of,
+  and `counts` how many there are of each number of stems.
+  """
+
+  sheets: Sequence[Sheet]
+  asked: Mapping[str, tuple[Model, Run]]
+  real: Sequence[Mix]
+  counts: Mapping[int | None, int]
+
+
+def table(number: int, models: Path, out: Path, options: Options) -> Measured:
+  """Measures a table of the paper on the models of a folder; cells go to `out` as they come.
+
+  UsageError for a table the paper has not; MissingError, MismatchError and DataError where models
+  or pieces are not what it takes.
+  """
+  if number not in TABLES:
+    raise UsageError(f"table {number}: the paper has {', '.join(map(str, TABLES))}")
+  plan = TABLES[number]
+  found = {
+    setting: trained.find_models(models, setting)
+    for setting in dict.fromkeys(row.trained for row in plan.rows)
+  }
+  for setting, ones in found.items():
+    for model in ones:
+      ablation.check_model(model, [row.run for row in plan.rows if row.trained == setting])
+  everyone = [model for ones in found.values() for model in ones]
+  trained.check_alike(everyone)
+  seconds, mixes = _mixes(everyone, out, options)
+  each = math.ceil(options.songs / len(STEMS))
+  counts = dict.fromkeys(STEMS, each) if number == 2 else {None: options.songs}
+  real = ablation.pieces(mixes, counts, options.seed)
+  measured: dict[tuple[int, int | None, str], Cell] = {}
+  for setting, ones in found.items():
+    runs = {i: row.run for i, row in enumerate(plan.rows) if row.trained == setting}
+    for model in ones:
+      cells = _cells(out, model, runs, real, seconds, options, plan.timed)
+      measured |= {(i, k, model.name): cell for (i, k), cell in cells.items()}
+  lines = []
+  for k, pieces in real.items():
+    head, where = ((), "") if k is None else ((str(k),), f"K = {k}: ")
+    rows = []
+    for i, row in enumerate(plan.rows):
+      cells = {model.name: measured[i, k, model.name] for model in found[row.trained]}
+      rows.append(_line(where + row.label, head + row.columns, cells, where))
+    lines += rows + [_difference(rows[a], rows[b], head) for a, b in plan.differences]
+    kinds = ablation.baselines(out, pieces, options.seed)
+    empty = (NONE,) * (len(plan.columns) - len(head) - 1)
+    for name in ("real",) if k else kinds:
+      lines.append(Line(where + name, (*head, name, *empty), kinds[name].scores))
+  sheet = Sheet(
+    f"table_{number}",
+    plan.title,
+    " ".join([plan.note, _seeds(found), _measured_on(real, seconds, options)]),
+    plan.columns,
+    plan.metrics,
+    lines,
+    _about(everyone, real, seconds, options),
+    plan.timed,
+  )
+  asked = {row.label: (found[row.trained][0], row.run) for row in plan.rows}
+  return Measured([sheet], asked, mixes[0], _counts(real))
+
+
+def one_model(path: Path, out: Path, options: Options, accompany: bool = False) -> Measured:
+  """One model beside real pieces, the same through its autoencoder, shuffled stems and noise.
+
+  With `accompany` a second sheet: are generated stems in time and in tune with given ones? Errors
+  are those of `table`.
+  """
+  model = trained.open_model(path)
+  runs = {"generated": Run(share_noise=_shares(model))}
+  if model.bundle.config["dropout"]["activity"] < 1:
+    runs["generated, activity given"] = Run(share_noise=_shares(model), activity=True)
+  ablation.check_model(model, [Run(passes=2)] if accompany else [])
+  seconds, mixes = _mixes([model], out, options)
+  real = ablation.pieces(mixes, {None: options.songs}, options.seed)
+  cells = _cells(out, model, runs, real, seconds, options, timed=True)
+  lines = [_line(name, (name,), {model.name: cell}) for (name, _), cell in cells.items()]
+  kinds = ablation.baselines(out, real[None], options.seed)
+  through = ablation.through_autoencoder(out, model, mixes[0], real[None])
+  kinds = {"real": kinds.pop("real"), "real, through its autoencoder": through} | kinds
+  lines += [Line(name, (name,), cell.scores) for name, cell in kinds.items()]
+  about = _about([model], real, seconds, options)
+  note = f"{_measured_on(real, seconds, options)} Model {model.bundle.fingerprint[:12]}."
+  name = "Figures of one model"
+  sheets = [Sheet("figures", name, note, ("Songs",), tuple(METRICS), lines, about, True)]
+  if accompany:
+    sheets.append(_accompany(out, model, mixes[0], real[None], options.seed, about))
+  asked = {name: (model, run) for name, run in runs.items()}
+  return Measured(sheets, asked, mixes[0], _counts(real))
+
+
+def _mixes(
+  models: Sequence[Model], out: Path, options: Options
+) -> tuple[float, tuple[Sequence[Mix], Sequence[Mix]]]:
+  """Seconds of a song, and the held-out pieces of that length."""
+  seconds, rate = trained.length_of(models, options.seconds)
+  if options.source == "demo":
+    return seconds, songs.composed(seconds, rate, options.seed)
+  return seconds, songs.on_disk(
+    options.source, options.root, out / "check", seconds, rate, options.seed,
+    held_out=options.held_out, captions=Path(options.captions) if options.captions else None,
+  )  # fmt: skip
+
+
+def _cells(
+  out: Path,
+  model: Model,
+  runs: Mapping[Any, Run],
+  real: Mapping[int | None, Pieces],
+  seconds: float,
+  options: Options,
+  timed: bool,
+) -> dict[tuple[Any, int | None], Cell]:
+  """The cells of one model, by name of the run and K; it is loaded where one is not there yet."""
+  load = functools.cache(lambda: StemPipeline(model.bundle))
+  found = {}
+  for name, run in runs.items():
+    for k, pieces in real.items():
+      logging.info("%s, %s stems: %s", model.name, k or "all", run)
+      found[name, k] = ablation.ask(
+        out, model, load, run, pieces, seconds=seconds, seed=options.seed, timed=timed
+      )
+  return found
+
+
+def _line(label: str, columns: tuple[str, ...], cells: Mapping[str, Cell], group: str = "") -> Line:
+  names = dict.fromkeys(name for cell in cells.values() for name in cell.scores)
+  scores = {
+    name: seeds.pooled([c.scores[name] for c in cells.values() if name in c.scores])
+    for name in names
+  }
+  times = seeds.pooled([cell.seconds for cell in cells.values() if cell.seconds])
+  return Line(label, columns, scores, times, cells, group)
+
+
+def _difference(first: Line, second: Line, head: tuple[str, ...]) -> Line:
+  """What sets a row apart from another of its group, paired by seed."""
+  names = dict.fromkeys([*first.scores, *second.scores])
+  scores = {name: seeds.difference(first.by_seed(name), second.by_seed(name)) for name in names}
+  name = " − ".join(line.label.removeprefix(first.group) for line in (first, second))
+  columns = (*head, name, *[""] * (len(first.columns) - len(head) - 1))
+  return Line(first.group + name, columns, scores, group=first.group, subtracts=True)
+
+
+def _accompany(
+  out: Path, model: Model, mixes: Sequence[Mix], real: Pieces, seed: int, about: Mapping[str, Any]
+) -> Sheet:
+  """Pairs of a given and a generated stem beside the same pairs of the real pieces."""
+  cells = ablation.playing_along(out, model, lambda: StemPipeline(model.bundle), mixes, real, seed)
+  lines = []
+  for name, cell in cells.items():
+    models = {model.name: cell} if name == "generated to real" else {}
+    lines.append(Line(name, (name,), cell.scores, models=models))
+  note = (
+    "Half of a real piece's stems are given, and the others are generated to them; of each piece"
+    " one given stem is compared with one of the others."
+  )
+  return Sheet("accompany", "Playing along", note, ("Pairs",), PAIRED, lines, about)
+
+
+def _shares(model: Model) -> bool:
+  return model.bundle.config["sample"]["share_noise"]
+
+
+def _counts(real: Mapping[int | None, Pieces]) -> dict[int | None, int]:
+  return {k: len(pieces.prompts) for k, pieces in real.items()}
+
+
+def _seeds(found: Mapping[str, Sequence[Model]]) -> str:
+  counts = {setting: len(models) for setting, models in found.items()}
+  listed = ", ".join(f"{count} of {setting}" for setting, count in counts.items())
+  if max(counts.values()) == 1:
+    return (
+      "One training of each setting: 95 % intervals are over songs alone (bootstrap), differences"
+      " (−) would take two, and the best is bold if its interval is clear of the next one's."
+    )
+  return (
+    f"Means over trainings with different seeds ({listed}), with 95 % intervals over seeds"
+    " (Student's t) and songs (bootstrap), half-widths added in quadrature; of real pieces,"
+    " shuffled stems and noise over songs. Differences (−) are paired by seed, with Student's t"
+    " over them; the best is bold if its difference from the next one is clear of 0."
+  )
+
+
+def _measured_on(real: Mapping[int | None, Pieces], seconds: float, options: Options) -> str:
+  counts = ", ".join(f"{count}{f' of K = {k}' if k else ''}" for k, count in _counts(real).items())
+  source = options.source
+  if source != "demo":
+    told = f", captions of {Path(options.captions).name}" if options.captions else ""
+    source = (
+      f"one of each mix of {source}, {options.held_out} held out if it has no test part{told}"
+    )
+  return f"{counts} held-out pieces of {seconds:g} s ({source}) on {ablation.hardware()}."
+
+
+def _about(
+  models: Iterable[Model], real: Mapping[int | None, Pieces], seconds: float, options: Options
+) -> dict[str, Any]:
+  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+  return {
+    "models": {model.name: model.bundle.fingerprint for model in models},
+    "options": asdict(options) | {"seconds": seconds},
+    "pieces": {str(k or "all"): [p.id for p in pieces.prompts] for k, pieces in real.items()},
+    "hardware": ablation.hardware(),
+    "versions": {"stemphonic_jax": __version__, "python": platform.python_version()} | versions,
+  }

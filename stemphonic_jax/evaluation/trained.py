@@ -1,0 +1,135 @@
+"""The trained models of a folder: whether each is what its name says, and all are comparable.
+
+    runs/a_0, runs/a_1, …       setting A, trained with seeds 0, 1, …; likewise b, c, act
+
+Each is a model folder, which says nothing of its training and is taken as it is, or the workdir of
+a training, whose config is held against the name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stemphonic_jax.errors import MismatchError, MissingError, UsageError
+from stemphonic_jax.training.checkpoints import reached
+from stemphonic_jax.training.identity import flat, lasting
+from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights.tensors import read_json
+
+HEARS = "dropout.activity < 1"
+SWITCHES = ("data.group_stems", "data.share_noise", HEARS)
+SETTINGS = {
+  "a": (False, False, False),
+  "b": (True, False, False),
+  "c": (True, True, False),
+  "act": (True, True, True),
+}
+# In which trainings that are compared may differ: the settings themselves, and where they began.
+OWN = frozenset({"data.group_stems", "data.share_noise", "dropout.activity", "seed", "init_from"})
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+  """A model by the name of its folder; of a workdir also its config, {"train.steps": 1500, …}."""
+
+  name: str
+  bundle: Bundle
+  config: Mapping[str, Any] | None = None
+
+
+def find_models(folder: Path, setting: str) -> list[Model]:
+  """The models `setting`_0, `setting`_1 … of a folder, by number.
+
+  MissingError if there is none; MismatchError where a training is not over, or another one than
+  its name says.
+  """
+  if not folder.is_dir():
+    raise MissingError(f"{folder}: no such folder of models")
+  numbered = {}
+  for path in folder.iterdir():
+    if match := re.fullmatch(rf"{setting}_(\d+)", path.name):
+      numbered[int(match[1])] = path
+  if not numbered:
+    raise MissingError(
+      f"{folder}: no model named {setting}_0; expected {setting}_0, {setting}_1, … one per seed,"
+      f" each a model folder or the workdir of a finished training"
+    )
+  found = []
+  for number, path in sorted(numbered.items()):
+    model = open_model(path)
+    if model.config is not None:
+      _check_training(path, setting, number, model.config)
+    found.append(model)
+  return found
+
+
+def open_model(path: Path) -> Model:
+  """A model that makes stems; UsageError for one that makes whole mixes."""
+  bundle = load_bundle(path)
+  if bundle.config["whole_mixes"]:
+    raise UsageError(f"{path}: makes whole mixes, of which no stems can be measured")
+  name = path.resolve().parent.name if path.name == "model" else path.name  # of the workdir
+  is_run = (path / "model").is_dir() and (path / "config.json").is_file()
+  return Model(name, bundle, read_json(path / "config.json") if is_run else None)
+
+
+def check_alike(models: Iterable[Model]) -> None:
+  """MismatchError where trainings differ in more than their setting, seed and beginning."""
+  runs = [(model.name, _compared(model.config)) for model in models if model.config is not None]
+  for (one, ours), (other, theirs) in itertools.product(runs[:1], runs[1:]):
+    for name in sorted(ours.keys() | theirs.keys()):
+      if ours.get(name) != theirs.get(name):
+        raise MismatchError(
+          f"{one} was trained with {name} = {ours.get(name)!r}, {other} with {theirs.get(name)!r};"
+          f" train them alike, then their settings can be compared"
+        )
+
+
+def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, int]:
+  """Seconds of a song, which all models can make, and their sample rate.
+
+  UsageError where one of them makes no songs of `seconds`; MismatchError where rates differ.
+  """
+  configs = {model.name: model.bundle.config for model in models}
+  rates = {config["sample_rate"] for config in configs.values()}
+  if len(rates) > 1:
+    raise MismatchError(f"models of different sample rates: {sorted(rates)} Hz; compare like ones")
+  longest = min(config["seconds"] for config in configs.values())
+  if seconds is not None and not 1 <= seconds <= longest:
+    raise UsageError(
+      f"seconds: got {seconds:g}, expected 1 to {longest:g}, the most all models make"
+    )
+  return seconds or longest, rates.pop()
+
+
+def _check_training(path: Path, setting: str, number: int, config: Mapping[str, Any]) -> None:
+  found = flat(config)
+  try:
+    steps = int(found["train.steps"])
+    found[HEARS] = found["dropout.activity"] < 1
+    wanted = dict(zip(SWITCHES, SETTINGS[setting], strict=True)) | {"seed": number}
+    wrong = next((name for name, value in wanted.items() if found[name] != value), None)
+  except (KeyError, TypeError, ValueError) as error:
+    raise MismatchError(
+      f"{path}/config.json: {error} is wrong or missing in the config of a run; name a model folder"
+    ) from None
+  if wrong:
+    raise MismatchError(
+      f"{path}: was trained with {wrong} = {found[wrong]!r}, but {path.name} is to have"
+      f" {wanted[wrong]!r}; rename it, or train what its name says"
+    )
+  if not reached(path / "dit" / "checkpoints", steps):
+    raise MismatchError(
+      f"{path}: its training has not come to step {steps}; run it again to go on (--mode=train),"
+      f" or name its model folder to measure it as it is"
+    )
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+  kept = {name: value for name, value in lasting(config).items() if name not in OWN}
+  return kept | {"train.steps": flat(config).get("train.steps")}
