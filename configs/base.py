@@ -1,16 +1,17 @@
 """Every number of the paper's Sec. 4.1, and a reason for each one that the paper leaves open.
 
 The other files change a few lines of this one and are named after the row of the table they stand
-for. Append `:tiny` to shrink any of them to a model that trains in a minute on a laptop:
+for. Append `:small` to shrink any of them to a model that trains in ten minutes on a laptop, and
+shows what the setting does (launch/ablation.sh), or `:tiny` for one minute, to see that it runs:
 
-    python -m stemphonic_jax.main --config=configs/c_ii.py:tiny
+    python -m stemphonic_jax.main --config=configs/c_ii.py:small
 """
 
 from ml_collections import ConfigDict
 
 
 def get_config(size: str = "") -> ConfigDict:
-  """The full setting, or with size "tiny" one with the same parts at a hundredth of the width."""
+  """The full setting, or one with the same parts in the sizes "small" or "tiny"."""
   config = ConfigDict()
   config.seed = 0
   config.init_from = ""  # folder of a trained model whose VAE, text side and weights to start from
@@ -31,7 +32,7 @@ def get_config(size: str = "") -> ConfigDict:
       latent=64,
     )
   )
-  # Not in the paper, which cites its VAE; these are Stable Audio's (VAE without discriminator).
+  # Not in the paper, which cites its VAE; these are Stable Audio's. Its discriminator is in vae.py.
   config.train_vae = ConfigDict(
     dict(
       steps=500_000,
@@ -46,6 +47,20 @@ def get_config(size: str = "") -> ConfigDict:
       kl_weight=1e-4,
       spectral_weight=1.0,  # multi-resolution STFT of mid, side, left and right
       head_weight=0.0,  # log-magnitudes before the inverse STFT; a spectral VAE only
+      # An opponent of the decoder, on STFTs of several window lengths (models/discriminator.py).
+      discriminator=ConfigDict(
+        dict(
+          weight=0.0,  # of its verdict on reconstructions, Stable Audio's 0.1; 0 is no opponent
+          feature_weight=5.0,  # of how far its features of original and reconstruction are apart
+          start=0,  # step from which it is on; before it the autoencoder is trained alone
+          filters=64,
+          sizes=(2048, 1024, 512, 256, 128),  # of windows, in samples; the hop is a quarter
+          stride=1,  # along frequency: 1 is Stable Audio's; 2, Encodec's, is 3 times as fast
+          learning_rate=3e-4,
+          betas=(0.8, 0.99),
+          weight_decay=1e-3,
+        )
+      ),
       ema_decay=0.999,
       save_every=5_000,
       keep=2,
@@ -140,10 +155,12 @@ def get_config(size: str = "") -> ConfigDict:
   config.sample = ConfigDict(dict(steps=32, guidance=3.0, interval=(3, 28), share_noise=True))
   config.generate = ConfigDict(dict(songs=4))  # of --mode=generate, from held-out captions
 
-  if size == "tiny":
+  if size == "small":
+    _laptop(config)
+  elif size == "tiny":
     _shrink(config)
   elif size:
-    raise ValueError(f"config size: got {size!r}, expected nothing or 'tiny'")
+    raise ValueError(f"config size: got {size!r}, expected nothing, 'small' or 'tiny'")
   return config
 
 
@@ -152,11 +169,55 @@ def learned_text() -> ConfigDict:
   return ConfigDict(dict(encoder="learned", vocabulary=1024, width=64, depth=1, heads=2, length=96))
 
 
+def spectral_vae() -> ConfigDict:
+  """The light autoencoder, which trains some hundred times faster than Oobleck on a CPU."""
+  return ConfigDict(dict(architecture="spectral", width=384, depth=3, latent=64))
+
+
+def _laptop(config: ConfigDict) -> None:
+  """What two cores train in some ten minutes on the demo corpus: fewer, shorter, narrower."""
+  config.seconds = 16.0  # long enough for stems to enter and leave
+  config.vae = spectral_vae()
+  config.train_vae.update(
+    steps=400,
+    batch_size=8,
+    samples=24 * 3584,
+    pieces=64,
+    learning_rate=3e-4,
+    warmup=100,
+    betas=(0.9, 0.99),
+    weight_decay=0.0,
+    head_weight=1.0,
+    spectral_weight=0.0,
+    ema_decay=0.995,
+    save_every=200,
+    log_every=20,
+  )
+  # Where it is on (vae.py): a step with it takes some 10 times as long as one without.
+  config.train_vae.discriminator.update(filters=8, sizes=(1024, 256), stride=2, start=350)
+  config.data.update(pieces=400, held_out=32, submixes=3)
+  config.text = learned_text()
+  config.text.update(width=96, heads=3, length=80)
+  config.dit.update(width=128, depth=4, heads=2, dtype="float32", remat="none")
+  config.train.update(
+    steps=1_500,
+    batch_size=32,
+    micro_batches=1,
+    learning_rate=1e-3,  # 1e-4 is for a billion parameters and 30 000 steps
+    warmup=100,
+    ema_decay=0.995,
+    held_out_batches=4,
+    save_every=500,
+    log_every=20,
+  )
+
+
 def _shrink(config: ConfigDict) -> None:
   """Same parts, small numbers: every setting runs in a minute on two cores."""
   config.seconds = 4.0
   config.vae.update(channels=4, latent=8)
   config.train_vae.update(steps=6, batch_size=2, pieces=3, warmup=2, save_every=3, log_every=2)
+  config.train_vae.discriminator.update(filters=4, sizes=(512, 128), stride=2)
   config.data.update(pieces=4, held_out=2, submixes=4, shard=2)
   config.text = learned_text()
   config.dit.update(width=64, depth=2, heads=2, dtype="float32", remat="none")

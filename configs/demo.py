@@ -1,9 +1,10 @@
-"""What a laptop can train in a few minutes: the same parts, small, on the demo corpus.
+"""The model that comes with the package: all abilities, small enough for two cores.
 
-    bash launch/quickstart.sh
+    bash launch/train_demo.sh                                              # hours on a CPU
+    python -m stemphonic_jax.main --config=configs/demo.py:small           # ten minutes
 
-The autoencoder is the spectral one, which trains some hundred times faster than Oobleck on a CPU.
-All abilities are on: any of the eleven stem types, sub-mix, tempo, text and activity.
+Any of the eleven stem types, sub-mix, tempo, text and activity, on the demo corpus. It is trained
+in two runs: `:short` learns what stems of 8 s are, and what it leaves learns to fill 32 s.
 """
 
 from ml_collections import ConfigDict
@@ -12,41 +13,20 @@ from configs import base
 
 
 def get_config(size: str = "") -> ConfigDict:
-  config = base.get_config(size)
+  config = base.get_config("small" if size in ("", "short") else size)
   config.dropout.activity = 1 / 3
-  config.vae = ConfigDict(dict(architecture="spectral", width=256, depth=2, latent=32))
-  config.train_vae.update(head_weight=1.0, spectral_weight=0.0)
-  if size:
-    config.vae.update(width=32, depth=1)
+  if size in ("small", "tiny"):
     return config
 
-  config.seconds = 8.0
-  config.train_vae.update(
-    steps=240,
-    batch_size=8,
-    samples=24 * 3584,
-    pieces=48,
-    learning_rate=1e-4,  # it starts from principal components, which a higher rate would undo
-    warmup=30,
-    betas=(0.9, 0.99),
-    weight_decay=0.0,
-    ema_decay=0.99,
-    save_every=120,
-    log_every=20,
-  )
-  config.data.update(pieces=224, held_out=16, submixes=3)
-  config.text = base.learned_text()
-  config.text.update(width=96, heads=3, length=80)
-  config.dit.update(width=192, depth=4, heads=3, dtype="float32", remat="none")
-  config.train.update(
-    steps=1_000,
-    batch_size=16,
-    micro_batches=1,
-    learning_rate=1e-3,  # 1e-4 is for a billion parameters and 30 000 steps
-    warmup=100,
-    ema_decay=0.99,
-    held_out_batches=4,
-    save_every=500,
-    log_every=20,
-  )
+  config.train_vae.update(steps=2_500, batch_size=16, pieces=256, save_every=250)
+  config.dit.update(width=256, depth=6, heads=4, dtype="bfloat16")
+  config.train.update(batch_size=16, learning_rate=6e-4, warmup=200, ema_decay=0.998)
+  if size == "short":
+    config.seconds = 8.0
+    config.data.pieces = 2_500
+    config.train.update(steps=3_500, save_every=500)
+  else:
+    config.seconds = 32.0
+    config.data.pieces = 400
+    config.train.update(steps=400, learning_rate=3e-4, warmup=50, ema_decay=0.995, save_every=100)
   return config

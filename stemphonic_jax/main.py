@@ -30,7 +30,9 @@ from stemphonic_jax.training.identity import lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :tiny or not.")
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "A file of configs/, alone or with :small or :tiny."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME_OF_CONFIG if unset.")
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 

@@ -259,7 +259,6 @@ def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
   [
     ((), "name what to measure: generation, sampler, train, vae, data, or --peer"),
     (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
-    (("generation",), "name a model (--model DIR), or ask for --full"),
     (("everything",), "invalid choice: 'everything'"),
     (("data", "--model", "m"), "--model is an option of `stemphonic bench generation` and `vae`"),
     (("vae", "--full"), "--full is an option of `stemphonic bench generation`, `sampler` and `tr"),
@@ -277,7 +276,7 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
   from stemphonic_jax import bench
 
   calls = []
-  for name in ("generation", "sampler", "train", "vae", "data", "peer"):
+  for name in ("generation", "sampler", "train", "vae", "reconstruction", "data", "peer"):
     module = getattr(bench, name)
     monkeypatch.setattr(module, "run", lambda *a, _name=name, **o: calls.append((_name, a, o)))
   for arguments in (
@@ -285,6 +284,7 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
     ("sampler",),
     ("train", "--full"),
     ("vae",),
+    ("vae", "--model", "demo"),
     ("data",),
     ("--peer", "torch", "--repeats", "3"),
   ):
@@ -294,6 +294,7 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
     ("sampler", (False, 5), {}),
     ("train", (True, 5), {}),
     ("vae", (), {"repeats": 5}),
+    ("reconstruction", ("demo",), {"repeats": 5}),
     ("data", (), {}),
     ("peer", (3,), {}),
   ]

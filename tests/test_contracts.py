@@ -147,7 +147,9 @@ def test_every_setting_of_the_paper_has_its_config():
   assert settings | others <= {path.stem for path in CONFIGS}
 
 
-@pytest.mark.parametrize("size", ["", "tiny"])
+@pytest.mark.parametrize("size", ["", "small", "tiny"])
 @pytest.mark.parametrize("path", CONFIGS, ids=name)
 def test_every_config_loads(path, size):
+  if (path.stem, size) == ("stable_audio", "small"):
+    pytest.skip("an imported model has a size of its own")
   assert isinstance(runpy.run_path(str(path))["get_config"](size), ConfigDict)

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT
@@ -23,20 +22,16 @@ FULL = DiT(channels=64, width=1536, depth=24, heads=24, text_width=4096)
 STEMS = ("drums", "basses", "keys", "guitars")
 
 
-def run(model: Path | None = None, full: bool = False, repeats: int = 3) -> None:
-  """Prints what `model` (a folder or workdir) takes for 1, 2 and 4 stems.
+def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> None:
+  """Prints what `model` takes for 1, 2 and 4 stems.
 
-  With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB. UsageError
-  where neither is asked for.
+  With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB.
   """
-  if model is None and not full:
-    raise UsageError("bench generation: name a model (--model DIR), or ask for --full")
-  if model is not None:
-    pipe = StemPipeline.load(model)
-    frames = frames_of(pipe.seconds, pipe.rate, pipe.bundle.vae.hop)
-    params = materialize(pipe.bundle.dit_params, jnp.asarray)
-    forward("of the model", pipe.bundle.dit, params, frames, repeats)
-    generation(pipe, repeats)
+  pipe = StemPipeline.load(model)
+  frames = frames_of(pipe.seconds, pipe.rate, pipe.bundle.vae.hop)
+  params = materialize(pipe.bundle.dit_params, jnp.asarray)
+  forward("of the model", pipe.bundle.dit, params, frames, repeats)
+  generation(pipe, repeats)
   if full:
     shapes = jax.eval_shape(functools.partial(init_dit, FULL), jax.random.key(0))
     params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3, s.dtype), shapes)

@@ -45,7 +45,7 @@ class Size:
   sample: dict[str, Any]
 
 
-DEMO = Size("demo", train.DEMO.dit, Spectral(latent=32), 8.0, 80, SAMPLE)
+DEMO = Size("demo", train.DEMO.dit, Spectral(width=384, depth=3), 32.0, 80, SAMPLE)
 C_II = Size("c_ii", FULL.clone(dtype=jnp.bfloat16), Oobleck(), 32.0, 128, SAMPLE)
 
 

@@ -39,8 +39,9 @@ class Size:
 
 
 # Of configs/demo.py, and of configs/c_ii.py on one of its eight devices, one micro-batch.
+TEXT = TextEncoder(1024, 96, 1, 3)
 DEMO = Size(
-  "demo", DiT(32, 192, 4, 3, text_width=96, text_encoder=TextEncoder(1024, 96, 1, 3)), 16, 99, 80
+  "demo", DiT(64, 256, 6, 4, text_width=96, text_encoder=TEXT, dtype=jnp.bfloat16), 16, 394, 80
 )
 C_II = Size("c_ii", FULL.clone(dtype=jnp.bfloat16, remat="blocks"), 32, 394, 128)
 

@@ -1,6 +1,6 @@
 """StemPipeline: a trained model, asked for songs.
 
-    pipe = StemPipeline.load("runs/demo")
+    pipe = StemPipeline.load("demo")
     song = pipe.generate("Relaxing country rock", stems=["drums", "basses", "guitars"], bpm=96)
     song.save("runs/song")
 
@@ -67,7 +67,7 @@ class StemPipeline:
 
   @classmethod
   def load(cls, model: str | Path) -> "StemPipeline":
-    """Loads a model folder, the workdir of a finished training, or hf://owner/name (weights/)."""
+    """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name."""
     return cls(load_bundle(find_model(model)))
 
   def generate(self, prompt: str, stems: Sequence[str], **options: Any) -> Song:

@@ -23,9 +23,11 @@ from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, UsageError
 
 CROPS = 4  # times the length of a crop is read at once, to cut it out of anywhere
-SPARE = (
-  1.25  # composed pieces are this much longer than a segment, which is cut out of them anywhere
-)
+# Seconds that composed pieces are longer than a segment, which is cut out of them anywhere: four
+# bars. With less, sections would begin at places that the tempo alone tells.
+SPARE = 16.0
+# Number of the first piece that is held out, whatever number of them is trained on.
+HELD_OUT = 900_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +89,8 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
   """
   d = config.data
   if d.source == "demo":
-    seconds = SPARE * config.seconds
-    numbers = {"train": (0, d.pieces), "held_out": (d.pieces, d.held_out)}
+    seconds = config.seconds + SPARE
+    numbers = {"train": (0, d.pieces), "held_out": (HELD_OUT, d.held_out)}
     parts = {
       name: demo.Corpus(config.seed, count, seconds, config.sample_rate, first=first)
       for name, (first, count) in numbers.items()
@@ -114,7 +116,7 @@ def waveforms(config: ConfigDict, folder: Path, hop: int) -> tuple[Sequence[Mix]
     make = functools.partial(
       demo.Corpus, config.seed, seconds=config.seconds, rate=config.sample_rate
     )
-    return list(make(count)), list(make(2, first=d.pieces))
+    return list(make(count)), list(make(2, first=HELD_OUT))
   parts = open_corpora(config, folder, hop).parts
   seconds = CROPS * config.train_vae.samples / config.sample_rate
   train, unseen = (Windows(parts[name], seconds) for name in ("train", "held_out"))

@@ -1,11 +1,14 @@
-"""What a run starts from: another run, a model folder, or nothing (`config.init_from`)."""
+"""What a run starts from: another run, a model folder, "demo", or nothing (`config.init_from`)."""
 
+import shutil
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import MissingError
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights.hub import DEMO
 
 
 def start_file(config: ConfigDict, name: str) -> Path | None:
@@ -15,13 +18,21 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
   """
   if not config.init_from:
     return None
-  folders = (Path(config.init_from, "model"), Path(config.init_from))
+  folder = DEMO if config.init_from == "demo" else Path(config.init_from)
+  folders = (folder / "model", folder)
   if not any((folder / "vae.safetensors").is_file() for folder in folders):
     raise MissingError(
       f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
       f" the workdir of a run"
     )
   return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def take_file(source: Path, target: Path) -> None:
+  """Copies a file of what a run starts from, to the bit, because what it made is known by that."""
+  if not target.exists():
+    with whole_file(target) as partial:
+      shutil.copyfile(source, partial)
 
 
 def start_model(config: ConfigDict) -> Bundle | None:

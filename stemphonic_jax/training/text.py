@@ -23,7 +23,7 @@ from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.data.texts import open_texts, segment_texts, write_texts
 from stemphonic_jax.errors import MismatchError, MissingError, OutputError
 from stemphonic_jax.training import cluster
-from stemphonic_jax.training.start import start_file
+from stemphonic_jax.training.start import start_file, take_file
 from stemphonic_jax.weights import t5
 from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
@@ -50,7 +50,7 @@ def _prepare_reader(config: ConfigDict, workdir: Path, records: Path) -> None:
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
   elif start := start_file(config, "tokenizer.model"):
-    _copy(start, path)
+    take_file(start, path)
   elif not path.exists():
     texts = training_texts(open_records(records / "train"))
     Tokenizer.train(texts, path, config.text.vocabulary)
@@ -77,8 +77,8 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
   if model.exists() and tokenizer.exists():
     return
   if start := start_file(config, model.name):
-    _copy(start, model)
-    _copy(start.with_name(tokenizer.name), tokenizer)
+    take_file(start, model)
+    take_file(start.with_name(tokenizer.name), tokenizer)
     return
   if not config.text.path:
     raise MissingError(
@@ -155,9 +155,3 @@ def _check_space(
 
 def _segments(sets: list[Records]) -> Iterator:
   return (part[i] for part in sets for i in range(len(part)))
-
-
-def _copy(source: Path, target: Path) -> None:
-  if not target.exists():
-    with whole_file(target) as partial:
-      shutil.copyfile(source, partial)

@@ -8,6 +8,7 @@
     tokenizer.model            sentencepiece
     manifest.json              size and SHA-256 of each file above
 
+Weights are 32 bits wide, or 16 in a model made small to be passed on, and 32 once they are read.
 Everything is checked, files against the manifest and tensors against the architecture, before
 anything is built from it.
 """
@@ -44,7 +45,7 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import digest, open_params, read_json, save_params
+from stemphonic_jax.weights.tensors import digest, halved, open_params, read_json, save_params
 
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
@@ -201,16 +202,20 @@ def describe(bundle: Bundle) -> str:
   return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
 
 
-def export_bundle(model: Path, out: Path, **notes: str) -> Bundle:
+def export_bundle(model: Path, out: Path, *, half: bool = False, **notes: str) -> Bundle:
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
-  Raises as `load_bundle`, and OutputError where `out` exists or cannot be written.
+  With `half` the weights take 16 bits each, which a reader widens again. Raises as `load_bundle`,
+  and OutputError where `out` exists or cannot be written.
   """
   bundle = load_bundle(model)
   check_absent(out)
   with whole_folder(out) as folder:
     for name in _files(bundle.config):
       shutil.copyfile(bundle.directory / name, folder / name)
+    if half:
+      save_params(folder / "vae.safetensors", halved(bundle.vae_params))
+      save_params(folder / "dit.safetensors", halved(bundle.dit_params))
     config = {**bundle.config, **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _sign(folder)

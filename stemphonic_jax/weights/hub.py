@@ -1,4 +1,5 @@
-"""Models by name: hf://owner/name is a bundle in a repository of the Hugging Face hub.
+"""Models by name: "demo", which comes with the package, and hf://owner/name, which is a bundle in a
+repository of the Hugging Face hub.
 
 What is fetched stays in the hub's own cache (HF_HOME says where) and is not fetched again, so that
 a model which was used once is there without a network too. It is checked like any other folder.
@@ -12,11 +13,17 @@ from stemphonic_jax.weights import bundle
 
 # Named one by one: patterns of the hub go into subfolders, and a foreign repository may be huge.
 FILES = ("manifest.json", *bundle.FILES, bundle.TEXT_ENCODER)
+DEMO = Path(__file__).parents[1] / "demo"
 NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 
 
 def find_model(name: str | Path) -> Path:
-  """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name."""
+  """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name.
+
+  "demo" is the model of the package; a folder of that name is ./demo.
+  """
+  if str(name) == "demo":
+    return bundle.find_bundle(DEMO)
   return fetch(str(name)) if str(name).startswith("hf://") else bundle.find_bundle(Path(name))
 
 

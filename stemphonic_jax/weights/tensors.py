@@ -19,7 +19,7 @@ import safetensors
 from flax import traverse_util
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.errors import DataError, MismatchError, MissingError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
 
 DTYPES = {
   "F32": np.dtype(np.float32),
@@ -30,6 +30,7 @@ DTYPES = {
   "I32": np.dtype(np.int32),
   "BOOL": np.dtype(np.bool_),
 }
+HALVES = (DTYPES["F16"], DTYPES["BF16"])
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = ".safetensors.index.json"  # how the name of a list of shards ends (Hugging Face)
 ROWS = 10  # differences named in one message
@@ -141,10 +142,17 @@ def load_params(path: Path, shapes: Any) -> Any:
 def open_params(path: Path, shapes: Any) -> Any:
   """The tree that `shapes` describes with `Lazy` leaves, checked but not yet read.
 
-  DataError where the file is damaged; MismatchError, with the first differences, where a tensor is
-  missing, left over, or of another shape or type.
+  Where it wants 32 bits, a file may hold 16 (`halved`). DataError where the file is damaged;
+  MismatchError, with the first differences, where a tensor is missing, left over, or of another
+  shape or type.
   """
-  found = open_tensors(path)
+  wanted = traverse_util.flatten_dict(shapes, sep="/")
+  found = {
+    name: _cast(leaf, np.float32)
+    if leaf.dtype in HALVES and name in wanted and wanted[name].dtype == np.float32
+    else leaf
+    for name, leaf in open_tensors(path).items()
+  }
   check_params(path, found, shapes)
   return traverse_util.unflatten_dict(found, sep="/")  # a tree, because that of `shapes` is one
 
@@ -162,6 +170,33 @@ def check_params(source: Path, params: Any, shapes: Any) -> None:
   ]
   if rows:
     raise MismatchError(f"{source}: {len(rows)} tensors do not fit; " + "; ".join(rows[:ROWS]))
+
+
+def halved(params: Any) -> Any:
+  """The tree of `Lazy` leaves with its 32-bit floats in 16 bits, converted when they are read.
+
+  Not bfloat16: weights need no range, and float16 rounds them eight times less. OutputError, when
+  it is read, for a number that float16 does not hold.
+  """
+  flat = traverse_util.flatten_dict(params)
+  return traverse_util.unflatten_dict(
+    {
+      name: _cast(leaf, np.float16) if leaf.dtype == np.float32 else leaf
+      for name, leaf in flat.items()
+    }
+  )
+
+
+def _cast(leaf: Lazy, dtype: type) -> Lazy:
+  def read() -> np.ndarray:
+    array = leaf.read()
+    with np.errstate(over="ignore"):
+      cast = array.astype(dtype)
+    if not np.array_equal(np.isfinite(cast), np.isfinite(array)):
+      raise OutputError(f"{np.abs(array).max():g} is a weight that {dtype.__name__} does not hold")
+    return cast
+
+  return Lazy(leaf.shape, np.dtype(dtype), read)
 
 
 def materialize(params: Any, place: Callable[[np.ndarray], Any] = lambda array: array) -> Any:

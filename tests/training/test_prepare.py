@@ -19,11 +19,12 @@ from stemphonic_jax.data.check import Rules
 from stemphonic_jax.data.prepare import windows
 from stemphonic_jax.data.records import open_records
 from stemphonic_jax.data.sources.catalogue import scan
+from stemphonic_jax.data.sources.demo.styles import STYLES
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.errors import DataError, MismatchError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training import dit
-from stemphonic_jax.training.corpora import Checked, Windows, checked, split, waveforms
+from stemphonic_jax.training.corpora import SPARE, Checked, Windows, checked, split, waveforms
 from stemphonic_jax.training.prepare import WINDOW, check_records, encoder, prepare, prepare_set
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.tensors import materialize, save_params
@@ -277,3 +278,9 @@ def test_without_a_validation_part_a_few_are_held_out_and_stay_so():
   assert len(split(rows("", ""), held_out=64)["held_out"]) == 1
   with pytest.raises(DataError, match="1 usable mixes are too few"):
     split(rows("train"), held_out=3)
+
+
+def test_composed_pieces_are_cut_anywhere_in_four_bars():
+  """Else sections would begin where the tempo alone tells, and stems seem to know of each other."""
+  slowest = min(style.bpm[0] for style in STYLES.values())
+  assert 16 * 60 / slowest <= SPARE

@@ -1,0 +1,62 @@
+"""The model that comes with the package does what its card says."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stemphonic_jax.audio.activity import frame_activity, lanes_from_ranges
+from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.weights.hub import DEMO, find_model
+
+STEMS = ("drums", "basses", "strings")
+PLAYED = (0.0, 2.5)  # seconds
+
+
+@pytest.fixture(scope="module")
+def pipe():
+  return StemPipeline.load("demo")
+
+
+@pytest.fixture(scope="module")
+def song(pipe):
+  return pipe.generate(
+    "Upbeat pop in C major with drums, fingered bass and string ensemble",
+    STEMS,
+    bpm=120,
+    duration=6.0,
+    activity={"strings": [PLAYED]},
+  )
+
+
+def share_above(audio, hertz):
+  """Share of a stem's power that lies above a frequency."""
+  power = np.square(np.abs(np.fft.rfft(audio.mean(1))))
+  return power[np.fft.rfftfreq(len(audio), 1 / 44_100) > hertz].sum() / power.sum()
+
+
+def test_it_is_in_the_package_with_its_card():
+  assert find_model("demo") == DEMO
+  assert "## Limits" in (DEMO / "README.md").read_text()
+  assert sum(path.stat().st_size for path in DEMO.iterdir()) < 60e6
+
+
+def test_it_has_all_abilities(pipe):
+  config = json.loads((DEMO / "config.json").read_text())
+  assert all(rate < 1 for rate in config["dropout"].values())
+  assert pipe.seconds == 32
+  assert config["licence"] == "CC0-1.0"
+
+
+def test_stems_sound_like_what_they_are(song):
+  assert all(dbfs(audio) > -50 for audio in song.stems.values())
+  assert share_above(song.stems["basses"], 1_000) < 0.1
+  assert share_above(song.stems["strings"], 150) > 0.9  # where a violin begins
+  assert share_above(song.stems["drums"], 4_000) > 2 * share_above(song.stems["basses"], 4_000)
+
+
+def test_a_stem_keeps_silent_where_it_is_told_to(song):
+  found = frame_activity(song.stems["strings"], song.hop)
+  asked = lanes_from_ranges([PLAYED], len(found), song.hop, song.rate)
+  assert np.mean(found == asked) > 0.9
