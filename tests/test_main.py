@@ -32,7 +32,7 @@ TINY = "--config=configs/c_ii.py:tiny"
   [
     ((), "--config is missing"),
     (("--config=configs/c_iii.py", "--mode=describe"), "configs/c_iii.py"),
-    (("--config=configs/c_ii.py:small", "--mode=describe"), "config size: got 'small'"),
+    (("--config=configs/c_ii.py:huge", "--mode=describe"), "config size: got 'huge'"),
     ((TINY, "--mode=sing"), "train_vae|prepare|train|generate|describe"),
     ((TINY, "--mode=describe", "--config.train.stepz=3"), "stepz"),
     ((TINY, "--mode=describe", "--config.train.steps=many"), "--config.train.steps=many"),

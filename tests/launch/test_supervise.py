@@ -25,6 +25,8 @@ def start(command, *options):
   return subprocess.Popen(
     ["bash", SCRIPT, *FAST, *options, "--", "bash", "-c", command],
     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    # Bash cannot trap what was ignored when it began, as SIGINT is in jobs of the background.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )  # fmt: skip
 
 
