@@ -1,7 +1,7 @@
 """Every number of the paper's Sec. 4.1, and a reason for each one that the paper leaves open.
 
 The other files change a few lines of this one and are named after the row of the table they stand
-for. Append `:small` to shrink any of them to a model that trains in ten minutes on a laptop, and
+for. Append `:small` to shrink any of them to a model that trains within an hour on a laptop, and
 shows what the setting does (launch/ablation.sh), or `:tiny` for one minute, to see that it runs:
 
     python -m stemphonic_jax.main --config=configs/c_ii.py:small
@@ -175,7 +175,7 @@ def spectral_vae() -> ConfigDict:
 
 
 def _laptop(config: ConfigDict) -> None:
-  """What two cores train in some ten minutes on the demo corpus: fewer, shorter, narrower."""
+  """What two cores train within an hour on the demo corpus: fewer, shorter, narrower."""
   config.seconds = 16.0  # long enough for stems to enter and leave
   config.vae = spectral_vae()
   config.train_vae.update(

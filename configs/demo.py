@@ -1,7 +1,7 @@
 """The model that comes with the package: all abilities, small enough for two cores.
 
     bash launch/train_demo.sh                                              # hours on a CPU
-    python -m stemphonic_jax.main --config=configs/demo.py:small           # ten minutes
+    python -m stemphonic_jax.main --config=configs/demo.py:small           # an hour
 
 Any of the eleven stem types, sub-mix, tempo, text and activity, on the demo corpus. It is trained
 in two runs: `:short` learns what stems of 8 s are, and what it leaves learns to fill 32 s.
