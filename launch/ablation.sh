@@ -4,7 +4,7 @@
 # measured. On two cores that is some hours; what is done is not done again after an interruption.
 #
 #   bash launch/ablation.sh
-#   ROOT=runs/longer SEEDS="0 1 2 3 4" bash launch/ablation.sh --config.train.steps=3000
+#   ROOT=runs/longer SEEDS="0 1 2 3 4" SONGS=200 bash launch/ablation.sh --config.train.steps=3000
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 use_venv
@@ -30,5 +30,6 @@ for seed in ${SEEDS:-0 1 2}; do
 done
 
 for table in 1 2 3; do
-  stemphonic evaluate --table "$table" --models "$root" --out "$root/tables"
+  stemphonic evaluate --table "$table" --models "$root" --out "$root/tables" \
+    --songs "${SONGS:-60}"
 done

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jaxtyping
+import pytest
 from absl import flags
 from beartype import BeartypeConf, beartype
 
@@ -39,3 +40,18 @@ def checked(function: Callable) -> Callable:
 jaxtyping.install_import_hook(
   ("stemphonic_jax.models", "stemphonic_jax.flow", "stemphonic_jax.sampler"), f"{__name__}.checked"
 )
+
+
+@pytest.fixture(scope="module")
+def one_device():
+  """A laptop; training on eight devices is compared with one in training/test_dit.py."""
+  import jax  # after the environment above
+
+  from stemphonic_jax.training import mesh
+
+  with pytest.MonkeyPatch.context() as patch:
+    devices = {"devices": jax.devices()[:1], "axis_types": (jax.sharding.AxisType.Auto,) * 3}
+    one = jax.make_mesh((1, 1, 1), mesh.AXES, **devices)
+    patch.setattr(mesh, "make_mesh", lambda **sizes: one)
+    patch.setattr(mesh, "local_mesh", lambda: one)
+    yield

@@ -5,16 +5,13 @@ import json
 from fnmatch import fnmatch
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from flax import traverse_util
-from jax.sharding import AxisType
 
 from stemphonic_jax import main
 from stemphonic_jax.data.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
-from stemphonic_jax.training import mesh
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import materialize
@@ -50,15 +47,7 @@ def run(config, workdir, *, steps):
     stage(config, workdir)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-  """A laptop; training on eight devices is compared with one in training/test_dit.py."""
-  with pytest.MonkeyPatch.context() as patch:
-    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,) * 3}
-    one = jax.make_mesh((1, 1, 1), mesh.AXES, **devices)
-    patch.setattr(mesh, "make_mesh", lambda **sizes: one)
-    patch.setattr(mesh, "local_mesh", lambda: one)
-    yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, parameter_count
-from stemphonic_jax.weights.hub import DEMO
+from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.tensors import load_params, read_json
 
 REFINEMENTS = (4, 12, 32)
@@ -47,7 +47,7 @@ def run(
 
   `model` is a model folder, "demo", or the workdir of a training of an autoencoder.
   """
-  vae, params, rate = load_vae(DEMO if model == "demo" else Path(model))
+  vae, params, rate = load_vae(folder_of(model))
   corpus = Corpus(seed, pieces, seconds, rate, first=PROMPTS)
   audio = [sound for mix in corpus for sound in sounds(mix)]
   frames = -(-round(seconds * rate) // vae.hop)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import MissingError
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
-from stemphonic_jax.weights.hub import DEMO
+from stemphonic_jax.weights.hub import folder_of
 
 
 def start_file(config: ConfigDict, name: str) -> Path | None:
@@ -18,7 +18,7 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
   """
   if not config.init_from:
     return None
-  folder = DEMO if config.init_from == "demo" else Path(config.init_from)
+  folder = folder_of(config.init_from)
   folders = (folder / "model", folder)
   if not any((folder / "vae.safetensors").is_file() for folder in folders):
     raise MissingError(

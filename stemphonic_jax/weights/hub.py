@@ -18,13 +18,13 @@ NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCI
 
 
 def find_model(name: str | Path) -> Path:
-  """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name.
+  """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name."""
+  return fetch(str(name)) if str(name).startswith("hf://") else bundle.find_bundle(folder_of(name))
 
-  "demo" is the model of the package; a folder of that name is ./demo.
-  """
-  if str(name) == "demo":
-    return bundle.find_bundle(DEMO)
-  return fetch(str(name)) if str(name).startswith("hf://") else bundle.find_bundle(Path(name))
+
+def folder_of(name: str | Path) -> Path:
+  """The folder of a model here: "demo" is that of the package, and ./demo one of that name."""
+  return DEMO if str(name) == "demo" else Path(name)
 
 
 def fetch(name: str) -> Path:

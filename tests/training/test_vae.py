@@ -5,11 +5,10 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType
 
 from configs import base
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.training import mesh, vae
+from stemphonic_jax.training import vae
 from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.weights.architecture import build_vae, init_vae
 from stemphonic_jax.weights.tensors import load_params
@@ -17,13 +16,7 @@ from stemphonic_jax.weights.tensors import load_params
 THEIRS = {"adversarial", "feature", "discriminator"}  # metrics
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_device():
-  with pytest.MonkeyPatch.context() as patch:
-    devices = {"devices": jax.devices()[:1], "axis_types": (AxisType.Auto,) * 3}
-    one = jax.make_mesh((1, 1, 1), mesh.AXES, **devices)
-    patch.setattr(mesh, "make_mesh", lambda **sizes: one)
-    yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def tiny(weight=0.1, start=2, steps=4):
