@@ -1,12 +1,13 @@
 """What all tests share: the CPU, shapes checked at every call, and a cache of compiled programs."""
 
+import logging as python_logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
-from absl import flags
+from absl import flags, logging
 from beartype import BeartypeConf, beartype
 
 # Set here, because jax reads them once, when it is imported; subprocesses of tests inherit them.
@@ -40,6 +41,25 @@ def checked(function: Callable) -> Callable:
 jaxtyping.install_import_hook(
   ("stemphonic_jax.models", "stemphonic_jax.flow", "stemphonic_jax.sampler"), f"{__name__}.checked"
 )
+
+
+@pytest.fixture
+def warned() -> Iterator[list[str]]:
+  """What the package warns of from here on, and anybody's errors, whatever the log is set to.
+
+  The log itself belongs to whoever set it up last: a test of the command line, for example.
+  """
+  lines: list[str] = []
+  package = str(Path(__file__).resolve().parents[1] / "stemphonic_jax")
+  handler = python_logging.Handler(python_logging.WARNING)
+  handler.addFilter(lambda r: r.levelno >= python_logging.ERROR or r.pathname.startswith(package))
+  handler.emit = lambda record: lines.append(handler.format(record))
+  log, verbosity = logging.get_absl_logger(), logging.get_verbosity()
+  logging.set_verbosity(max(verbosity, logging.WARNING))
+  log.addHandler(handler)
+  yield lines
+  log.removeHandler(handler)
+  logging.set_verbosity(verbosity)
 
 
 @pytest.fixture(scope="module")

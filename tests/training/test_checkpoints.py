@@ -1,7 +1,6 @@
 """Checkpoints are whole or not there: what was saved comes back to the bit, damage is noticed."""
 
 import contextlib
-import logging as python_logging
 import os
 import random
 import resource
@@ -9,13 +8,11 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import logging
 
 from stemphonic_jax.errors import DataError, MismatchError, OutputError
 from stemphonic_jax.training import checkpoints as module
@@ -26,27 +23,6 @@ from tests.training.tiny_run import FINGERPRINT, create
 # TensorStore lets Orbax's threads know of a failed write when they have gone.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 WIDE = 512  # so wide that its kernels are cut up between devices
-
-
-@pytest.fixture
-def log(monkeypatch):
-  """The warnings of this module, whatever the log is set to, and everybody's errors."""
-  lines = []
-
-  def warn(message, *arguments):
-    lines.append(message % arguments)
-
-  def emit(record):
-    lines.append(record.getMessage() + "\n" * bool(record.exc_info))
-
-  monkeypatch.setattr(
-    module, "logging", SimpleNamespace(warning=warn, get_absl_logger=logging.get_absl_logger)
-  )
-  handler = python_logging.Handler(python_logging.ERROR)
-  handler.emit = emit
-  logging.get_absl_logger().addHandler(handler)
-  yield lines
-  logging.get_absl_logger().removeHandler(handler)
 
 
 def one_device():
@@ -207,7 +183,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tmp_path, log):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tmp_path, warned):
   save(tmp_path, 3, 5)
   damage(tmp_path / "5")
   with opened(tmp_path) as checkpoints:
@@ -217,8 +193,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tmp_path, log)
     assert checkpoints.latest_step() == 3
     checkpoints.save(at(5), 50)  # the run comes by again
     checkpoints.wait()
-  assert len(log) == 1
-  assert "checkpoint 5 is damaged" in log[0]
+  assert len(warned) == 1
+  assert "checkpoint 5 is damaged" in warned[0]
   assert (tmp_path / "damaged" / "5").is_dir()
   assert verify(tmp_path) == {3: [], 5: []}
   equal(restored(tmp_path)[0], at(5))
@@ -269,34 +245,34 @@ def longest_file(size: int):
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def until_noticed(checkpoints: Checkpoints, log: list[str]) -> None:
+def until_noticed(checkpoints: Checkpoints, lines: list[str]) -> None:
   """Calls `check` as a loop does, until it has said something."""
   for _ in range(600):
     checkpoints.check()
-    if log:
+    if lines:
       return
     time.sleep(0.05)
   raise AssertionError("the failed save was not noticed")
 
 
-def test_a_failed_save_is_one_line_and_the_next_one_succeeds(tmp_path, log):
+def test_a_failed_save_is_one_line_and_the_next_one_succeeds(tmp_path, warned):
   with opened(tmp_path) as checkpoints:
     for step in (1, 2):
       checkpoints.save(at(step, width=WIDE), step)
     checkpoints.wait()
     with longest_file(100_000):
       checkpoints.save(at(3, width=WIDE), 3)
-      until_noticed(checkpoints, log)
-    assert len(log) == 1
-    assert "checkpoint 3 could not be written (File too large); older ones are as they" in log[0]
-    assert "\n" not in log[0]
+      until_noticed(checkpoints, warned)
+    assert len(warned) == 1
+    assert "checkpoint 3 could not be written (File too large); older ones are as they" in warned[0]
+    assert "\n" not in warned[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
     checkpoints.save(at(4, width=WIDE), 4)
     checkpoints.wait()
   assert verify(tmp_path) == {2: [], 4: []}
 
 
-def test_three_failed_saves_in_a_row_end_the_run(tmp_path, log):
+def test_three_failed_saves_in_a_row_end_the_run(tmp_path, warned):
   with opened(tmp_path) as checkpoints:
     checkpoints.save(at(1, width=WIDE), 1)
     checkpoints.wait()
@@ -306,7 +282,7 @@ def test_three_failed_saves_in_a_row_end_the_run(tmp_path, log):
       checkpoints.save(at(4, width=WIDE), 4)
       with pytest.raises(OutputError, match=r"checkpoint 4 could not .* was failure 3"):
         checkpoints.wait()
-  assert len(log) == 2
+  assert len(warned) == 2
   assert verify(tmp_path) == {1: []}
 
 
@@ -333,23 +309,23 @@ def disk(tmp_path):
   subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_a_full_disk_and_a_read_only_one_leave_older_steps_intact(disk, log):
+def test_a_full_disk_and_a_read_only_one_leave_older_steps_intact(disk, warned):
   folder, make_read_only = disk
   with opened(folder) as checkpoints:
     checkpoints.save(at(1, width=256), 1)
     checkpoints.wait()
     (folder / "filler").write_bytes(bytes(shutil.disk_usage(folder).free - 500_000))
     checkpoints.save(at(2, width=256), 2)
-    until_noticed(checkpoints, log)
-    assert "checkpoint 2 could not be written (No space left on device)" in log.pop()
+    until_noticed(checkpoints, warned)
+    assert "checkpoint 2 could not be written (No space left on device)" in warned.pop()
     (folder / "filler").unlink()
     checkpoints.save(at(3, width=256), 3)
     checkpoints.wait()
     make_read_only()
     checkpoints.save(at(4, width=256), 4)
-    until_noticed(checkpoints, log)
-    assert "checkpoint 4 could not be written (Read-only file system)" in log.pop()
-    assert log == []
+    until_noticed(checkpoints, warned)
+    assert "checkpoint 4 could not be written (Read-only file system)" in warned.pop()
+    assert warned == []
   assert verify(folder) == {1: [], 3: []}
   with opened(folder) as checkpoints, pytest.raises(OutputError, match="cannot be written here"):
     checkpoints.save(at(5, width=256), 5)
