@@ -172,6 +172,9 @@ def _add_evaluate(commands: Any) -> None:
   )
   evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), metavar="DIR")
   evaluate.add_argument("--songs", type=_count, default=60, metavar="N", help="default 60")
+  evaluate.add_argument(
+    "--reference", type=_count, metavar="N", help="other real pieces to compare with; default 150"
+  )
   evaluate.add_argument("--seconds", type=float, metavar="S", help="of a song; default all it can")
   evaluate.add_argument("--seed", type=int, default=0, help="of pieces, and of noise")
   evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
@@ -363,6 +366,7 @@ def _evaluate(request: argparse.Namespace) -> None:
 
   options = tables.Options(
     request.songs,
+    request.reference or tables.REFERENCE,
     request.seconds,
     request.seed,
     request.source,

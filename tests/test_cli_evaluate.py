@@ -35,8 +35,9 @@ def evaluate(monkeypatch, tmp_path, capsys):
 
 def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
   code, out, err = evaluate(
-    "--model", tiny.model(), "--songs", 2, "--out", "deep/out", "--accompany", "--report"
-  )
+    "--model", tiny.model(), "--songs", 2, "--reference", 3, "--out", "deep/out", "--accompany",
+    "--report",
+  )  # fmt: skip
   assert code == 0, err
   assert [line.split(" |")[0] for line in out.splitlines() if line.startswith("| ")] == [
     *("| Songs", "| generated", "| generated, activity given", "| real"),
@@ -50,6 +51,7 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
   assert list(found["models"].values()) == [tiny.pipeline().bundle.fingerprint]
   assert found["options"]["songs"] == 2
   assert found["pieces"]["all"] == ["piece 0", "piece 1"]
+  assert "2 held-out pieces of 2 s (demo), compared with 3 others, on " in out
   assert found["hardware"] == ablation.hardware()
   assert {"figures.png", "accompany.md", "accompany.json"} <= {f.name for f in folder.iterdir()}
 

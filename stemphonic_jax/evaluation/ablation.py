@@ -72,15 +72,19 @@ def check_model(model: Model, runs: Iterable[Run]) -> None:
 
 
 def pieces(
-  mixes: tuple[Sequence[Mix], Sequence[Mix]], counts: Mapping[int | None, int], seed: int
+  mixes: tuple[Sequence[Mix], Sequence[Mix]],
+  counts: Mapping[int | None, int],
+  reference: int,
+  seed: int,
 ) -> dict[int | None, Pieces]:
   """For each number of stems K (None for any) as many pieces as `counts` says, or as there are.
 
-  DataError where there is none of some K, or nothing to compare with.
+  They are to be compared with `reference` others. DataError where there is none of some K, or
+  nothing to compare with.
   """
   prompts, others = mixes
   logging.info("looking at real pieces")
-  reference = songs.held_out(others, sum(counts.values()), features.features)
+  compared = songs.held_out(others, reference, features.features)
 
   def look(mix: Mix) -> tuple[Prompt, SongFeatures, SongFeatures]:
     noise = metrics.noise_like(mix, seed)
@@ -89,10 +93,10 @@ def pieces(
   found = {}
   for stems, count in counts.items():
     looks = songs.held_out(prompts, count, look, stems)
-    if not looks or not reference:
+    if not looks or not compared:
       what = f"of {stems} stems" if stems else "of two stems or more"
       raise DataError(f"there are no held-out pieces {what} to measure with; use a larger set")
-    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), reference)
+    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), compared)
   return found
 
 
