@@ -97,10 +97,10 @@ def write_report(out: Path, measured: Measured, seed: int) -> Path:
 
 def page(sheets: Sequence[Sheet], pieces: Sequence[Piece]) -> str:
   """The page's HTML, all text in it escaped."""
-  title = sheets[0].title
+  first, *others = sheets
   return Template(PAGE).substitute(
-    title=_text(title),
-    numbers="\n".join(map(_table, sheets)),
+    title=_text(first.title),
+    numbers="\n".join([_table(first, "h1"), *(_table(sheet, "h2") for sheet in others)]),
     songs="\n".join(_piece(number, piece) for number, piece in enumerate(pieces, 1)),
     style=_beside("page.css"),
     script=_beside("page.js"),
@@ -134,7 +134,7 @@ def _write_ogg(path: Path, audio: np.ndarray, rate: int) -> None:
       file.write(audio[start : start + BLOCK])
 
 
-def _table(sheet: Sheet) -> str:
+def _table(sheet: Sheet, heading: str) -> str:
   head, rows = cells_of(sheet)
   width = len(sheet.columns)
   top = "".join(f'<th scope="col">{_text(word)}</th>' for word in head)
@@ -150,7 +150,7 @@ def _table(sheet: Sheet) -> str:
     for row in rows
   )
   terms = "".join(f"<dt>{_text(n)}</dt><dd>{_text(said)}</dd>" for n, said in legend_of(sheet))
-  return f"""<section><h2>{_text(sheet.title)}</h2>
+  return f"""<section><{heading}>{_text(sheet.title)}</{heading}>
 <div class="wide" tabindex="0" role="region" aria-label="{_text(sheet.title)}"><table>
 <thead><tr>{top}</tr></thead>
 <tbody>{body}</tbody></table></div>
@@ -226,7 +226,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>$style</style></head>
-<body><main><h1>$title</h1>
+<body><main>
 $numbers
 <section><h2>Listen</h2>
 <p class="note">Levels: each mix at −16 dBFS, or as near as full scale lets it come; its stems by
