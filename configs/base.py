@@ -195,19 +195,19 @@ def _laptop(config: ConfigDict) -> None:
   )
   # Where it is on (vae.py): a step with it takes some 10 times as long as one without.
   config.train_vae.discriminator.update(filters=8, sizes=(1024, 256), stride=2, start=350)
-  config.data.update(pieces=400, held_out=32, submixes=3)
+  config.data.update(pieces=1_000, held_out=32, submixes=3)
   config.text = learned_text()
   config.text.update(width=96, heads=3, length=80)
-  config.dit.update(width=128, depth=4, heads=2, dtype="float32", remat="none")
+  config.dit.update(width=128, depth=4, heads=2, remat="none")
   config.train.update(
     steps=1_500,
-    batch_size=32,
+    batch_size=16,
     micro_batches=1,
     learning_rate=1e-3,  # 1e-4 is for a billion parameters and 30 000 steps
     warmup=100,
     ema_decay=0.995,
     held_out_batches=4,
-    save_every=500,
+    save_every=750,
     log_every=20,
   )
 
