@@ -13,7 +13,7 @@ import numpy as np
 
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
-from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.weights.architecture import frames_of, init_dit, parameter_count
 from stemphonic_jax.weights.tensors import materialize
 
@@ -30,7 +30,7 @@ def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> Non
   pipe = StemPipeline.load(model)
   frames = frames_of(pipe.seconds, pipe.rate, pipe.bundle.vae.hop)
   params = materialize(pipe.bundle.dit_params, jnp.asarray)
-  forward("of the model", pipe.bundle.dit, params, frames, repeats)
+  forward("of the model", for_this_machine(pipe.bundle.dit), params, frames, repeats)
   generation(pipe, repeats)
   if full:
     shapes = jax.eval_shape(functools.partial(init_dit, FULL), jax.random.key(0))

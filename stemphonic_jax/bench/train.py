@@ -7,7 +7,7 @@ type on the same device in the same round, and a share of the data sheet is the 
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from stemphonic_jax.bench.generation import FULL
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import layers
 from stemphonic_jax.models.conditioning import TextEncoder, drop_conditions
-from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.training import cost, state
 from stemphonic_jax.training.dit import conditions_of, velocity_loss
 from stemphonic_jax.weights.architecture import init_dit, parameter_count
@@ -52,6 +52,7 @@ def run(full: bool = False, repeats: int = 5, size: Size | None = None) -> None:
   The latter needs 30 GB of memory on one device.
   """
   size = size or (C_II if full else DEMO)
+  size = replace(size, dit=for_this_machine(size.dit))
   ceiling.report(repeats)
   measure(size, repeats)
   if layers.attention_by(jnp.zeros((1, 1, 1, 64)), size.dit.dtype, None) == "cudnn":

@@ -246,7 +246,7 @@ def generate(
       share_noise=share_noise,
     )
     song, kind = ask(), tuple(map(len, plan(prompt.types, count)))
-    if jax.default_backend() == "cpu":  # which makes one stem after the other with one program
+    if jax.default_backend() == "cpu":  # which makes each stem by itself with one program
       kind = len(kind) > 1
     if timed and kind not in warm:
       warm.add(kind)

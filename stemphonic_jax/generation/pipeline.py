@@ -11,9 +11,11 @@ each pass after the first hears the sub-mix of what is there: given audio and th
 """
 
 import functools
+import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from stemphonic_jax.generation.context import Context, fit, given_context, read_
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
-from stemphonic_jax.models.dit import for_sampling
+from stemphonic_jax.models.dit import for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import guide, rescale_interval, sample
 from stemphonic_jax.weights.architecture import frames_of, parameter_count
@@ -41,8 +43,9 @@ from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
 
-LARGE = 100_000_000  # parameters from which on a CPU gains more per step than compiling costs
+LARGE = 5_000_000  # parameters from which on a CPU gains more per step than compiling costs
 WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
+THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU: enough to fill it, and its memory
 
 
 class StemPipeline:
@@ -54,14 +57,13 @@ class StemPipeline:
     self._given_text = encode_text
     self.rate: int = bundle.config["sample_rate"]
     self.seconds: float = bundle.config["seconds"]
+    dit = for_this_machine(bundle.dit)
     self._dit_params = materialize(bundle.dit_params, jnp.asarray)
     if jax.default_backend() == "cpu" and parameter_count(self._dit_params) > LARGE:
-      self._dit_params = for_sampling(self._dit_params, bundle.dit.dtype)
+      self._dit_params = for_sampling(self._dit_params, dit.dtype)
     self._vae_params = materialize(bundle.vae_params, jnp.asarray)
     vae = bundle.vae
-    self._sample = jax.jit(
-      functools.partial(_sample, bundle.dit), static_argnames=("steps", "interval")
-    )
+    self._sample = jax.jit(functools.partial(_sample, dit), static_argnames=("steps", "interval"))
     self._encode = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
     self._decode = jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode"))
 
@@ -145,10 +147,11 @@ class StemPipeline:
       clock.lap("encode")
       made = self._pass(request, names, context, lanes, heard)
       clock.lap("sample")
-      for row, z in enumerate(made):
+      decoded = _each(self._decode_row, made[:, : needed + self.bundle.vae.halo])
+      for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
-        audio[v][names[k]] = self._decode_row(z[: needed + self.bundle.vae.halo])[:samples]
+        audio[v][names[k]] = sound[:samples]
       clock.lap("decode")
       heard += [request.stems[name] for name in names]
     return [
@@ -227,7 +230,7 @@ class StemPipeline:
     return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
 
   def _decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
-    """Audio of one stem; row by row, so that memory does not grow with the number of stems."""
+    """Audio of one stem; one at a time, so that memory does not grow with the number of stems."""
     vae = self.bundle.vae
     decode = functools.partial(self._decode, self._vae_params)
     rows = jnp.asarray(latents[None])
@@ -302,16 +305,22 @@ def _prompt(
 
 
 def _run_rows(run, rows):
-  """`run` on R rows (a tree of arrays) at once or, on a CPU, on one after the other.
+  """`run` on R rows (a tree of arrays) at once or, on a CPU, on each by itself.
 
-  XLA's products on a CPU round differently for one row and for several. Row after row, a stem is
+  XLA's products on a CPU round differently for one row and for several. By itself, a stem is
   the same to the bit however many others there are, and one program serves any number.
   """
   if jax.default_backend() != "cpu":
     return np.asarray(run(*rows))
   count = len(jax.tree.leaves(rows)[0])
   singles = [jax.tree.map(lambda a, i=i: a[i : i + 1], rows) for i in range(count)]
-  return np.concatenate([run(*row) for row in singles])
+  return np.concatenate(_each(lambda row: np.asarray(run(*row)), singles))
+
+
+def _each(work, rows):
+  """`work` of each row: on a CPU several at once, because one alone does not keep it busy."""
+  with ThreadPoolExecutor(THREADS if jax.default_backend() == "cpu" else 1) as pool:
+    return list(pool.map(work, rows))
 
 
 def _sample(dit, params, key, guidance, group, conditions, *, steps, interval):

@@ -31,6 +31,7 @@ from stemphonic_jax.models.layers import (
   Projection,
   SelfAttention,
   attend,
+  dtype_here,
   rotary_table,
 )
 from stemphonic_jax.models.prediction import velocity_of_v
@@ -131,6 +132,12 @@ def for_sampling(params: Any, dtype: DTypeLike) -> Any:
     for i in range(depth)
   ]
   return params | {"blocks": rows}
+
+
+def for_this_machine(dit: "DiT") -> "DiT":
+  """The network with its products in the type that this machine is fast in (`dtype_here`)."""
+  encoder = dit.text_encoder and dit.text_encoder.clone(dtype=dtype_here(dit.text_encoder.dtype))
+  return dit.clone(dtype=dtype_here(dit.dtype), text_encoder=encoder)
 
 
 @flax.struct.dataclass

@@ -21,7 +21,7 @@ from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
-from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training import cluster, cost, loop, mesh, state, text
 from stemphonic_jax.training.checkpoints import Checkpoints, reached
@@ -97,9 +97,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   folder = records_of(config, workdir)
   tokenizer, encode_text = text.reader(config, workdir, folder)
   records = open_records(folder / "train")
-  dit = build_dit(
-    config.dit, config.text.to_dict() | {"vocabulary": len(tokenizer)}, records.index.channels
-  )
+  described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
+  dit = for_this_machine(build_dit(config.dit, described, records.index.channels))
   loss = velocity_loss(
     dit,
     dropout=config.dropout.to_dict(),

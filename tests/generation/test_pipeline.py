@@ -45,8 +45,9 @@ class Calls(list):
 
 @pytest.fixture
 def calls(monkeypatch):
-  """All that the network is given from here on."""
+  """All that the network is given from here on, one row after the other."""
   pipe, seen = tiny.pipeline(), Calls()
+  monkeypatch.setattr(pipeline, "THREADS", 1)
   sample = pipe._sample
 
   def spy(params, key, guidance, group, conditions, **options):
@@ -72,6 +73,13 @@ def test_a_stem_is_the_same_however_many_others_there_are_and_in_any_order(share
   assert list(whole.stems) == list(ALL)
   for stems in [ALL[:1], ALL[2:], ALL[:3], ALL[::-1], ("keys", "drums")]:
     assert_same(generate(*stems, share_noise=share_noise), whole, stems)
+
+
+def test_rows_at_once_are_rows_one_by_one(monkeypatch):
+  monkeypatch.setattr(pipeline, "THREADS", 1)
+  alone = generate(*ALL)
+  monkeypatch.setattr(pipeline, "THREADS", 4)
+  assert_same(generate(*ALL), alone, ALL)
 
 
 def test_a_large_model_on_a_cpu_makes_the_same_song(monkeypatch):

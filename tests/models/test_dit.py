@@ -9,13 +9,14 @@ import pytest
 from flax import traverse_util
 
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.models import layers
 from stemphonic_jax.models.conditioning import (
   NOT_GIVEN,
   Conditions,
   TextEncoder,
   null_conditions,
 )
-from stemphonic_jax.models.dit import REMAT, DiT, for_sampling
+from stemphonic_jax.models.dit import REMAT, DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.layers import attend, product, rotary_table, rotate
 from stemphonic_jax.weights.architecture import build_dit
 from tests import tiny
@@ -226,6 +227,31 @@ def test_rotation_keeps_lengths_and_sees_relative_positions_only():
     diagonal = np.diagonal(dots, offset)
     np.testing.assert_allclose(diagonal, diagonal[0], rtol=2e-4, atol=1e-4)
   np.testing.assert_array_equal(turned_q[:, 32:], jnp.tile(q[0, 0, :, 32:], (9, 1)))
+
+
+@pytest.mark.parametrize(
+  ("flags", "fast"),
+  [
+    ("flags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", jnp.bfloat16),
+    ("flags\t\t: fpu avx2 fma", jnp.float32),
+    ("Features\t: fp asimd", jnp.float32),
+    (None, jnp.float32),
+  ],
+)
+def test_products_are_in_what_the_machine_is_fast_in(flags, fast, tmp_path, monkeypatch):
+  if flags:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\nbugs\t: none\n")
+  monkeypatch.setattr(layers, "CPU_INFO", tmp_path / "cpuinfo")
+  monkeypatch.setattr(
+    layers, "_cpu_multiplies_bfloat16", layers._cpu_multiplies_bfloat16.__wrapped__
+  )
+  half = DIT.clone(dtype=jnp.bfloat16, text_encoder=DIT.text_encoder.clone(dtype=jnp.bfloat16))
+  whole = for_this_machine(half)
+  assert (whole.dtype, whole.text_encoder.dtype) == (fast, fast)
+  assert for_this_machine(DIT) == DIT
+  assert for_this_machine(half.clone(text_encoder=None)).dtype == fast
+  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+  assert for_this_machine(half) == half
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
