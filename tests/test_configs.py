@@ -111,6 +111,7 @@ def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path):
   config.init_from = starts(config)
   run(config, tmp_path / "first", steps=1)
   config.init_from = str(tmp_path / "first")
+  config.data.records = str(tmp_path / "first" / "records")
   config.train.learning_rate = 1e-12
   run(config, tmp_path / "second", steps=1)
   files = [tmp_path / name / "tokenizer.model" for name in ("first", "second")]

@@ -31,9 +31,9 @@ from stemphonic_jax.models.layers import (
   Projection,
   SelfAttention,
   attend,
-  dtype_here,
   rotary_table,
 )
+from stemphonic_jax.models.machine import dtype_here
 from stemphonic_jax.models.prediction import velocity_of_v
 
 BPM_RANGE = (20.0, 400.0)

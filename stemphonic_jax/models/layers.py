@@ -5,10 +5,8 @@ form of bfloat16 on CPUs with matrix units, on GPUs and on TPUs alike.
 """
 
 import math
-import re
 from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,12 +17,13 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from stemphonic_jax.models.machine import cuda_capability
+
 # Axes of a mesh (training/mesh.py). Where there is none, nothing here changes anything.
 ROW_AXES = ("data", "fsdp")  # rows of a batch are split over both together
 TENSOR_AXIS = "tensor"  # heads and hidden columns are split over this one
 PRODUCT = "product"  # name of what a Dense makes, for policies of rematerialisation
 FLASH = True  # attention by cuDNN's kernel on the GPUs that have it; False: by XLA, to compare
-CPU_INFO = Path("/proc/cpuinfo")  # where Linux says what a CPU can do
 
 
 def by_rows(x: Float[Array, "B ..."], *others: str | None) -> Float[Array, "B ..."]:
@@ -51,24 +50,6 @@ def tensor_parts(x: Float[Array, "..."], *sizes: int) -> int:
   """Into how many parts the mesh that x is on splits dimensions of these sizes; 1 is not at all."""
   parts = jax.typeof(x).sharding.mesh.shape.get(TENSOR_AXIS, 1)
   return parts if all(size % parts == 0 for size in sizes) else 1
-
-
-def dtype_here(dtype: DTypeLike) -> DTypeLike:
-  """`dtype`, or float32 for bfloat16 on a CPU without instructions for it.
-
-  There products are emulated and take 1.3 to 1.5 times as long as in float32, a training step up to
-  1.7 times; on one with matrix units (AMX) they take half as long.
-  """
-  emulated = jax.default_backend() == "cpu" and not _cpu_multiplies_bfloat16()
-  return jnp.float32 if emulated and dtype == jnp.bfloat16 else dtype
-
-
-@cache
-def _cpu_multiplies_bfloat16() -> bool:
-  if not CPU_INFO.is_file():  # as on macOS
-    return False
-  flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.M)
-  return bool(flags and {"amx_bf16", "avx512_bf16"} & set(flags[1].split()))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -243,13 +224,6 @@ def attention_by(
     return "xla" if on_mesh(query) else "head"
   fits = dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 < query.shape[-1] <= 128
   return "cudnn" if FLASH and fits and mask is None and cuda_capability() >= (8, 0) else "xla"
-
-
-def cuda_capability() -> tuple[int, ...]:
-  """Compute capability of this machine's GPUs, such as (9, 0); empty where none is NVIDIA's."""
-  capability = getattr(jax.local_devices()[0], "compute_capability", "")
-  found = re.fullmatch(r"(\d+)\.(\d+)", str(capability))
-  return tuple(map(int, found.groups())) if found else ()
 
 
 def attend_at_once(

@@ -9,7 +9,6 @@ import pytest
 from flax import traverse_util
 
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.models import layers
 from stemphonic_jax.models.conditioning import (
   NOT_GIVEN,
   Conditions,
@@ -229,28 +228,13 @@ def test_rotation_keeps_lengths_and_sees_relative_positions_only():
   np.testing.assert_array_equal(turned_q[:, 32:], jnp.tile(q[0, 0, :, 32:], (9, 1)))
 
 
-@pytest.mark.parametrize(
-  ("flags", "fast"),
-  [
-    ("flags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", jnp.bfloat16),
-    ("flags\t\t: fpu avx2 fma", jnp.float32),
-    ("Features\t: fp asimd", jnp.float32),
-    (None, jnp.float32),
-  ],
-)
-def test_products_are_in_what_the_machine_is_fast_in(flags, fast, tmp_path, monkeypatch):
-  if flags:
-    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\nbugs\t: none\n")
-  monkeypatch.setattr(layers, "CPU_INFO", tmp_path / "cpuinfo")
-  monkeypatch.setattr(
-    layers, "_cpu_multiplies_bfloat16", layers._cpu_multiplies_bfloat16.__wrapped__
-  )
+def test_a_machine_that_emulates_bfloat16_gets_all_products_in_float32(monkeypatch):
   half = DIT.clone(dtype=jnp.bfloat16, text_encoder=DIT.text_encoder.clone(dtype=jnp.bfloat16))
+  monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: jnp.float32)
   whole = for_this_machine(half)
-  assert (whole.dtype, whole.text_encoder.dtype) == (fast, fast)
-  assert for_this_machine(DIT) == DIT
-  assert for_this_machine(half.clone(text_encoder=None)).dtype == fast
-  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+  assert (whole.dtype, whole.text_encoder.dtype) == (jnp.float32, jnp.float32)
+  assert for_this_machine(half.clone(text_encoder=None)).dtype == jnp.float32
+  monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: dtype)
   assert for_this_machine(half) == half
 
 
