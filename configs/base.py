@@ -106,7 +106,9 @@ def get_config(size: str = "") -> ConfigDict:
       depth=24,
       heads=24,
       activity_channels=16,  # Sec. 3.3
-      dtype="bfloat16",  # of products; parameters, optimiser and sums are float32
+      # Of products, though float32 on a CPU that would emulate it (models/machine.py); parameters,
+      # optimiser and sums are float32.
+      dtype="bfloat16",
       remat="blocks",  # computed again in the backward pass; or "products" (all but these), "none"
     )
   )

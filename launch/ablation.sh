@@ -5,17 +5,22 @@
 # cores without matrix units that is two hours; what is done is not done again after an interruption.
 #
 #   bash launch/ablation.sh
-#   ROOT=runs/longer SEEDS="0 1 2 3 4" STEPS=3000 SONGS=200 bash launch/ablation.sh
+#   ROOT=runs/longer SEEDS="0 1 2 3 4" BASE_STEPS=5000 STEPS=3000 SONGS=200 bash launch/ablation.sh
+#   EXTRAS=cuda JOBS=1 bash launch/ablation.sh     # on a GPU
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+[[ $# == 0 ]] || { echo "stemphonic_jax: '$1': $0 takes variables only; see its first lines" >&2 && exit 2; }
 use_venv
 
 export ROOT=${ROOT:-runs/ablation} STEPS=${STEPS:-400}
+jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)} # trainings at once: so small a model fills no second core
+mkdir -p "$ROOT"
 
-run() { # configuration, workdir, options
-  echo "== $2"
-  python -m stemphonic_jax.main --config="configs/$1.py:small" --config.seconds=8 --workdir="$ROOT/$2" \
-    --mode=train --config.data.records="$ROOT/shared/records" "${@:3}"
+run() { # configuration, name, options
+  echo "$2: see $ROOT/$2.log"
+  python -m stemphonic_jax.main --config="configs/$1.py:small" --config.seconds=8 --mode=train \
+    --workdir="$ROOT/$2" --config.data.records="$ROOT/shared/records" "${@:3}" >>"$ROOT/$2.log" 2>&1 ||
+    { tail -n 1 "$ROOT/$2.log" >&2 && return 1; }
 }
 
 setting() { # setting, seed
@@ -28,12 +33,10 @@ setting() { # setting, seed
 run c_ii shared --mode=prepare --config.data.records= --config.init_from=demo
 run a_ii base --config.init_from="$ROOT/shared" --config.seed=1000 \
   --config.train.steps="${BASE_STEPS:-1500}"
-
-# One to a core: so small a model does not fill a second one.
 export -f run setting
 for seed in ${SEEDS:-0 1 2}; do
   printf "%s $seed\n" a b c act
-done | xargs -P "$(getconf _NPROCESSORS_ONLN)" -L 1 bash -c 'setting "$@"' setting
+done | xargs -P "$jobs" -L 1 bash -c 'setting "$@"' setting
 
 for table in 1 2 3; do
   stemphonic evaluate --table "$table" --models "$ROOT" --out "$ROOT/tables" --songs "${SONGS:-32}"

@@ -25,6 +25,7 @@ from stemphonic_jax.data.shards import write_records
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.models.dit import for_this_machine
 from stemphonic_jax.training import state
 from stemphonic_jax.training.dit import velocity_loss
 from stemphonic_jax.weights.architecture import init_dit
@@ -141,9 +142,10 @@ def _batches(records: Records, size: int) -> Iterator:
 
 def consuming(steps: int = 5) -> float:
   """Stems that training a model of the demo's size takes in a second, data excluded."""
-  loss = velocity_loss(train.DEMO.dit, dropout=train.DROPOUT, time_mean=0.0, time_std=1.0)
+  dit = for_this_machine(train.DEMO.dit)
+  loss = velocity_loss(dit, dropout=train.DROPOUT, time_mean=0.0, time_std=1.0)
   optimizer = state.adamw(1e-3, clip=1.0)
-  params = jax.jit(lambda key: init_dit(train.DEMO.dit, key))(jax.random.key(0))
+  params = jax.jit(lambda key: init_dit(dit, key))(jax.random.key(0))
   current = state.create(params, {}, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.99)
   batch = train.host_batch(train.DEMO)

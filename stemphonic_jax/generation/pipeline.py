@@ -45,7 +45,7 @@ from stemphonic_jax.weights.tensors import materialize
 
 LARGE = 5_000_000  # parameters from which on a CPU gains more per step than compiling costs
 WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
-THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU: enough to fill it, and its memory
+THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
 
 
 class StemPipeline:
@@ -147,7 +147,7 @@ class StemPipeline:
       clock.lap("encode")
       made = self._pass(request, names, context, lanes, heard)
       clock.lap("sample")
-      decoded = _each(self._decode_row, made[:, : needed + self.bundle.vae.halo])
+      decoded = _for_each_row(self._decode_row, made[:, : needed + self.bundle.vae.halo])
       for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
@@ -230,7 +230,7 @@ class StemPipeline:
     return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
 
   def _decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
-    """Audio of one stem; one at a time, so that memory does not grow with the number of stems."""
+    """Audio of one stem by itself, so that memory does not grow with the number of stems."""
     vae = self.bundle.vae
     decode = functools.partial(self._decode, self._vae_params)
     rows = jnp.asarray(latents[None])
@@ -314,12 +314,14 @@ def _run_rows(run, rows):
     return np.asarray(run(*rows))
   count = len(jax.tree.leaves(rows)[0])
   singles = [jax.tree.map(lambda a, i=i: a[i : i + 1], rows) for i in range(count)]
-  return np.concatenate(_each(lambda row: np.asarray(run(*row)), singles))
+  return np.concatenate(_for_each_row(lambda row: np.asarray(run(*row)), singles))
 
 
-def _each(work, rows):
-  """`work` of each row: on a CPU several at once, because one alone does not keep it busy."""
-  with ThreadPoolExecutor(THREADS if jax.default_backend() == "cpu" else 1) as pool:
+def _for_each_row(work, rows):
+  """`work` of each row: on a CPU THREADS at once, because one alone does not keep it busy."""
+  if jax.default_backend() != "cpu":
+    return [work(row) for row in rows]
+  with ThreadPoolExecutor(THREADS) as pool:
     return list(pool.map(work, rows))
 
 

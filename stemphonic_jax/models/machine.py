@@ -9,25 +9,26 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 CPU_INFO = Path("/proc/cpuinfo")  # where Linux says what a CPU can do
-HALVES = {"amx_bf16", "avx512_bf16"}  # instructions that XLA multiplies bfloat16 with
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # instructions, by the names in there, for products of it
 
 
 def dtype_here(dtype: DTypeLike) -> DTypeLike:
   """`dtype`, or float32 for bfloat16 on a CPU without instructions for it.
 
   There products are emulated and take 1.3 to 1.5 times as long as in float32, a training step up to
-  1.7 times; on one with matrix units (AMX) they take half as long.
+  1.7 times. With matrix units (AMX) they take half as long; AVX-512's instructions alone were not
+  measured.
   """
-  emulated = jax.default_backend() == "cpu" and not _cpu_multiplies_halves()
+  emulated = jax.default_backend() == "cpu" and not _cpu_has_bfloat16()
   return jnp.float32 if emulated and dtype == jnp.bfloat16 else dtype
 
 
 @cache
-def _cpu_multiplies_halves() -> bool:
+def _cpu_has_bfloat16() -> bool:
   if not CPU_INFO.is_file():  # as on macOS
     return False
   flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.M)
-  return bool(flags and HALVES & set(flags[1].split()))
+  return bool(flags and BFLOAT16 & set(flags[1].split()))
 
 
 def cuda_capability() -> tuple[int, ...]:

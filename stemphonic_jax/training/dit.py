@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
+from flax import traverse_util
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
@@ -33,7 +34,7 @@ from stemphonic_jax.training.start import start_model
 from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
 from stemphonic_jax.weights.t5 import open_text_encoder
-from stemphonic_jax.weights.tensors import check_params
+from stemphonic_jax.weights.tensors import check_params, open_tensors
 
 TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 
@@ -99,6 +100,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   records = open_records(folder / "train")
   described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
   dit = for_this_machine(build_dit(config.dit, described, records.index.channels))
+  if jnp.dtype(dit.dtype).name != config.dit.dtype:
+    logging.info("products in float32, because this CPU would emulate %s", config.dit.dtype)
   loss = velocity_loss(
     dit,
     dropout=config.dropout.to_dict(),
@@ -295,7 +298,8 @@ def _export(
   save_bundle(
     workdir / "model",
     content,
-    vae_params=load_vae(config, workdir / "vae.safetensors"),
+    # As the file has them, since records know by its bytes which autoencoder they are from.
+    vae_params=traverse_util.unflatten_dict(open_tensors(workdir / "vae.safetensors"), sep="/"),
     dit_params=merge_lora(params),
     tokenizer=tokenizer,
     statistics=start.statistics if start else records.index.statistics,

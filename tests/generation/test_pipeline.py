@@ -1,8 +1,11 @@
 """Generation: what a stem depends on, and what it does not, to the bit."""
 
+import dataclasses
+import threading
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -80,6 +83,29 @@ def test_rows_at_once_are_rows_one_by_one(monkeypatch):
   alone = generate(*ALL)
   monkeypatch.setattr(pipeline, "THREADS", 4)
   assert_same(generate(*ALL), alone, ALL)
+
+
+def test_rows_run_at_once_on_a_cpu(monkeypatch):
+  monkeypatch.setattr(pipeline, "THREADS", 2)
+  met = threading.Barrier(2, timeout=10)
+
+  def meet(row):
+    met.wait()
+    return row
+
+  assert pipeline._for_each_row(meet, range(4)) == [0, 1, 2, 3]
+
+
+def test_where_bfloat16_would_be_emulated_a_song_is_as_in_float32(monkeypatch):
+  bundle = tiny.pipeline().bundle
+  encoder = bundle.dit.text_encoder.clone(dtype=jnp.bfloat16)
+  half = dataclasses.replace(bundle, dit=bundle.dit.clone(dtype=jnp.bfloat16, text_encoder=encoder))
+  monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: jnp.float32)
+  song = pipeline.StemPipeline(half).generate(PROMPT, ALL[:1])
+  assert_same(song, generate(*ALL[:1]), ALL[:1])
+  monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: dtype)
+  other = pipeline.StemPipeline(half).generate(PROMPT, ALL[:1])
+  assert not np.array_equal(other.latents[ALL[0]], song.latents[ALL[0]])
 
 
 def test_a_large_model_on_a_cpu_makes_the_same_song(monkeypatch):
