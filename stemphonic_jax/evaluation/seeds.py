@@ -11,12 +11,13 @@ import scipy.stats
 from stemphonic_jax.evaluation.scores import NOTHING, Score
 
 
-def pooled(parts: Sequence[Score]) -> Score:
+def pooled(parts: Sequence[Score], within: tuple[float, float] = (-math.inf, math.inf)) -> Score:
   """One score of several seeds of training: their mean, with a 95 % interval over seeds and songs.
 
   Its halves are sqrt((t s / √n)² + song²): t is Student's of n - 1 degrees of freedom, s the
   standard deviation of the n seeds' values, and song the mean half of their intervals over songs,
-  which are the same for all seeds. The interval of a single seed is that over songs alone.
+  which are the same for all seeds, cut to where values can be (`within`). The interval of a single
+  seed is that over songs alone.
   """
   found = [part for part in parts if part.n and math.isfinite(part.value)]
   if len(found) < 2:
@@ -27,7 +28,8 @@ def pooled(parts: Sequence[Score]) -> Score:
     math.hypot(over_seeds, float(np.mean([abs(getattr(p, end) - p.value) for p in found])))
     for end in ("low", "high")
   )
-  return Score(mean, mean - below, mean + above, max(part.n for part in found))
+  low, high = max(mean - below, within[0]), min(mean + above, within[1])
+  return Score(mean, low, high, max(part.n for part in found))
 
 
 def difference(first: Mapping[str, Score], second: Mapping[str, Score]) -> Score:

@@ -264,11 +264,16 @@ def _cells(
 def _line(label: str, columns: tuple[str, ...], cells: Mapping[str, Cell], group: str = "") -> Line:
   names = dict.fromkeys(name for cell in cells.values() for name in cell.scores)
   scores = {
-    name: seeds.pooled([c.scores[name] for c in cells.values() if name in c.scores])
+    name: seeds.pooled([c.scores[name] for c in cells.values() if name in c.scores], _range(name))
     for name in names
   }
   times = seeds.pooled([cell.seconds for cell in cells.values() if cell.seconds])
   return Line(label, columns, scores, times, cells, group)
+
+
+def _range(metric: str) -> tuple[float, float]:
+  """Where its values lie: those of which more is better are AUCs and shares."""
+  return (0.0, 1.0) if METRICS[metric].better == "higher" else (-math.inf, math.inf)
 
 
 def _difference(first: Line, second: Line, head: tuple[str, ...]) -> Line:

@@ -27,6 +27,13 @@ def test_halves_over_seeds_and_songs_add_in_quadrature():
   assert both.high == pytest.approx(0.8 + math.hypot(half, 0.1), abs=1e-4)
 
 
+def test_an_interval_of_shares_stays_between_none_and_all():
+  apart = [Score(value, value, value, 60) for value in (0.5, 0.9, 1.0)]
+  cut, whole = pooled(apart, (0.0, 1.0)), pooled(apart)
+  assert (cut.value, cut.low, cut.high) == (whole.value, whole.low, 1.0)
+  assert whole.high > 1
+
+
 def test_three_seeds_of_sixty_songs_are_sixty_songs():
   assert pooled([Score(0.8, 0.7, 0.9, n) for n in (60, 58, 60)]).n == 60
 
