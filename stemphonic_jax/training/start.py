@@ -14,14 +14,12 @@ from stemphonic_jax.weights.hub import folder_of
 def start_file(config: ConfigDict, name: str) -> Path | None:
   """The file `name` of the model or workdir in `config.init_from`, None where it has none.
 
-  Of a workdir its own rather than that of its model, whose bytes are others: records know by them
-  which autoencoder they are from. MissingError where there is no such folder, or nothing in it to
-  start from.
+  MissingError where there is no such folder, or nothing in it to start from.
   """
   if not config.init_from:
     return None
   folder = folder_of(config.init_from)
-  folders = (folder, folder / "model")
+  folders = (folder / "model", folder)
   if not any((folder / "vae.safetensors").is_file() for folder in folders):
     raise MissingError(
       f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
