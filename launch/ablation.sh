@@ -2,7 +2,8 @@
 # The paper's Tables 1 to 3 in small: segments of 8 s, latents of the demo model's autoencoder. As in the
 # paper all settings go on from one base, here a model trained in setting A: A, B, C, and C with activity
 # control, three seeds each, on the same records with the same budget. Then they are measured. On two
-# cores without matrix units that is an hour and a half; what is done is not done again after an interruption.
+# cores without matrix units that is an hour and a half; what is done is not done again after an
+# interruption.
 #
 #   bash launch/ablation.sh
 #   ROOT=runs/longer SEEDS="0 1 2 3 4" BASE_STEPS=5000 STEPS=3000 SONGS=200 bash launch/ablation.sh

@@ -15,8 +15,8 @@ BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # instructions, by the names in there, f
 def dtype_here(dtype: DTypeLike) -> DTypeLike:
   """`dtype`, or float32 for bfloat16 on a CPU without instructions for it.
 
-  There products are emulated and take 1.3 to 1.5 times as long as in float32, a training step up to
-  1.7 times. With matrix units (AMX) they take half as long; AVX-512's instructions alone were not
+  There products are emulated and take 1.1 to 1.5 times as long as in float32, a training step 1.5
+  times. With matrix units (AMX) they take half as long; AVX-512's instructions alone were not
   measured.
   """
   emulated = jax.default_backend() == "cpu" and not _cpu_has_bfloat16()
