@@ -39,8 +39,10 @@ def get_config(size: str = "") -> ConfigDict:
       batch_size=32,
       samples=65_536 - 65_536 % 3584,  # length of a crop, whole frames
       pieces=256,  # pieces of the corpus that crops are cut from
+      optimizer="adamw",
       learning_rate=1.5e-4,
       warmup=1_000,
+      decay=0,
       betas=(0.8, 0.99),
       weight_decay=1e-3,
       clip=1.0,
@@ -106,6 +108,7 @@ def get_config(size: str = "") -> ConfigDict:
       depth=24,
       heads=24,
       activity_channels=16,  # Sec. 3.3
+      modulation=False,  # of the blocks by time, tempo and text (models/dit.py); not in the paper
       # Of products, though float32 on a CPU that would emulate it (models/machine.py); parameters,
       # optimiser and sums are float32.
       dtype="bfloat16",
@@ -125,8 +128,10 @@ def get_config(size: str = "") -> ConfigDict:
       steps=30_000,
       batch_size=512,  # 16K seconds of 32 s stems
       micro_batches=2,  # 32 stems a GPU on 8 GPUs, twice
+      optimizer="adamw",  # or "muon", of which the paper knows nothing
       learning_rate=1e-4,  # constant
       warmup=0,
+      decay=0,  # steps at the end in which the rate falls to zero
       betas=(0.9, 0.999),
       weight_decay=1e-3,  # Stable Audio's; not in the paper
       clip=1.0,  # not in the paper; usual for transformers
@@ -173,7 +178,8 @@ def learned_text() -> ConfigDict:
 
 def spectral_vae() -> ConfigDict:
   """The light autoencoder, which trains some hundred times faster than Oobleck on a CPU."""
-  return ConfigDict(dict(architecture="spectral", width=384, depth=3, latent=64))
+  stft = dict(size=3584, stride=896, stacked=4, resolution=72)
+  return ConfigDict(dict(architecture="spectral", width=384, depth=3, latent=64, **stft))
 
 
 def _laptop(config: ConfigDict) -> None:

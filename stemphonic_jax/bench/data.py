@@ -28,6 +28,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.models.dit import for_this_machine
 from stemphonic_jax.training import state
 from stemphonic_jax.training.dit import velocity_loss
+from stemphonic_jax.training.optimizer import adamw
 from stemphonic_jax.weights.architecture import init_dit
 
 CHECKED, READ, AHEAD, MEMORY = 200, 2_000, 10, 1.5  # x real time, stems/s, x the demo model, GB
@@ -144,7 +145,7 @@ def consuming(steps: int = 5) -> float:
   """Stems that training a model of the demo's size takes in a second, data excluded."""
   dit = for_this_machine(train.DEMO.dit)
   loss = velocity_loss(dit, dropout=train.DROPOUT, time_mean=0.0, time_std=1.0)
-  optimizer = state.adamw(1e-3, clip=1.0)
+  optimizer = adamw(1e-3, clip=1.0)
   params = jax.jit(lambda key: init_dit(dit, key))(jax.random.key(0))
   current = state.create(params, {}, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.99)

@@ -22,6 +22,7 @@ from stemphonic_jax.models.conditioning import TextEncoder, drop_conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.training import cost, state
 from stemphonic_jax.training.dit import conditions_of, velocity_loss
+from stemphonic_jax.training.optimizer import adamw
 from stemphonic_jax.weights.architecture import init_dit, parameter_count
 
 DROPOUT = dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3)
@@ -41,7 +42,11 @@ class Size:
 # Of configs/demo.py, and of configs/c_ii.py on one of its eight devices, one micro-batch.
 TEXT = TextEncoder(1024, 96, 1, 3)
 DEMO = Size(
-  "demo", DiT(64, 256, 6, 4, text_width=96, text_encoder=TEXT, dtype=jnp.bfloat16), 16, 394, 80
+  "demo",
+  DiT(64, 128, 6, 2, text_width=96, text_encoder=TEXT, modulation=True, dtype=jnp.bfloat16),
+  16,
+  394,
+  80,
 )
 C_II = Size("c_ii", FULL.clone(dtype=jnp.bfloat16, remat="blocks"), 32, 394, 128)
 
@@ -67,7 +72,7 @@ def run(full: bool = False, repeats: int = 5, size: Size | None = None) -> None:
 def measure(size: Size, repeats: int) -> None:
   """Prints a row for each part of a step."""
   dit = size.dit
-  optimizer = state.adamw(1e-4, clip=1.0)
+  optimizer = adamw(1e-4, clip=1.0)
   loss = velocity_loss(dit, dropout=DROPOUT, time_mean=0.0, time_std=1.0)
   key = jax.random.key(1)
   host = host_batch(size)

@@ -132,4 +132,4 @@ def _check_training(path: Path, setting: str, number: int, config: Mapping[str, 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
   kept = {name: value for name, value in lasting(config).items() if name not in OWN}
-  return kept | {"train.steps": flat(config).get("train.steps")}
+  return kept | {name: flat(config).get(name) for name in ("train.steps", "train.decay")}

@@ -13,6 +13,7 @@ Nothing in the network mixes rows: synchrony comes from the noise the rows share
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax
@@ -86,33 +87,49 @@ class CrossAttention(nn.Module):
 
 
 class Block(nn.Module):
-  """Pre-norm transformer block: self-attention, cross-attention, SwiGLU."""
+  """Pre-norm transformer block: self-attention, cross-attention, SwiGLU.
+
+  A `modulated` one also scales and shifts what self-attention and SwiGLU read, and scales what they
+  add, by linear maps of one vector for all frames (adaLN of DiT, Peebles and Xie 2023). The maps
+  start at zero, where the block is as it would be without.
+  """
 
   width: int
   heads: int
   memory_heads: int
   dtype: DTypeLike = jnp.float32
+  modulated: bool = False
 
   def setup(self):
     self.self_norm, self.cross_norm, self.feed_norm = LayerNorm(), LayerNorm(), LayerNorm()
     self.self_attention = SelfAttention(self.heads, self.dtype)
     self.cross_attention = CrossAttention(self.width, self.heads, self.memory_heads, self.dtype)
     self.feed_forward = FeedForward(self.dtype)
+    if self.modulated:
+      self.modulation = Dense(6 * self.width, parts=6, bias=True, zero=True, dtype=self.dtype)
 
   def memory(self, text: Float[Array, "B S M"]) -> Memory:
     """Keys and values of this block's cross-attention."""
     return self.cross_attention.memory(text)
 
   def __call__(
-    self, x: Float[Array, "B T D"], memory: Memory, rotary: Rotary
+    self, x: Float[Array, "B T D"], memory: Memory, rotary: Rotary, signal: Float[Array, "B D"]
   ) -> Float[Array, "B T D"]:
-    x = x + self.self_attention(self.self_norm(x), rotary)
+    scales, shifts = self._modulate(signal)
+    x = x + scales[1] * self.self_attention(scales[0] * self.self_norm(x) + shifts[0], rotary)
     x = x + self.cross_attention(self.cross_norm(x), memory)
-    return x + self.feed_forward(self.feed_norm(x))
+    return x + scales[3] * self.feed_forward(scales[2] * self.feed_norm(x) + shifts[1])
+
+  def _modulate(self, signal: Float[Array, "B D"]) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Factors before and after self-attention and SwiGLU, and what is added before each."""
+    if not self.modulated:
+      return (1, 1, 1, 1), (0, 0)
+    parts = [part[:, None] for part in self.modulation(signal)]
+    return [1 + part for part in parts[:4]], parts[4:]
 
   def touch(self, x: Float[Array, "B T D"], text: Float[Array, "B S M"]) -> None:
     """Visits every parameter, so that one init call makes them all."""
-    self(x, self.memory(text), rotary_table(x.shape[1], self.width // self.heads))
+    self(x, self.memory(text), rotary_table(x.shape[1], self.width // self.heads), x[:, 0])
 
 
 def for_sampling(params: Any, dtype: DTypeLike) -> Any:
@@ -145,7 +162,7 @@ class Prepared:
   """Conditions after embedding: all that stays the same from step to step."""
 
   frames: Float[Array, "B T A"]  # sub-mix latents and activity embedding
-  token: Float[Array, "B D"]  # tempo and timing, part of the prepended token
+  token: Float[Array, "B D"]  # tempo, timing and, for modulation, text; part of the prepended token
   memory: Memory  # cross-attention keys and values, [depth, B, S, G, K] each
 
 
@@ -159,6 +176,9 @@ class DiT(nn.Module):
   What a model imported from Stable Audio Open has besides: a text of its own width M and fewer
   heads for it (`memory_width`, `memory_heads`; 0 is as many as the frames have); `timing`, the
   seconds at which the frames start and the piece ends; and a `prediction` of "v" (prediction.py).
+
+  With `modulation`, which the paper does not have, the prepended token also modulates the blocks,
+  and the mean of the text is part of it: what all frames share need not be attended to.
   """
 
   channels: int
@@ -172,6 +192,7 @@ class DiT(nn.Module):
   memory_heads: int = 0
   timing: bool = False
   prediction: str = "velocity"
+  modulation: bool = False
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
 
@@ -182,6 +203,8 @@ class DiT(nn.Module):
     self.tempo_embedding = NumberEmbedding(self.text_width, *BPM_RANGE)
     self.tempo_projection = Projection(self.width)
     self.text_projection = Projection(self.memory_width or self.width, self.dtype)
+    if self.modulation:
+      self.mean_projection = Projection(self.width)
     if self.timing:
       self.start_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
       self.total_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
@@ -202,7 +225,10 @@ class DiT(nn.Module):
 
   @property
   def _block(self) -> Block:
-    return Block(self.width, self.heads, self.memory_heads or self.heads, self.dtype, parent=None)
+    memory_heads = self.memory_heads or self.heads
+    return Block(
+      self.width, self.heads, memory_heads, self.dtype, modulated=self.modulation, parent=None
+    )
 
   def _init_blocks(self, key: Array) -> dict:
     """One Block, initialised under vmap: its parameters stacked on a leading `depth` axis."""
@@ -218,6 +244,9 @@ class DiT(nn.Module):
     text = jnp.where(conditions.text_mask[..., None], text, 0)
     tempo = self.tempo_embedding(conditions.bpm)
     token = self.tempo_projection(tempo)
+    if self.modulation:
+      words = jnp.maximum(conditions.text_mask.sum(1, keepdims=True), 1)
+      token = token + self.mean_projection(text.sum(1, dtype=jnp.float32) / words)
     if self.timing:
       embeddings = (self.start_embedding, self.total_embedding)
       seconds = [embed(x) for embed, x in zip(embeddings, conditions.seconds.T, strict=True)]
@@ -260,11 +289,11 @@ class DiT(nn.Module):
     h = jnp.concatenate([x, prepared.frames], -1)
     h = self.in_projection(h + self.in_residual(h))
     h = jnp.concatenate([token[:, None], h], 1)
-    rotary = rotary_table(h.shape[1], self.width // self.heads)
+    rotary, signal = rotary_table(h.shape[1], self.width // self.heads), nn.silu(token)
 
     def apply_block(h, scanned):
       params, memory = scanned
-      return self._block.apply({"params": params}, h, memory, rotary), None
+      return self._block.apply({"params": params}, h, memory, rotary, signal), None
 
     body = REMAT[self.remat](apply_block)
     if not isinstance(self.blocks, list | tuple):

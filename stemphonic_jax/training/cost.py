@@ -122,7 +122,7 @@ def _met(dit: DiT, path: tuple[str, ...], frames: int, tokens: int) -> int:
     return tokens
   if path[0] == "text_projection" or path[-2] == "key_value":
     return _memory_tokens(dit, tokens)
-  if path[0] == "blocks":
+  if path[0] == "blocks" and "modulation" not in path:
     return frames + 1  # with the token of time and conditions
   return frames if path[0].startswith(("in_", "out_")) else 1
 

@@ -13,6 +13,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.models.lora import add_lora
 from stemphonic_jax.training import cost, state
+from stemphonic_jax.training.optimizer import build_optimizer
 from stemphonic_jax.weights import architecture
 
 CHIPS = {chip.name: chip for chip in cost.CHIPS}
@@ -58,7 +59,7 @@ def abstract_state(config: ConfigDict, dit: DiT) -> state.TrainState:
   UsageError where a pattern of the config fits no parameter.
   """
   c = config.train
-  optimizer = state.adamw(c.learning_rate, clip=c.clip, warmup=c.warmup)
+  optimizer = build_optimizer(c)
 
   def create(key: jax.Array) -> state.TrainState:
     params = architecture.init_dit(dit, key)

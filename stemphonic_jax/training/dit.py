@@ -29,6 +29,7 @@ from stemphonic_jax.training.checkpoints import Checkpoints, reached
 from stemphonic_jax.training.guard import Guard
 from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.training.metrics import MetricsLog
+from stemphonic_jax.training.optimizer import build_optimizer
 from stemphonic_jax.training.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.start import start_model
 from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit
@@ -109,9 +110,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     time_std=config.timestep.std,
     seconds=config.seconds,
   )
-  optimizer = state.adamw(
-    c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
-  )
+  optimizer = build_optimizer(c)
   devices = mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, c.micro_batches)
   run_key = jax.random.key(config.seed)

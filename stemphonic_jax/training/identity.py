@@ -6,10 +6,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# Parts of a config that may change between two starts of one run. They decide how far it goes, what
-# it looks at, and on which machines; not what is learned.
+# Parts of a config that may change between two starts of one run. They decide how far it goes and
+# how it ends there, what it looks at, and on which machines.
 FREE = frozenset({
-  "sample", "generate", "steps", "save_every", "log_every", "held_out_batches", "max_bad",
+  "sample", "generate", "steps", "decay", "save_every", "log_every", "held_out_batches", "max_bad",
   "processes", "workers", "mesh", "micro_batches", "remat", "keep", "keep_best", "hang_seconds",
 })  # fmt: skip
 

@@ -25,7 +25,7 @@ AXES = (*ROW_AXES, TENSOR_AXIS)
 # whole: the blocks of a DiT are stacked on a leading one. `tensor` is on the columns of a layer
 # that opens a branch and on the rows of the one that closes it, so that between the two nothing
 # moves; `fsdp` is on the other dimension. The first rule that fits holds.
-_OPENS = r"(qkv|query|key_value|in|hidden|time_hidden)"
+_OPENS = r"(qkv|query|key_value|in|hidden|time_hidden|modulation)"
 _CLOSES = r"(out|time_out)"
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (rf"{_OPENS}/kernel", ("fsdp", "tensor")),

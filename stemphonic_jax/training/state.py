@@ -132,22 +132,6 @@ def means(sums: Sums) -> Metrics:
   return {name: total / count for name, (total, count) in sums.items()}
 
 
-def adamw(
-  learning_rate: float,
-  *,
-  clip: float,
-  warmup: int = 0,
-  betas: tuple[float, float] = (0.9, 0.999),
-  weight_decay: float = 0.01,
-) -> optax.GradientTransformation:
-  """AdamW at a constant rate (Sec. 4.1) after a linear warm-up; gradients clipped by their norm."""
-  rate = optax.warmup_constant_schedule(0.0, learning_rate, warmup) if warmup else learning_rate
-  return optax.chain(
-    optax.clip_by_global_norm(clip),
-    optax.adamw(rate, b1=betas[0], b2=betas[1], weight_decay=weight_decay),
-  )
-
-
 def train_step(
   loss: Loss,
   optimizer: optax.GradientTransformation,

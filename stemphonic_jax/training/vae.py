@@ -29,6 +29,7 @@ from stemphonic_jax.training.corpora import waveforms
 from stemphonic_jax.training.guard import Guard
 from stemphonic_jax.training.identity import lasting
 from stemphonic_jax.training.metrics import MetricsLog
+from stemphonic_jax.training.optimizer import adamw, build_optimizer
 from stemphonic_jax.training.prepare import check_records, load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.start import start_file, take_file
@@ -66,9 +67,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
   weights = {name: c[name] for name in ("kl_weight", "head_weight", "spectral_weight")}
   weights["rate"] = config.sample_rate
   loss = reconstruction_loss(vae, **weights)
-  optimizer = state.adamw(
-    c.learning_rate, clip=c.clip, warmup=c.warmup, betas=c.betas, weight_decay=c.weight_decay
-  )
+  optimizer = build_optimizer(c)
   step = state.train_step(loss, optimizer, ema_decay=c.ema_decay)
   if opponent:
     d, optimizer = c.discriminator, both_optimizers(optimizer, c)
@@ -239,7 +238,7 @@ def both_optimizers(
 ) -> optax.GradientTransformation:
   """The autoencoder's optimiser beside the discriminator's own, which begins when that is on."""
   d = c.discriminator
-  own = state.adamw(d.learning_rate, clip=c.clip, betas=d.betas, weight_decay=d.weight_decay)
+  own = adamw(d.learning_rate, clip=c.clip, betas=d.betas, weight_decay=d.weight_decay)
   if d.start:
     own = optax.transforms.conditionally_mask(own, lambda step: step >= d.start)
   names = {name: name for name in ("vae", "discriminator")}

@@ -79,7 +79,7 @@ def test_autoencoders_are_measured(capsys):
     assert all(float(number) > 0 for number in numbers)
 
 
-SPECTRAL = {"architecture": "spectral", "size": 64, "stride": 16, "steps": 4, "resolution": 8}
+SPECTRAL = {"architecture": "spectral", "size": 64, "stride": 16, "stacked": 4, "resolution": 8}
 
 
 @pytest.mark.parametrize(

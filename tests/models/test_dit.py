@@ -15,7 +15,7 @@ from stemphonic_jax.models.conditioning import (
   TextEncoder,
   null_conditions,
 )
-from stemphonic_jax.models.dit import REMAT, DiT, for_sampling, for_this_machine
+from stemphonic_jax.models.dit import REMAT, Block, DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.layers import attend, product, rotary_table, rotate
 from stemphonic_jax.weights.architecture import build_dit
 from tests import tiny
@@ -45,37 +45,50 @@ TIME = jnp.array([0.1, 0.3, 0.5, 0.7, 0.9])
 @functools.cache
 def params(dit: DiT = DIT):
   """Parameters away from their zero initialisation, so that every path carries something."""
-  fresh = traverse_util.flatten_dict(dit.init(KEY, X, TIME, conditions()))
+  return _moved(dit.init(KEY, X, TIME, conditions()))
+
+
+def _moved(tree):
+  """The tree, every leaf of it with noise of its own."""
+  leaves = traverse_util.flatten_dict(tree)
   moved = {
     name: leaf + 0.2 * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape)
-    for i, (name, leaf) in enumerate(fresh.items())
+    for i, (name, leaf) in enumerate(leaves.items())
   }
   return traverse_util.unflatten_dict(moved)
 
 
-def velocity(x=X, t=TIME, given=None):
-  return np.asarray(_apply(params(), x, t, conditions() if given is None else given))
+def velocity(x=X, t=TIME, given=None, dit=DIT):
+  return np.asarray(_apply(dit, params(dit), x, t, conditions() if given is None else given))
 
 
-_apply = jax.jit(DIT.apply)
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(dit, *args):
+  return dit.apply(*args)
+
+
+both = pytest.mark.parametrize("dit", [DIT, DIT.clone(modulation=True)], ids=["plain", "modulated"])
 
 
 def rows(tree, index):
   return jax.tree.map(lambda a: a[index], tree)
 
 
+@both
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_a_stem_does_not_depend_on_the_other_stems(count):
-  some = velocity(X[:count], TIME[:count], rows(conditions(), slice(count)))
-  np.testing.assert_allclose(some, velocity()[:count], rtol=1e-4, atol=1e-4)
+def test_a_stem_does_not_depend_on_the_other_stems(count, dit):
+  some = velocity(X[:count], TIME[:count], rows(conditions(), slice(count)), dit)
+  np.testing.assert_allclose(some, velocity(dit=dit)[:count], rtol=1e-4, atol=1e-4)
 
 
-def test_permuted_stems_give_permuted_velocities():
+@both
+def test_permuted_stems_give_permuted_velocities(dit):
   order = jnp.array([3, 0, 4, 1, 2])
-  moved = velocity(X[order], TIME[order], rows(conditions(), order))
-  np.testing.assert_allclose(moved, velocity()[order], rtol=1e-4, atol=1e-4)
+  moved = velocity(X[order], TIME[order], rows(conditions(), order), dit)
+  np.testing.assert_allclose(moved, velocity(dit=dit)[order], rtol=1e-4, atol=1e-4)
 
 
+@both
 @pytest.mark.parametrize(
   ("field", "value"),
   [
@@ -87,11 +100,11 @@ def test_permuted_stems_give_permuted_velocities():
     ("activity", lambda c: jnp.full_like(c.activity, NOT_GIVEN)),
   ],
 )
-def test_every_condition_changes_the_velocity_of_every_row(field, value):
+def test_every_condition_changes_the_velocity_of_every_row(field, value, dit):
   c = conditions()
   given = c.replace(**{field: (value(c) % 11 if field == "text" else value(c)).astype(
     getattr(c, field).dtype)})  # fmt: skip
-  difference = np.abs(velocity(given=given) - velocity()).max((1, 2))
+  difference = np.abs(velocity(given=given, dit=dit) - velocity(dit=dit)).max((1, 2))
   assert (difference > 1e-3).all()
 
 
@@ -101,10 +114,11 @@ def test_from_scratch_is_a_context_of_zeros():
   np.testing.assert_array_equal(null.context, jnp.zeros_like(c.context))
 
 
-def test_nulls_give_one_velocity_whatever_was_given():
+@both
+def test_nulls_give_one_velocity_whatever_was_given(dit):
   c = conditions()
   other = c.replace(text=(c.text + 1) % 11, context=2 * c.context, bpm=c.bpm + 7)
-  a, b = (velocity(given=null_conditions(given)) for given in (c, other))
+  a, b = (velocity(given=null_conditions(given), dit=dit) for given in (c, other))
   np.testing.assert_array_equal(a, b)
 
 
@@ -122,20 +136,35 @@ def test_time_and_latents_enter():
   assert not np.allclose(velocity(x=X + 1), velocity(), atol=1e-3)
 
 
-def test_prepared_once_equals_called_whole():
-  prepared = DIT.apply(params(), conditions(), method="prepare")
-  stepped = DIT.apply(params(), X, TIME, prepared, method="velocity")
-  np.testing.assert_allclose(stepped, velocity(), rtol=1e-4, atol=1e-4)
+@both
+def test_prepared_once_equals_called_whole(dit):
+  prepared = dit.apply(params(dit), conditions(), method="prepare")
+  stepped = dit.apply(params(dit), X, TIME, prepared, method="velocity")
+  np.testing.assert_allclose(stepped, velocity(dit=dit), rtol=1e-4, atol=1e-4)
 
 
+def test_a_modulation_of_zero_is_none():
+  plain, modulated = Block(32, 2, 2), Block(32, 2, 2, modulated=True)
+  x = jax.random.normal(KEY, (B, T, 32))
+  fresh = modulated.init(KEY, x, x[:, :S], method="touch")
+  moved = {name: _moved(part) for name, part in fresh["params"].items() if name != "modulation"}
+  memory = plain.apply({"params": moved}, x[:, :S], method="memory")
+  inputs = (x, memory, rotary_table(T, 16), x[:, 0])
+  expected = plain.apply({"params": moved}, *inputs)
+  whole = {**moved, "modulation": fresh["params"]["modulation"]}
+  np.testing.assert_allclose(modulated.apply({"params": whole}, *inputs), expected, rtol=1e-6)
+  assert not np.allclose(modulated.apply({"params": _moved(whole)}, *inputs), expected, atol=1e-2)
+
+
+@both
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_parameters_for_sampling_give_the_same_velocity(dtype):
-  dit = DIT.clone(dtype=dtype)
-  laid_out = for_sampling(params()["params"], dtype)
+def test_parameters_for_sampling_give_the_same_velocity(dtype, dit):
+  variables = params(dit)
+  dit = dit.clone(dtype=dtype)
+  laid_out = for_sampling(variables["params"], dtype)
   assert laid_out["blocks"][0]["feed_forward"]["in"]["kernel"].dtype == dtype
   whole, blocks = (
-    jax.jit(dit.apply)(variables, X, TIME, conditions())
-    for variables in (params(), {"params": laid_out})
+    _apply(dit, given, X, TIME, conditions()) for given in (variables, {"params": laid_out})
   )
   error = jnp.linalg.norm(whole - blocks) / jnp.linalg.norm(whole)
   assert error < (1e-5 if dtype == jnp.float32 else 2e-2)

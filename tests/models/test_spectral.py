@@ -10,7 +10,7 @@ from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 
 RATE = 44_100
 TINY = Spectral(
-  size=64, stride=16, steps=4, resolution=8, latent=4, width=8, depth=2, refinements=3
+  size=64, stride=16, stacked=4, resolution=8, latent=4, width=8, depth=2, refinements=3
 )
 
 
@@ -38,7 +38,7 @@ def tiny():
   return trained_like(TINY, audio), audio
 
 
-@pytest.mark.parametrize(("size", "stride"), [(64, 16), (1792, 448), (48, 8)])
+@pytest.mark.parametrize(("size", "stride"), [(64, 16), (3584, 896), (48, 8)])
 def test_istft_inverts_stft(size, stride):
   signal = jax.random.normal(jax.random.key(0), (2, 3, 20 * stride))
   np.testing.assert_allclose(istft(stft(signal, size, stride), size, stride), signal, atol=2e-4)
@@ -67,11 +67,11 @@ def test_griffin_lim_approaches_a_consistent_spectrum():
 
 
 def test_bands_share_every_bin_and_start_as_single_bins():
-  bands = band_matrix(897, 72)
+  bands = band_matrix(1793, 72)
   np.testing.assert_allclose(bands.sum(1), 1, rtol=1e-6)
   assert (bands[:72].argmax(1) == np.arange(72)).all()
   assert bands[:72].max(1).min() > 0.8
-  assert (bands > 0).sum(0).max() < 897 / 72 * 2
+  assert (bands > 0).sum(0).max() < 1793 / 72 * 2
 
 
 @pytest.mark.parametrize("samples", [1, 63, 64, 65, 640])
@@ -88,8 +88,8 @@ def test_defaults_have_the_paper_s_hop():
 
 
 def test_levels_that_do_not_tile_a_frame_are_refused():
-  with pytest.raises(ValueError, match="steps 6"):
-    Spectral(steps=6).init(jax.random.key(0), jnp.zeros((1, 3584, 2)))
+  with pytest.raises(ValueError, match="stacked 6"):
+    Spectral(stacked=6).init(jax.random.key(0), jnp.zeros((1, 3584, 2)))
 
 
 def test_silence_has_level_zero_and_a_full_scale_sine_that_of_magnitude_one(tiny):

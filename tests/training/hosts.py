@@ -25,6 +25,7 @@ from stemphonic_jax.training import cluster, loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints
 from stemphonic_jax.training.dit import velocity_loss
 from stemphonic_jax.training.guard import Guard
+from stemphonic_jax.training.optimizer import adamw, schedule
 from stemphonic_jax.weights.architecture import init_dit
 from tests.tiny import random_params
 from tests.training.processes import listening
@@ -89,7 +90,7 @@ def train(folder: Path, records: str, steps: str, save_every: str, pause: str) -
   devices = mesh.make_mesh()
   mesh.check_rows(devices, B, 1)
   source = open_records(records)
-  optimizer = state.adamw(1e-3, clip=1.0, warmup=2)
+  optimizer = adamw(schedule(1e-3, warmup=2), clip=1.0)
   key = jax.random.key(3)
   params = random_params(functools.partial(init_dit, DIT))  # nothing to compile
   loss = velocity_loss(

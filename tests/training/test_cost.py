@@ -12,6 +12,7 @@ from stemphonic_jax.models.dit import DiT, for_sampling
 from stemphonic_jax.models.lora import add_lora
 from stemphonic_jax.training import cost, state
 from stemphonic_jax.training.dit import velocity_loss
+from stemphonic_jax.training.optimizer import adamw
 from stemphonic_jax.weights.architecture import init_dit
 
 # One head and one row: attention on a CPU goes head by head, in a loop that XLA counts once.
@@ -19,7 +20,7 @@ WIDE = DiT(channels=64, width=512, depth=3, heads=1, text_width=256, dtype=jnp.b
 LEARNED = WIDE.clone(text_encoder=TextEncoder(64, 256, 2, 1))
 # Rows that are one less than a multiple of 32: layers.py pads one gradient's product to that.
 FRAMES, TOKENS = 126, 30
-OPTIMIZER = state.adamw(1e-3, clip=1.0)
+OPTIMIZER = adamw(1e-3, clip=1.0)
 
 
 def create(dit, key):
@@ -50,8 +51,14 @@ def counted_by_xla(function, dit, params, *inputs):
 
 @pytest.mark.parametrize(
   "dit",
-  [WIDE, WIDE.clone(depth=1), LEARNED, WIDE.clone(timing=True, memory_width=128)],
-  ids=["frozen text", "one block", "learned text", "timing"],
+  [
+    WIDE,
+    WIDE.clone(depth=1),
+    LEARNED,
+    WIDE.clone(timing=True, memory_width=128),
+    LEARNED.clone(modulation=True),
+  ],
+  ids=["frozen text", "one block", "learned text", "timing", "modulation"],
 )
 def test_flops_are_those_that_xla_counts(dit):
   params = shapes_of(dit).params

@@ -20,6 +20,7 @@ from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import mesh, state
 from stemphonic_jax.training.dit import velocity_loss
+from stemphonic_jax.training.optimizer import adamw, muon, schedule
 from stemphonic_jax.weights.architecture import init_dit, init_vae
 
 KEY = jax.random.key(6)
@@ -193,10 +194,14 @@ def test_a_host_by_itself_has_its_devices_in_one_row():
   assert mesh.replicate(devices, np.ones(3)).is_fully_replicated
 
 
-@pytest.mark.parametrize("dit", [FULL, LEARNED], ids=["t5", "learned"])
-def test_every_large_parameter_of_the_full_model_is_split_both_ways(dit):
+@pytest.mark.parametrize(
+  ("dit", "rule"),
+  [(FULL, adamw), (LEARNED, adamw), (FULL.clone(modulation=True), muon)],
+  ids=["t5", "learned", "muon and modulation"],
+)
+def test_every_large_parameter_of_the_full_model_is_split_both_ways(dit, rule):
   devices = mesh.make_mesh(1, 4, 2)
-  shapes = shapes_of(functools.partial(init_dit, dit), lambda: state.adamw(1e-4, clip=1.0))
+  shapes = shapes_of(functools.partial(init_dit, dit), lambda: rule(1e-4, clip=1.0))
   for (name, shape), place in zip(
     named(shapes).items(), jax.tree.leaves(mesh.shardings(devices, shapes)), strict=True
   ):
@@ -215,7 +220,7 @@ def test_every_large_parameter_of_the_full_model_is_split_both_ways(dit):
 
 
 def test_average_and_moments_lie_where_their_parameters_do():
-  optimizer = functools.partial(state.adamw, 1e-4, clip=1.0, warmup=10)
+  optimizer = functools.partial(adamw, schedule(1e-4, warmup=10), clip=1.0)
   shapes = shapes_of(functools.partial(init_dit, FULL), optimizer)
   places = mesh.shardings(mesh.make_mesh(2, 2, 2), shapes)
   moments = [part for part in jax.tree.leaves(places.opt_state, is_leaf=_is_adam) if _is_adam(part)]

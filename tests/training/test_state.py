@@ -8,6 +8,7 @@ import pytest
 
 from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training import state
+from stemphonic_jax.training.optimizer import adamw
 
 ONES = np.ones((2, 3), np.float32)
 # Of numpy, because a step gives up the jax arrays it is given.
@@ -34,7 +35,7 @@ def loss(params, batch, key):
 
 
 def train(trainable, params=PARAMS, steps=3):
-  optimizer = state.adamw(0.1, clip=1.0)
+  optimizer = adamw(0.1, clip=1.0)
   trained, frozen = state.split(params, trainable)
   current = state.create(trained, frozen, optimizer)
   step = state.train_step(loss, optimizer, ema_decay=0.5)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 def tiny(weight=0.1, start=2, steps=4):
   config = base.get_config("tiny")
   config.seconds = 1.0
-  shape = {"architecture": "spectral", "size": 64, "stride": 16, "steps": 4, "resolution": 8}
+  shape = {"architecture": "spectral", "size": 64, "stride": 16, "stacked": 4, "resolution": 8}
   config.vae = {**shape, "latent": 4, "width": 8, "depth": 1, "refinements": 2}
   config.train_vae.update(samples=1024, head_weight=1.0, spectral_weight=0.0, log_every=1)
   config.train_vae.update(steps=steps, save_every=2)

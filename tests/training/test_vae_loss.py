@@ -12,7 +12,7 @@ from stemphonic_jax.training.vae_loss import vae_loss
 
 MODELS = {
   "oobleck": Oobleck(channels=4, multiples=(1, 2), strides=(2, 7), latent=4),
-  "spectral": Spectral(size=64, stride=16, steps=4, resolution=8, latent=4, width=8, depth=1),
+  "spectral": Spectral(size=64, stride=16, stacked=4, resolution=8, latent=4, width=8, depth=1),
 }
 
 

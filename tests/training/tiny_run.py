@@ -20,9 +20,10 @@ from stemphonic_jax import door
 from stemphonic_jax.training import loop, mesh, state
 from stemphonic_jax.training.checkpoints import Checkpoints
 from stemphonic_jax.training.guard import Guard
+from stemphonic_jax.training.optimizer import adamw, schedule
 
 WIDTH, ROWS = 256, 8
-OPTIMIZER = state.adamw(1e-3, clip=1.0, warmup=3)
+OPTIMIZER = adamw(schedule(1e-3, warmup=3), clip=1.0)
 FINGERPRINT = {"seed": 4, "data": {"batch_size": ROWS}}
 
 
