@@ -21,8 +21,9 @@ def get_config(size: str = "") -> ConfigDict:
   if size in ("small", "tiny"):
     return config
 
-  config.train_vae.update(steps=3_600, batch_size=16, pieces=256, save_every=300)
-  config.train_vae.update(learning_rate=6e-4, decay=600)
+  config.train_vae.update(
+    steps=3_600, batch_size=16, pieces=256, learning_rate=6e-4, decay=600, save_every=300
+  )
   config.dit.depth = 6
   if size == "short":
     config.seconds = 8.0
@@ -31,6 +32,7 @@ def get_config(size: str = "") -> ConfigDict:
   else:
     config.seconds = 32.0
     config.data.pieces = 160
-    config.train.update(steps=150, learning_rate=5e-4, warmup=20, decay=100, ema_decay=0.98)
-    config.train.save_every = 50
+    config.train.update(
+      steps=150, learning_rate=5e-4, warmup=20, decay=100, ema_decay=0.98, save_every=50
+    )
   return config

@@ -7,6 +7,8 @@ import pytest
 
 from stemphonic_jax.audio.activity import frame_activity, lanes_from_ranges
 from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.evaluation.songs import autoencoded
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.hub import DEMO, find_model
 
@@ -60,3 +62,13 @@ def test_a_stem_keeps_silent_where_it_is_told_to(song):
   found = frame_activity(song.stems["strings"], song.hop)
   asked = lanes_from_ranges([PLAYED], len(found), song.hop, song.rate)
   assert np.mean(found == asked) > 0.9
+
+
+def test_steady_noise_does_not_flutter(pipe):
+  """Made-up phases repeat in every latent frame (12.3 Hz), unless they are turned."""
+  noise = np.random.default_rng(0).standard_normal((10 * 44_100, 2)).astype(np.float32) / 20
+  mix = Mix("noise", {"winds": Stem("winds", noise)}, "", None, 44_100)
+  heard = autoencoded(pipe.bundle)(mix).stems["winds"].audio.mean(1)
+  power = np.square(np.abs(np.fft.rfft(heard, 2 * len(heard))))
+  repeats = np.fft.irfft(power)
+  assert repeats[pipe.bundle.vae.hop] < 0.2 * repeats[0]

@@ -61,6 +61,17 @@ def test_what_is_no_kernel_is_moved_by_adam():
     np.testing.assert_allclose(update["out"]["bias"], expected["out"]["bias"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_run_goes_on_where_its_rate_begins_to_fall(name):
+  """Its checkpoints hold the same, whether the rate rises, falls or neither."""
+  config = base.get_config("tiny").train
+  config.optimizer = name
+  plain = build_optimizer(config).init(PARAMS)
+  config.update(warmup=2, decay=3)
+  changed = build_optimizer(config).init(PARAMS)
+  assert jax.tree.structure(plain) == jax.tree.structure(changed)
+
+
 def test_an_unknown_optimizer_is_refused():
   config = base.get_config("tiny").train
   config.optimizer = "sgd"
