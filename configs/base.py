@@ -109,6 +109,7 @@ def get_config(size: str = "") -> ConfigDict:
       heads=24,
       activity_channels=16,  # Sec. 3.3
       modulation=False,  # of the blocks by time, tempo and text (models/dit.py); not in the paper
+      beats=False,  # positions in beats beside those in frames (models/layers.py); not in the paper
       # Of products, though float32 on a CPU that would emulate it (models/machine.py); parameters,
       # optimiser and sums are float32.
       dtype="bfloat16",

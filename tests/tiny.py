@@ -83,7 +83,7 @@ RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 def parts(config: Mapping[str, Any] = CONFIG) -> dict[str, Any]:
   """What `save_bundle` takes beside a config: parameters, tokenizer, statistics of the latents."""
   vae, latent = build_vae(config["vae"]), config["vae"]["latent"]
-  dit = build_dit(config["dit"], config["text"], latent)
+  dit = build_dit(config["dit"], config["text"], latent, RATE / 3584)
   channels = np.arange(latent, dtype=np.float32)
   return {
     "vae_params": random_params(functools.partial(init_vae, vae)),

@@ -43,7 +43,17 @@ class Size:
 TEXT = TextEncoder(1024, 96, 1, 3)
 DEMO = Size(
   "demo",
-  DiT(64, 128, 6, 2, text_width=96, text_encoder=TEXT, modulation=True, dtype=jnp.bfloat16),
+  DiT(
+    channels=64,
+    width=128,
+    depth=6,
+    heads=2,
+    text_width=96,
+    text_encoder=TEXT,
+    modulation=True,
+    frame_rate=44_100 / 3584,
+    dtype=jnp.bfloat16,
+  ),
   16,
   394,
   80,

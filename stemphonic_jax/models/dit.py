@@ -54,7 +54,7 @@ REMAT = {
 }
 
 Memory = tuple[Float[Array, "*depth B S G K"], Float[Array, "*depth B S G K"]]
-Rotary = tuple[Float[Array, "T R"], Float[Array, "T R"]]
+Rotary = tuple[Float[Array, "*B T R"], Float[Array, "*B T R"]]
 
 
 class CrossAttention(nn.Module):
@@ -164,6 +164,7 @@ class Prepared:
   frames: Float[Array, "B T A"]  # sub-mix latents and activity embedding
   token: Float[Array, "B D"]  # tempo, timing and, for modulation, text; part of the prepended token
   memory: Memory  # cross-attention keys and values, [depth, B, S, G, K] each
+  beats: Float[Array, "B"] | None  # from one frame to the next, 0 where the tempo is not known
 
 
 class DiT(nn.Module):
@@ -179,6 +180,9 @@ class DiT(nn.Module):
 
   With `modulation`, which the paper does not have, the prepended token also modulates the blocks,
   and the mean of the text is part of it: what all frames share need not be attended to.
+
+  With a `frame_rate`, in latent frames per second, attention knows besides positions in frames how
+  many beats lie between them (`rotary_table`), which is not the paper's either.
   """
 
   channels: int
@@ -193,6 +197,7 @@ class DiT(nn.Module):
   timing: bool = False
   prediction: str = "velocity"
   modulation: bool = False
+  frame_rate: float = 0.0
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
 
@@ -270,6 +275,7 @@ class DiT(nn.Module):
       frames=jnp.concatenate([conditions.context, activity], -1),
       token=token,
       memory=memory,
+      beats=jnp.nan_to_num(conditions.bpm) / 60 / self.frame_rate if self.frame_rate else None,
     )
 
   def velocity(
@@ -289,7 +295,8 @@ class DiT(nn.Module):
     h = jnp.concatenate([x, prepared.frames], -1)
     h = self.in_projection(h + self.in_residual(h))
     h = jnp.concatenate([token[:, None], h], 1)
-    rotary, signal = rotary_table(h.shape[1], self.width // self.heads), nn.silu(token)
+    rotary = rotary_table(h.shape[1], self.width // self.heads, prepared.beats)
+    signal = nn.silu(token)
 
     def apply_block(h, scanned):
       params, memory = scanned

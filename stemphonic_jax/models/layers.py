@@ -23,6 +23,7 @@ from stemphonic_jax.models.machine import cuda_capability
 ROW_AXES = ("data", "fsdp")  # rows of a batch are split over both together
 TENSOR_AXIS = "tensor"  # heads and hidden columns are split over this one
 PRODUCT = "product"  # name of what a Dense makes, for policies of rematerialisation
+CYCLES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 4.0)  # per beat: of four bars to a sixteenth
 FLASH = True  # attention by cuDNN's kernel on the GPUs that have it; False: by XLA, to compare
 
 
@@ -169,22 +170,30 @@ class Projection(nn.Module):
     return Dense(self.width, dtype=self.dtype, name="out")(hidden)
 
 
-def rotary_table(length: int, head_width: int) -> tuple[Float[Array, "T R"], Float[Array, "T R"]]:
+def rotary_table(
+  length: int, head_width: int, beats: Float[Array, "B"] | None = None
+) -> tuple[Float[Array, "*B T R"], Float[Array, "*B T R"]]:
   """Cosines and sines for positions 0..length−1, base 10 000, in float32.
 
   Only the first max(K/2, 32) of the K dimensions of a head are turned (all of them where K < 32).
+  With `beats`, of each row from one position to the next, half of them are, and further ones turn
+  with the CYCLES of the beat: frames at the same place of the bar are alike however far apart.
+  Where a row's beats are 0 these stand still.
   """
-  turned = min(head_width, max(head_width // 2, 32))
+  turned = head_width // 2 if beats is not None else min(head_width, max(head_width // 2, 32))
   frequency = 10_000.0 ** (-jnp.arange(0, turned, 2, dtype=jnp.float32) / turned)
-  angle = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency
+  if beats is not None:
+    cycles = 2 * jnp.pi * jnp.array(CYCLES) * beats[:, None]
+    frequency = jnp.concatenate([jnp.tile(frequency, (len(beats), 1)), cycles], 1)
+  angle = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency[..., None, :]
   return jnp.cos(angle), jnp.sin(angle)
 
 
 def rotate(
-  x: Float[Array, "B T H K"], table: tuple[Float[Array, "T R"], Float[Array, "T R"]]
+  x: Float[Array, "B T H K"], table: tuple[Float[Array, "*B T R"], Float[Array, "*B T R"]]
 ) -> Float[Array, "B T H K"]:
   """Applies the rotary position embedding to the leading 2·R dimensions, in halves."""
-  cos, sin = (part[:, None] for part in table)
+  cos, sin = (part[..., None, :] for part in table)
   half = cos.shape[-1]
   a, b, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1)
@@ -298,7 +307,7 @@ class SelfAttention(nn.Module):
   def __call__(
     self,
     x: Float[Array, "B T D"],
-    rotary: tuple[Float[Array, "T R"], Float[Array, "T R"]],
+    rotary: tuple[Float[Array, "*B T R"], Float[Array, "*B T R"]],
     mask: Bool[Array, "B T"] | None = None,
   ) -> Float[Array, "B T D"]:
     B, T, D = x.shape

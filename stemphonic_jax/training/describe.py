@@ -30,7 +30,7 @@ SLICES = (
 def describe(config: ConfigDict) -> str:
   """The table of parameters, then FLOPs, memory and time of a training step on some machines."""
   vae = architecture.build_vae(config.vae)
-  dit = architecture.build_dit(config.dit, config.text, vae.latent)
+  dit = architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
   frames = architecture.frames_of(config.seconds, config.sample_rate, vae.hop)
   head = (
     f"{config.seconds:g} s of {config.sample_rate} Hz: {frames} frames of {vae.hop} samples,"

@@ -100,7 +100,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   tokenizer, encode_text = text.reader(config, workdir, folder)
   records = open_records(folder / "train")
   described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
-  dit = for_this_machine(build_dit(config.dit, described, records.index.channels))
+  frame_rate = config.sample_rate / build_vae(config.vae).hop
+  dit = for_this_machine(build_dit(config.dit, described, records.index.channels, frame_rate))
   if jnp.dtype(dit.dtype).name != config.dit.dtype:
     logging.info("products in float32, because this CPU would emulate %s", config.dit.dtype)
   loss = velocity_loss(
@@ -267,7 +268,7 @@ def _check_same(start: Bundle, dit: DiT) -> None:
   """MismatchError where the model to start from computes something else from equal shapes."""
   different = [
     f"{name} {getattr(start.dit, name)} instead of {getattr(dit, name)}"
-    for name in ("heads", "memory_heads", "timing", "prediction")
+    for name in ("heads", "memory_heads", "timing", "prediction", "frame_rate")
     if getattr(start.dit, name) != getattr(dit, name)
   ]
   if different:

@@ -11,6 +11,7 @@ import numpy as np
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, TextEncoder
 from stemphonic_jax.models.dit import REMAT, DiT
+from stemphonic_jax.models.layers import CYCLES
 from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 
@@ -35,8 +36,13 @@ def build_vae(config: Mapping[str, Any]) -> VAE:
       raise UsageError(f"vae.architecture: got {other!r}, expected 'oobleck' or 'spectral'")
 
 
-def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int) -> DiT:
-  """The DiT of a config's `dit` and `text`, for latents of `channels` channels."""
+def build_dit(
+  config: Mapping[str, Any], text: Mapping[str, Any], channels: int, frame_rate: float
+) -> DiT:
+  """The DiT of a config's `dit` and `text`, for latents of `channels` channels.
+
+  `frame_rate` of them are a second, for a DiT with `beats`. UsageError where they do not fit.
+  """
   fields = dict(config)
   dtype = DTYPES.get(fields.pop("dtype"))
   if dtype is None:
@@ -55,6 +61,10 @@ def build_dit(config: Mapping[str, Any], text: Mapping[str, Any], channels: int)
     fields["remat"] = "blocks" if remat else "none"
   elif remat not in tuple(REMAT):
     raise UsageError(f"dit.remat: got {remat!r}, expected one of {', '.join(REMAT)}")
+  if fields.pop("beats", False):
+    fields["frame_rate"] = frame_rate
+    if (head := config["width"] // config["heads"]) < 4 * len(CYCLES):
+      raise UsageError(f"dit.beats: heads are {head} wide, expected {4 * len(CYCLES)} at least")
   match text["encoder"]:
     case "learned":
       encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)

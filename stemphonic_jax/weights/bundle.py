@@ -127,7 +127,7 @@ def load_bundle(directory: Path) -> Bundle:
       raise DataError(f"{path}: is not what manifest.json says it is; copy the model folder again")
   try:
     vae = build_vae(config["vae"])
-    dit = build_dit(config["dit"], config["text"], vae.latent)
+    dit = build_dit(config["dit"], config["text"], vae.latent, config["sample_rate"] / vae.hop)
     statistics = Statistics(*(np.float32(config["latents"][name]) for name in ("mean", "std")))
     if {statistics.mean.shape, statistics.std.shape} != {(vae.latent,)}:
       raise ValueError("latents")

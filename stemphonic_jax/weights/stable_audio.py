@@ -97,7 +97,7 @@ def import_stable_audio(folder: Path, out: Path, text_encoder: Path | None = Non
   config = _config(peer, text.config["width"])
   try:
     vae = build_vae(config["vae"])
-    dit = build_dit(config["dit"], config["text"], vae.latent)
+    dit = build_dit(config["dit"], config["text"], vae.latent, config["sample_rate"] / vae.hop)
   except UsageError as error:
     raise MismatchError(f"{folder}: {error}") from None
   save_bundle(

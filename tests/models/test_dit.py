@@ -16,7 +16,7 @@ from stemphonic_jax.models.conditioning import (
   null_conditions,
 )
 from stemphonic_jax.models.dit import REMAT, Block, DiT, for_sampling, for_this_machine
-from stemphonic_jax.models.layers import attend, product, rotary_table, rotate
+from stemphonic_jax.models.layers import rotary_table
 from stemphonic_jax.weights.architecture import build_dit
 from tests import tiny
 
@@ -67,28 +67,31 @@ def _apply(dit, *args):
   return dit.apply(*args)
 
 
-both = pytest.mark.parametrize("dit", [DIT, DIT.clone(modulation=True)], ids=["plain", "modulated"])
+COUNTING = DIT.clone(heads=1, frame_rate=4.0)
+each = pytest.mark.parametrize(
+  "dit", [DIT, DIT.clone(modulation=True), COUNTING], ids=["plain", "modulated", "beats"]
+)
 
 
 def rows(tree, index):
   return jax.tree.map(lambda a: a[index], tree)
 
 
-@both
+@each
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_a_stem_does_not_depend_on_the_other_stems(count, dit):
   some = velocity(X[:count], TIME[:count], rows(conditions(), slice(count)), dit)
   np.testing.assert_allclose(some, velocity(dit=dit)[:count], rtol=1e-4, atol=1e-4)
 
 
-@both
+@each
 def test_permuted_stems_give_permuted_velocities(dit):
   order = jnp.array([3, 0, 4, 1, 2])
   moved = velocity(X[order], TIME[order], rows(conditions(), order), dit)
   np.testing.assert_allclose(moved, velocity(dit=dit)[order], rtol=1e-4, atol=1e-4)
 
 
-@both
+@each
 @pytest.mark.parametrize(
   ("field", "value"),
   [
@@ -114,7 +117,7 @@ def test_from_scratch_is_a_context_of_zeros():
   np.testing.assert_array_equal(null.context, jnp.zeros_like(c.context))
 
 
-@both
+@each
 def test_nulls_give_one_velocity_whatever_was_given(dit):
   c = conditions()
   other = c.replace(text=(c.text + 1) % 11, context=2 * c.context, bpm=c.bpm + 7)
@@ -136,7 +139,7 @@ def test_time_and_latents_enter():
   assert not np.allclose(velocity(x=X + 1), velocity(), atol=1e-3)
 
 
-@both
+@each
 def test_prepared_once_equals_called_whole(dit):
   prepared = dit.apply(params(dit), conditions(), method="prepare")
   stepped = dit.apply(params(dit), X, TIME, prepared, method="velocity")
@@ -156,7 +159,19 @@ def test_a_modulation_of_zero_is_none():
   assert not np.allclose(modulated.apply({"params": _moved(whole)}, *inputs), expected, atol=1e-2)
 
 
-@both
+def test_the_tempo_says_how_many_beats_lie_between_frames():
+  """Told to attention alone, without the embeddings of the tempo."""
+  variables, c = params(COUNTING), conditions()
+  prepared = COUNTING.apply(variables, c, method="prepare")
+  np.testing.assert_allclose(prepared.beats, [60 / 240, 90 / 240, 120 / 240, 150 / 240, 0], 1e-6)
+  slower = prepared.replace(beats=prepared.beats / 2)
+  run = functools.partial(COUNTING.apply, variables, X, TIME, method="velocity")
+  moved = np.abs(run(slower) - run(prepared)).max((1, 2))
+  assert (moved[:-1] > 1e-3).all()
+  assert moved[-1] == 0
+
+
+@each
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_parameters_for_sampling_give_the_same_velocity(dtype, dit):
   variables = params(dit)
@@ -200,7 +215,7 @@ def test_rematerialisation_keeps_what_its_name_says():
 
 def test_models_from_before_there_was_a_choice_of_it_go_on_loading():
   def built(**remat):
-    return build_dit(tiny.CONFIG["dit"] | remat, tiny.CONFIG["text"], 8).remat
+    return build_dit(tiny.CONFIG["dit"] | remat, tiny.CONFIG["text"], 8, 12.3).remat
 
   given = {True: "blocks", False: "none"} | {name: name for name in REMAT}
   assert {value: built(remat=value) for value in given} == given
@@ -243,20 +258,6 @@ def test_full_size_is_the_billion_of_the_paper():
   assert 1.14e9 < count < 1.16e9
 
 
-def test_rotation_keeps_lengths_and_sees_relative_positions_only():
-  table = rotary_table(9, 64)
-  assert table[0].shape == (9, 16), "32 of 64 dimensions are turned"
-  q, k = (jax.random.normal(jax.random.fold_in(KEY, i), (1, 1, 1, 64)) for i in (1, 2))
-  turned_q, turned_k = (rotate(jnp.tile(a, (1, 9, 1, 1)), table)[0, :, 0] for a in (q, k))
-  norm = jnp.linalg.norm(q)
-  np.testing.assert_allclose(jnp.linalg.norm(turned_q, axis=-1), jnp.full(9, norm), rtol=1e-5)
-  dots = np.asarray(turned_q @ turned_k.T)
-  for offset in range(-3, 4):
-    diagonal = np.diagonal(dots, offset)
-    np.testing.assert_allclose(diagonal, diagonal[0], rtol=2e-4, atol=1e-4)
-  np.testing.assert_array_equal(turned_q[:, 32:], jnp.tile(q[0, 0, :, 32:], (9, 1)))
-
-
 def test_a_machine_that_emulates_bfloat16_gets_all_products_in_float32(monkeypatch):
   half = DIT.clone(dtype=jnp.bfloat16, text_encoder=DIT.text_encoder.clone(dtype=jnp.bfloat16))
   monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: jnp.float32)
@@ -265,20 +266,6 @@ def test_a_machine_that_emulates_bfloat16_gets_all_products_in_float32(monkeypat
   assert for_this_machine(half.clone(text_encoder=None)).dtype == jnp.float32
   monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: dtype)
   assert for_this_machine(half) == half
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
-def test_product_and_its_gradients_are_those_of_matmul(dtype, tolerance):
-  x = jax.random.normal(KEY, (3, 4, 16))
-  kernel = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 8))
-
-  def run(f):
-    value, pull = jax.vjp(f, x, kernel)
-    return value, *pull(jnp.cos(value))
-
-  for got, expected in zip(run(lambda a, b: product(a, b, dtype)), run(jnp.matmul), strict=True):
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(got / scale, expected / scale, atol=tolerance)
 
 
 # ---- What an imported model has besides
@@ -380,26 +367,3 @@ def test_a_prediction_of_v_is_the_map_of_the_raw_network():
   seen = raw(X / length, 2 / np.pi * jnp.arctan2(time, 1 - time))
   expected = (alpha - sigma) * X / length - (alpha + sigma) * seen
   assert np.abs(got - expected).max() < 1e-5 * np.abs(expected).max()
-
-
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 3e-2)])
-def test_attention_and_its_gradients_are_those_of_jax(dtype, tolerance, masked):
-  """Also with fewer heads of keys than of queries."""
-  keys = jax.random.split(KEY, 3)
-  query = jax.random.normal(keys[0], (3, 7, 4, 8))
-  key, value = (jax.random.normal(k, (3, 5, 2, 8)) for k in keys[1:])
-  mask = jnp.arange(5) < jnp.array([5, 2, 1])[:, None] if masked else None
-
-  def reference(q, k, v):
-    given = None if mask is None else mask[:, None, None, :]
-    return jax.nn.dot_product_attention(q, k, v, mask=given).reshape(3, 7, 32)
-
-  def run(f):
-    y, pull = jax.vjp(f, query, key, value)
-    return y, *pull(jnp.cos(y))
-
-  ours, theirs = run(lambda q, k, v: attend(q, k, v, dtype, mask)), run(reference)
-  for got, expected in zip(ours, theirs, strict=True):
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(got / scale, expected / scale, atol=tolerance)

@@ -391,7 +391,7 @@ def test_the_public_sizes_fit():
   peer = stable_audio_folder.Peer("diffusers", **parts, prediction="v", text_length=128)
   config = stable_audio._config(peer, 768)
   assert config["seconds"] == 1024 * 2048 / 44_100
-  dit = architecture.build_dit(config["dit"], config["text"], 64)
+  dit = architecture.build_dit(config["dit"], config["text"], 64, 21.5)
   vae = architecture.build_vae(config["vae"])
   our_vae = stable_audio.import_vae(peer, vae)
   our_dit = stable_audio.import_dit(Path(), peer, dit)

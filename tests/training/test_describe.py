@@ -45,4 +45,4 @@ def test_adapters_leave_little_to_the_optimiser():
 
 
 def dit_of(config):
-  return build_dit(config.dit, config.text, build_vae(config.vae).latent)
+  return build_dit(config.dit, config.text, build_vae(config.vae).latent, 12.3)

@@ -35,7 +35,8 @@ def test_a_config_is_not_changed_by_building():
 
 
 def build_dit(dit=(), text=()):
-  return architecture.build_dit(tiny.CONFIG["dit"] | dict(dit), tiny.CONFIG["text"] | dict(text), 8)
+  dit, text = tiny.CONFIG["dit"] | dict(dit), tiny.CONFIG["text"] | dict(text)
+  return architecture.build_dit(dit, text, 8, 12.3)
 
 
 def test_products_run_in_the_type_asked_for_and_parameters_stay_float32():
@@ -52,6 +53,13 @@ def test_unknown_types_and_encoders_are_refused():
     build_dit(text={"encoder": "bert"})
 
 
+def test_beats_are_counted_in_frames_by_heads_that_are_wide_enough():
+  assert build_dit().frame_rate == build_dit({"beats": False}).frame_rate == 0
+  assert build_dit({"beats": True, "width": 64, "heads": 2}).frame_rate == 12.3
+  with pytest.raises(UsageError, match=r"dit\.beats: heads are 16 wide, expected 32 at least"):
+    build_dit({"beats": True, "width": 64, "heads": 4})
+
+
 def test_a_frozen_encoder_leaves_no_parameters_of_its_own():
   frozen = build_dit(text={"encoder": "t5"})
   shapes = jax.eval_shape(functools.partial(architecture.init_dit, frozen), jax.random.key(0))
@@ -61,6 +69,6 @@ def test_a_frozen_encoder_leaves_no_parameters_of_its_own():
 
 def test_the_paper_has_a_billion_parameters():
   config = base.get_config()
-  dit = architecture.build_dit(config.dit, config.text, config.vae.latent)
+  dit = architecture.build_dit(config.dit, config.text, config.vae.latent, 12.3)
   shapes = jax.eval_shape(functools.partial(architecture.init_dit, dit), jax.random.key(0))
   assert 1.1e9 < architecture.parameter_count(shapes) < 1.2e9
