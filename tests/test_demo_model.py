@@ -8,7 +8,9 @@ import pytest
 from stemphonic_jax.audio.activity import frame_activity, lanes_from_ranges
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.evaluation.features import features
 from stemphonic_jax.evaluation.songs import autoencoded
+from stemphonic_jax.evaluation.tempo import tempo
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.hub import DEMO, find_model
 
@@ -62,6 +64,18 @@ def test_a_stem_keeps_silent_where_it_is_told_to(song):
   found = frame_activity(song.stems["strings"], song.hop)
   asked = lanes_from_ranges([PLAYED], len(found), song.hop, song.rate)
   assert np.mean(found == asked) > 0.9
+
+
+def test_it_keeps_the_tempo_asked_for(pipe):
+  """Or half or twice that, in three of four songs; by chance it is one of eight."""
+  heard = []
+  for seed, bpm in enumerate((84, 100, 116, 132)):
+    prompt = f"{'Slow' if bpm < 96 else 'Upbeat'} pop in C major with drums, piano, fingered bass"
+    made = pipe.generate(prompt, ("drums", "keys", "basses"), bpm=bpm, seed=seed, duration=8.0)
+    stems = {name: Stem(name, audio) for name, audio in made.stems.items()}
+    heard.append(features(Mix(str(bpm), stems, prompt, bpm, made.rate)))
+  _, tempo_or_octave = tempo(heard)
+  assert tempo_or_octave.value >= 3 / 4
 
 
 def test_steady_noise_does_not_flutter(pipe):
