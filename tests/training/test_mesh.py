@@ -26,7 +26,7 @@ from stemphonic_jax.weights.architecture import init_dit, init_vae
 KEY = jax.random.key(6)
 MESHES = [(8, 1, 1), (4, 2, 1), (2, 2, 2), (1, 8, 1)]
 B, T, C, S = 8, 22, 4, 6  # 11 and 23 divide lengths of activations (T, T + 1), no parameter's
-DIT = DiT(C, 32, 2, 2, text_width=16)
+DIT = DiT(C, 64, 2, 2, text_width=16, frame_rate=12.3)
 # The full setting (configs/c_ii.py), and one with a learned text encoder.
 FULL = DiT(64, 1536, 24, 24, text_width=4096, dtype=jnp.bfloat16, remat="blocks")
 LEARNED = FULL.clone(text_width=1024, text_encoder=TextEncoder(1_000, 1024, 1, 16))
