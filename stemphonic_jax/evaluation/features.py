@@ -59,11 +59,12 @@ class StemFeatures:
 
 @dataclass(frozen=True, eq=False)
 class SongFeatures:
-  """A song: its stems by name, and the tempo that was asked for or that is known of it."""
+  """A song: its stems by name, and the tempo and text that it was asked for with or is known by."""
 
   id: str
   bpm: float | None
   stems: Mapping[str, StemFeatures]
+  caption: str = ""
 
   @functools.cached_property
   def bands(self) -> Float32[np.ndarray, "F M"]:
@@ -85,6 +86,7 @@ def features(mix: Mix, hop: int = LATENT_HOP) -> SongFeatures:
     mix.id,
     mix.bpm,
     {name: _stem(stem.type, stem.audio, mix.rate, hop) for name, stem in mix.stems.items()},
+    mix.caption,
   )
 
 

@@ -39,7 +39,7 @@ def harmony(songs: Sequence[SongFeatures]) -> Score:
       return np.nan
     return float((a[0][:frames] * b[0][:frames])[both].sum() / both.sum())
 
-  return pairs.auc(songs, _notes, agree)
+  return pairs.auc(songs, notes, agree)
 
 
 def chords(songs: Sequence[SongFeatures]) -> Score:
@@ -53,8 +53,8 @@ def chords(songs: Sequence[SongFeatures]) -> Score:
   size = max(lengths, default=0) + reach
 
   def hear(stem: StemFeatures) -> Track | None:
-    notes = _notes(stem)
-    return notes and track(*notes, size)
+    heard = notes(stem)
+    return heard and track(*heard, size)
 
   def agree(a: Track, b: Track, song: SongFeatures) -> float:
     return in_time(a, b, reach=reach, near=0, apart=apart, least=LEAST)
@@ -62,8 +62,11 @@ def chords(songs: Sequence[SongFeatures]) -> Score:
   return pairs.auc(songs, hear, agree)
 
 
-def _notes(stem: StemFeatures) -> Notes | None:
-  """Pitch classes of a pitched stem, each frame centred and of length 1, and when it sounds."""
+def notes(stem: StemFeatures) -> Notes | None:
+  """Pitch classes of a pitched stem, each frame centred and of length 1, and when it sounds.
+
+  None of an unpitched stem, and where it sounds for less than two seconds.
+  """
   frames = np.arange(len(stem.chroma)) * CHROMA_HOP // HOP
   sounding = stem.sounding[np.minimum(frames, len(stem.sounding) - 1)]
   if stem.type in UNPITCHED or sounding.sum() < LEAST:

@@ -37,6 +37,7 @@ SONG = (
   *("data/text.py", "flow.py", "generation", "models", "sampler.py", "weights"),
 )
 CELL = (*SONG, HERE)
+ABOUT = ("id", "bpm", "caption")  # what a song has besides stems
 PARTS = ("bands", "chroma", "lane")  # of the features of a stem
 # Of this folder what no cell depends on: it comes after them.
 VIEWS = frozenset(
@@ -109,7 +110,7 @@ def digest_of(songs: Sequence[SongFeatures]) -> str:
   """The SHA-256 of everything in the features of songs."""
   whole = hashlib.sha256()
   for song in songs:
-    whole.update(json.dumps([song.id, song.bpm, list(song.stems)]).encode())
+    whole.update(json.dumps([song.id, song.bpm, song.caption, list(song.stems)]).encode())
     for stem in song.stems.values():
       whole.update(stem.type.encode())
       for part in PARTS:
@@ -141,7 +142,7 @@ def _score(entry: Mapping[str, Any]) -> Score:
 
 def _write(path: Path, heard: Heard) -> None:
   song = heard.song
-  about = {"id": song.id, "bpm": song.bpm, "seconds": heard.seconds}
+  about = {name: getattr(song, name) for name in ABOUT} | {"seconds": heard.seconds}
   about["types"] = {name: stem.type for name, stem in song.stems.items()}
   arrays = {f"{part}/{n}": getattr(stem, part) for n, stem in song.stems.items() for part in PARTS}
   with whole_file(path) as partial, partial.open("wb") as file:
@@ -159,4 +160,4 @@ def _read(path: Path) -> Heard:
       }
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     raise DataError(f"{path}: is damaged ({error}); remove it, and it is made again") from None
-  return Heard(SongFeatures(about["id"], about["bpm"], stems), about["seconds"])
+  return Heard(SongFeatures(stems=stems, **{name: about[name] for name in ABOUT}), about["seconds"])

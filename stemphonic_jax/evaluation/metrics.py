@@ -15,6 +15,7 @@ from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.form import form
 from stemphonic_jax.evaluation.harmony import chords, harmony
 from stemphonic_jax.evaluation.identity import identity
+from stemphonic_jax.evaluation.key import key
 from stemphonic_jax.evaluation.scores import NOTHING, Score
 from stemphonic_jax.evaluation.synchrony import synchrony
 from stemphonic_jax.evaluation.tempo import tempo
@@ -52,6 +53,13 @@ _ALL = (
     "higher",
     "They do so at the right moment: more than when slid in time, so that a common key does not"
     " suffice (AUC; chance 0.5)",
+  ),
+  Metric(
+    "key",
+    "Key",
+    "higher",
+    "Pitched stems sound notes of the scale that the prompt names, more than of the same one on"
+    " eleven other tonics (AUC; chance 0.5)",
   ),
   Metric(
     "form",
@@ -107,6 +115,7 @@ def measure(
     "synchrony": synchrony(songs),
     "harmony": harmony(songs),
     "chords": chords(songs),
+    "key": key(songs),
     "form": form(songs),
     "identity": identity(songs, reference),
     "tempo": right,
