@@ -179,7 +179,9 @@ class DiT(nn.Module):
   seconds at which the frames start and the piece ends; and a `prediction` of "v" (prediction.py).
 
   With `modulation`, which the paper does not have, the prepended token also modulates the blocks,
-  and the mean of the text is part of it: what all frames share need not be attended to.
+  and the mean of the text is part of it: what all frames share need not be attended to. Of a text
+  that is learned along, so is a vector for each word, because a mean hides what one word decides,
+  such as a key.
 
   With a `frame_rate`, in latent frames per second, attention knows besides positions in frames how
   many beats lie between them (`rotary_table`), which is not the paper's either.
@@ -210,6 +212,9 @@ class DiT(nn.Module):
     self.text_projection = Projection(self.memory_width or self.width, self.dtype)
     if self.modulation:
       self.mean_projection = Projection(self.width)
+      if self.text_encoder is not None:
+        zeros = nn.initializers.zeros
+        self.words = nn.Embed(self.text_encoder.vocabulary, self.width, embedding_init=zeros)
     if self.timing:
       self.start_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
       self.total_embedding = NumberEmbedding(self.text_width, *SECONDS_RANGE)
@@ -243,22 +248,23 @@ class DiT(nn.Module):
 
   def prepare(self, conditions: Conditions) -> Prepared:
     """Embeds the conditions; the text's keys and values of every block are made here, once."""
-    text = conditions.text
+    text, given = conditions.text, conditions.text_mask[..., None]
     if self.text_encoder is not None:
       text = self.text_encoder(text, conditions.text_mask)
-    text = jnp.where(conditions.text_mask[..., None], text, 0)
+    text = jnp.where(given, text, 0)
     tempo = self.tempo_embedding(conditions.bpm)
     token = self.tempo_projection(tempo)
     if self.modulation:
-      words = jnp.maximum(conditions.text_mask.sum(1, keepdims=True), 1)
-      token = token + self.mean_projection(text.sum(1, dtype=jnp.float32) / words)
+      count = jnp.maximum(given.sum(1), 1)
+      token = token + self.mean_projection(text.sum(1, dtype=jnp.float32) / count)
+      if self.text_encoder is not None:
+        token = token + jnp.where(given, self.words(conditions.text), 0).sum(1)
     if self.timing:
       embeddings = (self.start_embedding, self.total_embedding)
       seconds = [embed(x) for embed, x in zip(embeddings, conditions.seconds.T, strict=True)]
       token = token + self.timing_projection(jnp.concatenate(seconds, -1))
       # Tempo is no token of its own here: one more would change what an imported model attends to.
-      given = conditions.text_mask.any(1)[:, None, None]
-      numbers = jnp.where(given, jnp.stack(seconds, 1), 0)
+      numbers = jnp.where(given.any(1, keepdims=True), jnp.stack(seconds, 1), 0)
     else:
       numbers = tempo[:, None]
     text = self.text_projection(jnp.concatenate([text, numbers], 1))

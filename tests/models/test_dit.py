@@ -159,6 +159,23 @@ def test_a_modulation_of_zero_is_none():
   assert not np.allclose(modulated.apply({"params": _moved(whole)}, *inputs), expected, atol=1e-2)
 
 
+def test_each_word_adds_a_vector_of_its_own_to_the_token():
+  """In any order, as often as it is there, and undiluted by other words; padding adds nothing."""
+  dit = DIT.clone(modulation=True)
+  moved = dict(params(dit)["params"])
+  moved["mean_projection"] = jax.tree.map(jnp.zeros_like, moved["mean_projection"])
+  given = conditions().replace(
+    text=jnp.array([[1, 2, 3], [3, 1, 0], [4, 1, 4], [1, 0, 0], [1, 9, 9]]),
+    text_mask=jnp.arange(3) < jnp.array([3, 2, 3, 1, 1])[:, None],
+    bpm=jnp.full(B, 90.0),
+  )
+  token = dit.apply({"params": moved}, given, method="prepare").token
+  vectors = moved["words"]["embedding"]
+  np.testing.assert_allclose(token[0] - token[1], vectors[2], atol=1e-5)
+  np.testing.assert_allclose(token[2] - token[3], 2 * vectors[4], atol=1e-5)
+  np.testing.assert_array_equal(token[3], token[4])
+
+
 def test_the_tempo_says_how_many_beats_lie_between_frames():
   """Told to attention alone, without the embeddings of the tempo."""
   variables, c = params(COUNTING), conditions()
