@@ -22,8 +22,8 @@ def key(songs: Sequence[SongFeatures]) -> Score:
   """AUC of how much of the notes lies in the scale asked for, against its eleven transpositions.
 
   Of all pitched stems of a song together. Keys a fifth apart share six of seven notes, so that one
-  beside that asked for wins most comparisons; major and its parallel minor are told apart no more
-  than that. It does not see whether the stems agree with each other.
+  beside that asked for wins most comparisons; a key and its relative share all, and are not told
+  apart. It does not see whether the stems agree with each other.
   """
   return scores.mean(_comparisons(song) for song in songs)
 
