@@ -10,7 +10,7 @@ from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.evaluation.features import features
 from stemphonic_jax.evaluation.key import key
-from stemphonic_jax.evaluation.songs import autoencoded
+from stemphonic_jax.evaluation.songs import Prompt, autoencoded, generate
 from stemphonic_jax.evaluation.tempo import tempo
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.hub import DEMO, find_model
@@ -70,14 +70,12 @@ def test_a_stem_keeps_silent_where_it_is_told_to(song):
 @pytest.fixture(scope="module")
 def asked(pipe):
   """Four songs, each with a tempo and a key of its own."""
-  heard = []
-  for seed, (bpm, tonic) in enumerate({84: "C", 100: "Eb", 116: "A", 132: "Gb"}.items()):
+  prompts = []
+  for bpm, tonic in {84.0: "C", 100.0: "Eb", 116.0: "A", 132.0: "Gb"}.items():
     pace = "Slow" if bpm < 96 else "Upbeat"
-    prompt = f"{pace} pop in {tonic} major with drums, piano and fingered bass"
-    made = pipe.generate(prompt, ("drums", "keys", "basses"), bpm=bpm, seed=seed, duration=8.0)
-    stems = {name: Stem(name, audio) for name, audio in made.stems.items()}
-    heard.append(features(Mix(str(bpm), stems, prompt, bpm, made.rate)))
-  return heard
+    caption = f"{pace} pop in {tonic} major with drums, piano and fingered bass"
+    prompts.append(Prompt(tonic, caption, bpm, dict.fromkeys(("drums", "keys", "basses"), ())))
+  return [features(made.mix) for made in generate(pipe, prompts, seconds=8.0)]
 
 
 def test_it_keeps_the_tempo_asked_for(asked):

@@ -33,7 +33,7 @@ from stemphonic_jax.generation.pipeline import StemPipeline
 
 YES, NO = "✓", "✗"
 FREE = tuple(name for name in METRICS if name != "activity")  # of what was asked besides the prompt
-ALONE = ("key", "identity", "tempo", "tempo_octave", "fad_stem")  # of stems by themselves
+ALONE = ("key", "identity", "tempo", "tempo_octave", "fad_stem")  # not of how stems fit
 MIXED = tuple(name for name in FREE if name not in ALONE)  # as in Table 2
 PAIRED = ("synchrony", "harmony", "chords")
 STEMS = (3, 4, 5, 6)  # K of Table 2

@@ -196,8 +196,13 @@ def test_a_host_by_itself_has_its_devices_in_one_row():
 
 @pytest.mark.parametrize(
   ("dit", "rule"),
-  [(FULL, adamw), (LEARNED, adamw), (FULL.clone(modulation=True), muon)],
-  ids=["t5", "learned", "muon and modulation"],
+  [
+    (FULL, adamw),
+    (LEARNED, adamw),
+    (FULL.clone(modulation=True), muon),
+    (LEARNED.clone(modulation=True), muon),
+  ],
+  ids=["t5", "learned", "muon and modulation", "and words"],
 )
 def test_every_large_parameter_of_the_full_model_is_split_both_ways(dit, rule):
   devices = mesh.make_mesh(1, 4, 2)
