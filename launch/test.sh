@@ -13,4 +13,4 @@ ruff format --check .
 lint-imports
 # Two processes, each with its files to itself, so that a fixture which trains is made once. More
 # would not pay: compilation uses several threads, and a process takes up to 3 GB.
-python -m pytest --numprocesses=2 --dist=loadfile "$@"
+python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"

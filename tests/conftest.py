@@ -13,9 +13,11 @@ from beartype import BeartypeConf, beartype
 # Set here, because jax reads them once, when it is imported; subprocesses of tests inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Eight simulated devices, to see that nothing depends on how many there are. On a busy machine they
-# may keep each other waiting for longer than the 40 s after which XLA gives up.
+# may keep each other waiting for longer than the 40 s after which XLA gives up. Tests compile for
+# longer than they compute: LLVM's optimisations, which change nothing but speed, are left out.
 os.environ["XLA_FLAGS"] = (
   "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300"
+  " --xla_backend_optimization_level=0"
 )
 cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
@@ -41,6 +43,11 @@ def checked(function: Callable) -> Callable:
 jaxtyping.install_import_hook(
   ("stemphonic_jax.models", "stemphonic_jax.flow", "stemphonic_jax.sampler"), f"{__name__}.checked"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """The longest files come first, lest one process ends with them while the other has nothing."""
+  items.sort(key=lambda item: item.path.name not in ("test_configs.py", "test_prepare.py"))
 
 
 @pytest.fixture

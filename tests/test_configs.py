@@ -53,7 +53,25 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
-def starts(tmp_path_factory):
+def autoencoders(tmp_path_factory):
+  """A workdir with a trained autoencoder of the config's architecture, made once."""
+  folders = {}
+
+  def trained(config):
+    kind = config.vae.architecture
+    if kind not in folders:
+      folders[kind] = tmp_path_factory.mktemp(kind)
+      fresh = config.copy_and_resolve_references()
+      for steps in (1, 2):  # stops, and resumes
+        fresh.train_vae.update(steps=steps, save_every=1)
+        main.train_vae(fresh, folders[kind])
+    return str(folders[kind])
+
+  return trained
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory, autoencoders):
   """What a config starts from, made once: a workdir with a trained autoencoder and records or,
   where a frozen text encoder is named, a whole model such as an import leaves."""
   folders = {}
@@ -71,9 +89,8 @@ def starts(tmp_path_factory):
     if kind not in folders:
       folders[kind] = tmp_path_factory.mktemp(kind)
       fresh = config.copy_and_resolve_references()
-      for steps in (1, 2):  # stops, and resumes
-        fresh.train_vae.update(steps=steps, save_every=1)
-        main.train_vae(fresh, folders[kind])
+      fresh.init_from = autoencoders(config)
+      main.train_vae(fresh, folders[kind])
       main.prepare(fresh, folders[kind])
     return str(folders[kind])
 

@@ -6,7 +6,7 @@ Parameters are random and away from their zero initialisation, so that every pat
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from stemphonic_jax.data.records import Index, Statistics
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.generation.pipeline import StemPipeline
-from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit, init_vae
+from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, vae_shapes
 from stemphonic_jax.weights.bundle import save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 
@@ -86,8 +86,8 @@ def parts(config: Mapping[str, Any] = CONFIG) -> dict[str, Any]:
   dit = build_dit(config["dit"], config["text"], latent, RATE / 3584)
   channels = np.arange(latent, dtype=np.float32)
   return {
-    "vae_params": random_params(functools.partial(init_vae, vae)),
-    "dit_params": random_params(functools.partial(init_dit, dit)),
+    "vae_params": random_params(vae_shapes(vae)),
+    "dit_params": random_params(dit_shapes(dit)),
     "tokenizer": tokenizer(),
     "statistics": Statistics(mean=channels / 8 - 0.5, std=0.5 + channels / 8),
     "text_encoder": text_encoder() if config["text"]["encoder"] == "t5" else None,
@@ -109,16 +109,15 @@ def text_encoder() -> TextWeights:
   config = {"vocabulary": 512, **sizes, **bias, "param_dtype": "float32"}
   row = jnp.ones((1, 1), jnp.int32)
 
-  def init(key: jax.Array) -> Any:
-    return TextWeights(config, {}).build().init(key, row, row > 0)["params"]
+  encoder = TextWeights(config, {}).build()
+  shapes = jax.eval_shape(encoder.init, jax.random.key(0), row, row > 0)["params"]
+  return TextWeights(config, random_params(shapes))
 
-  return TextWeights(config, random_params(init))
 
-
-def random_params(init: Callable[[jax.Array], Any]) -> Any:
-  """Random parameters of the shapes that `init` would make; drawn by numpy, nothing compiles."""
+def random_params(shapes: Any) -> Any:
+  """Random parameters of these shapes; drawn by numpy, nothing compiles."""
   rng = np.random.default_rng(0)
-  flat = traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)))
+  flat = traverse_util.flatten_dict(shapes)
   for name, shape in flat.items():
     inputs = math.prod(shape.shape[:-1]) if len(shape.shape) > 1 else 100
     values = rng.standard_normal(shape.shape, np.float32) / np.float32(math.sqrt(inputs))

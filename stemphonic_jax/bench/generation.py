@@ -14,7 +14,7 @@ import numpy as np
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
-from stemphonic_jax.weights.architecture import frames_of, init_dit, parameter_count
+from stemphonic_jax.weights.architecture import dit_shapes, frames_of, parameter_count
 from stemphonic_jax.weights.tensors import materialize
 
 # The transformer of configs/base.py, which is not installed: a billion parameters, T5-XXL as text.
@@ -33,8 +33,7 @@ def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> Non
   forward("of the model", for_this_machine(pipe.bundle.dit), params, frames, repeats)
   generation(pipe, repeats)
   if full:
-    shapes = jax.eval_shape(functools.partial(init_dit, FULL), jax.random.key(0))
-    params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3, s.dtype), shapes)
+    params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3, s.dtype), dit_shapes(FULL))
     for dtype in (jnp.float32, jnp.bfloat16):
       forward(f"c_ii {dtype.__name__}", FULL.clone(dtype=dtype), params, 394, repeats)
 

@@ -29,7 +29,7 @@ from stemphonic_jax.evaluation.songs import PROMPTS
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
-from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, parameter_count
+from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count, vae_shapes
 from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.tensors import load_params, read_json
 
@@ -88,8 +88,7 @@ def load_vae(folder: Path) -> tuple[VAE, Any, int]:
   """The autoencoder of a model folder or workdir, its parameters, and its rate in Hz."""
   config = read_json(folder / "config.json")
   vae = build_vae(config["vae"])
-  shapes = jax.eval_shape(lambda key: init_vae(vae, key), jax.random.key(0))
-  params = load_params(folder / "vae.safetensors", shapes)
+  params = load_params(folder / "vae.safetensors", vae_shapes(vae))
   return vae, jax.tree.map(jnp.asarray, params), config["sample_rate"]
 
 

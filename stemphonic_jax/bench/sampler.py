@@ -25,7 +25,7 @@ from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.sampler import network_rows
 from stemphonic_jax.training import cost
-from stemphonic_jax.weights.architecture import VAE, frames_of, init_dit, init_vae
+from stemphonic_jax.weights.architecture import VAE, dit_shapes, frames_of, vae_shapes
 from stemphonic_jax.weights.bundle import Bundle
 
 RATE = 44_100
@@ -122,9 +122,9 @@ def pipeline(size: Size) -> StemPipeline:
     directory=Path(),
     config=config,
     vae=vae,
-    vae_params=_small(functools.partial(init_vae, vae)),
+    vae_params=_small(vae_shapes(vae)),
     dit=dit,
-    dit_params=_small(functools.partial(init_dit, dit)),
+    dit_params=_small(dit_shapes(dit)),
     text_encoder=None,
     tokenizer=None,
     statistics=Statistics(np.zeros(vae.latent, np.float32), np.ones(vae.latent, np.float32)),
@@ -133,6 +133,5 @@ def pipeline(size: Size) -> StemPipeline:
   return StemPipeline(bundle, encode_text)
 
 
-def _small(init: Any) -> Any:
-  shapes = jax.eval_shape(init, jax.random.key(0))
+def _small(shapes: Any) -> Any:
   return jax.tree.map(lambda s: jnp.full(s.shape, 1e-3, s.dtype), shapes)

@@ -3,7 +3,6 @@
 All of it follows from shapes, so a billion parameters fit on a laptop.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -36,11 +35,7 @@ def describe(config: ConfigDict) -> str:
     f"{config.seconds:g} s of {config.sample_rate} Hz: {frames} frames of {vae.hop} samples,"
     f" {vae.latent} channels"
   )
-  key = jax.random.key(0)
-  models = {
-    "vae": jax.eval_shape(functools.partial(architecture.init_vae, vae), key),
-    "dit": jax.eval_shape(functools.partial(architecture.init_dit, dit), key),
-  }
+  models = {"vae": architecture.vae_shapes(vae), "dit": architecture.dit_shapes(dit)}
   return "\n".join([head, *_parameters(models), "", *_step(config, dit, frames)])
 
 

@@ -32,7 +32,7 @@ from stemphonic_jax.training.metrics import MetricsLog
 from stemphonic_jax.training.optimizer import build_optimizer
 from stemphonic_jax.training.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.start import start_model
-from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit
+from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params, open_tensors
@@ -232,7 +232,7 @@ def _initial(
 
   MismatchError where that model is another; UsageError where a pattern of the config fits nothing.
   """
-  c, init = config.train, functools.partial(init_dit, dit)
+  c = config.train
 
   def begin(make: Callable[[], Any]) -> state.TrainState:
     params = make()
@@ -240,10 +240,10 @@ def _initial(
       params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
     return state.create(*state.split(params, c.trainable), optimizer)
 
-  make = Partial(init, key)
+  make = Partial(functools.partial(init_dit, dit), key)
   if start:
     _check_same(start, dit)
-    check_params(start.directory / "dit.safetensors", start.dit_params, jax.eval_shape(init, key))
+    check_params(start.directory / "dit.safetensors", start.dit_params, dit_shapes(dit))
     make = Partial(lambda params: params, start.dit_params)  # on disk still
   try:
     jax.eval_shape(begin, make)

@@ -22,7 +22,7 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training import cluster, mesh, text
 from stemphonic_jax.training.corpora import Corpora, checked, open_corpora
-from stemphonic_jax.weights.architecture import VAE, build_vae, frames_of, init_vae
+from stemphonic_jax.weights.architecture import VAE, build_vae, frames_of, vae_shapes
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle
 from stemphonic_jax.weights.tensors import digest, load_params, materialize
 
@@ -205,7 +205,7 @@ def _check_notes(records: Path, asked: Mapping[str, Any]) -> None:
 
 def load_vae(config: ConfigDict, path: Path) -> Any:
   """Parameters of the config's autoencoder from `path`; MissingError where there are none."""
-  shapes = jax.eval_shape(functools.partial(init_vae, build_vae(config.vae)), jax.random.key(0))
+  shapes = vae_shapes(build_vae(config.vae))
   if not path.is_file():
     raise MissingError(f"{path}: no trained autoencoder; run --mode=train_vae first")
   return load_params(path, shapes)

@@ -1,5 +1,6 @@
 """From the numbers of a config to modules, and the parameter shapes that follow from them."""
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +22,8 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 def build_vae(config: Mapping[str, Any]) -> VAE:
   """The autoencoder of a config's `vae`; UsageError where its architecture is unknown."""
-  fields = dict(config)
+  # Modules are hashed, and lists, which a config.json has, cannot be.
+  fields = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(config).items()}
   match fields.pop("architecture"):
     case "oobleck":
       if len(fields["strides"]) != len(fields["multiples"]):
@@ -100,6 +102,18 @@ def init_dit(dit: DiT, key: jax.Array) -> dict:
   )
   x = jnp.zeros((1, 1, dit.channels))
   return dit.init(key, x, jnp.zeros((1,)), conditions)["params"]
+
+
+@functools.cache
+def vae_shapes(vae: VAE) -> dict:
+  """Shapes of an autoencoder's parameters; traced once, and not to be changed."""
+  return jax.eval_shape(functools.partial(init_vae, vae), jax.random.key(0))
+
+
+@functools.cache
+def dit_shapes(dit: DiT) -> dict:
+  """Shapes of a DiT's parameters; traced once, and not to be changed."""
+  return jax.eval_shape(functools.partial(init_dit, dit), jax.random.key(0))
 
 
 def parameter_count(shapes: Any) -> int:

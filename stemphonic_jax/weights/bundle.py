@@ -13,7 +13,6 @@ Everything is checked, files against the manifest and tensors against the archit
 anything is built from it.
 """
 
-import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_folder
@@ -40,9 +38,9 @@ from stemphonic_jax.weights.architecture import (
   VAE,
   build_dit,
   build_vae,
-  init_dit,
-  init_vae,
+  dit_shapes,
   parameter_count,
+  vae_shapes,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
 from stemphonic_jax.weights.tensors import digest, halved, open_params, read_json, save_params
@@ -134,7 +132,6 @@ def load_bundle(directory: Path) -> Bundle:
     _check_keys(config)
   except (KeyError, TypeError, ValueError, UsageError) as error:
     raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
-  key = jax.random.key(0)
   path = directory / TEXT_ENCODER
   text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
   if text_encoder and text_encoder.config["width"] != dit.text_width:
@@ -151,13 +148,9 @@ def load_bundle(directory: Path) -> Bundle:
     directory=directory,
     config=config,
     vae=vae,
-    vae_params=open_params(
-      directory / "vae.safetensors", jax.eval_shape(functools.partial(init_vae, vae), key)
-    ),
+    vae_params=open_params(directory / "vae.safetensors", vae_shapes(vae)),
     dit=dit,
-    dit_params=open_params(
-      directory / "dit.safetensors", jax.eval_shape(functools.partial(init_dit, dit), key)
-    ),
+    dit_params=open_params(directory / "dit.safetensors", dit_shapes(dit)),
     text_encoder=text_encoder,
     tokenizer=tokenizer,
     statistics=statistics,

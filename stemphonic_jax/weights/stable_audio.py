@@ -25,7 +25,7 @@ from flax import traverse_util
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.dit import SECONDS_RANGE, DiT
-from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, init_dit, init_vae
+from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, dit_shapes, vae_shapes
 from stemphonic_jax.weights.bundle import check_absent, save_bundle
 from stemphonic_jax.weights.stable_audio_folder import Part, Peer, Tensors, expect, open_peer
 from stemphonic_jax.weights.t5 import find_tokenizer, open_huggingface
@@ -207,7 +207,7 @@ def _whole_number(part: Part, name: str, value: Any) -> int:
 
 def import_vae(peer: Peer, vae: VAE) -> Any:
   """Their autoencoder in our names, which differ by the word for a kernel and by block_0."""
-  shapes = _shapes(partial(init_vae, vae))
+  shapes = _flat(vae_shapes(vae))
   theirs = {
     ours: re.sub(r"block_(\d+)", r"block.\1", ours).replace("kernel", "weight").replace("/", ".")
     for ours in shapes
@@ -219,7 +219,7 @@ def import_vae(peer: Peer, vae: VAE) -> Any:
 
 def import_dit(folder: Path, peer: Peer, dit: DiT) -> Any:
   """Their transformer and number conditioners as our DiT, with what is added to it."""
-  shapes, channels = _shapes(partial(init_dit, dit)), dit.channels
+  shapes, channels = _flat(dit_shapes(dit)), dit.channels
   tensors = peer.transformer.tensors | peer.projection.tensors
   depth, width = shapes["blocks/self_norm/gain"].shape
   blocks = {
@@ -250,8 +250,8 @@ def import_dit(folder: Path, peer: Peer, dit: DiT) -> Any:
   return _tree(folder, leaves, shapes)
 
 
-def _shapes(init: Callable[[jax.Array], Any]) -> Shapes:
-  return traverse_util.flatten_dict(jax.eval_shape(init, jax.random.key(0)), sep="/")
+def _flat(shapes: Any) -> Shapes:
+  return traverse_util.flatten_dict(shapes, sep="/")
 
 
 def _tree(source: Path, leaves: Mapping[str, Any], shapes: Shapes) -> Any:

@@ -26,7 +26,7 @@ from stemphonic_jax.training.checkpoints import Checkpoints
 from stemphonic_jax.training.dit import velocity_loss
 from stemphonic_jax.training.guard import Guard
 from stemphonic_jax.training.optimizer import adamw, schedule
-from stemphonic_jax.weights.architecture import init_dit
+from stemphonic_jax.weights.architecture import dit_shapes
 from tests.tiny import random_params
 from tests.training.processes import listening
 
@@ -92,7 +92,7 @@ def train(folder: Path, records: str, steps: str, save_every: str, pause: str) -
   source = open_records(records)
   optimizer = adamw(schedule(1e-3, warmup=2), clip=1.0)
   key = jax.random.key(3)
-  params = random_params(functools.partial(init_dit, DIT))  # nothing to compile
+  params = random_params(dit_shapes(DIT))  # nothing to compile
   loss = velocity_loss(
     DIT,
     dropout=dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3),

@@ -21,7 +21,7 @@ from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training import mesh, state
 from stemphonic_jax.training.dit import velocity_loss
 from stemphonic_jax.training.optimizer import adamw, muon, schedule
-from stemphonic_jax.weights.architecture import init_dit, init_vae
+from stemphonic_jax.weights.architecture import dit_shapes, init_dit, init_vae
 
 KEY = jax.random.key(6)
 MESHES = [(8, 1, 1), (4, 2, 1), (2, 2, 2), (1, 8, 1)]
@@ -51,7 +51,7 @@ def batch():
 def params():
   """Away from their zero initialisation, so that gradients reach everything."""
   rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(functools.partial(init_dit, DIT), KEY)
+  shapes = dit_shapes(DIT)
   return jax.tree.map(lambda s: (0.2 * rng.standard_normal(s.shape)).astype(s.dtype), shapes)
 
 

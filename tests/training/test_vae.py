@@ -10,7 +10,7 @@ from configs import base
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.training import vae
 from stemphonic_jax.training.identity import lasting
-from stemphonic_jax.weights.architecture import build_vae, init_vae
+from stemphonic_jax.weights.architecture import build_vae, vae_shapes
 from stemphonic_jax.weights.tensors import load_params
 
 THEIRS = {"adversarial", "feature", "discriminator"}  # metrics
@@ -37,7 +37,7 @@ def metrics(folder):
 
 def params(config, folder):
   model = build_vae(config.vae)
-  shapes = jax.eval_shape(lambda key: init_vae(model, key), jax.random.key(0))
+  shapes = vae_shapes(model)
   return load_params(folder / "vae.safetensors", shapes)
 
 
