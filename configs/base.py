@@ -160,7 +160,15 @@ def get_config(size: str = "") -> ConfigDict:
   config.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
 
   # 32 Euler steps, guidance 3.0 on all conditions at steps 3 to 28 (Sec. 4.1).
-  config.sample = ConfigDict(dict(steps=32, guidance=3.0, interval=(3, 28), share_noise=True))
+  config.sample = ConfigDict(
+    dict(
+      steps=32,
+      guidance=3.0,
+      interval=(3, 28),
+      share_noise=True,
+      align_noise=False,  # or turned for each type (data/alignment.py); not in the paper
+    )
+  )
   config.generate = ConfigDict(dict(songs=4))  # of --mode=generate, from held-out captions
 
   if size == "small":

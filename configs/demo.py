@@ -16,11 +16,13 @@ def get_config(size: str = "") -> ConfigDict:
   config = base.get_config("small" if size in ("", "short") else size)
   config.dropout.activity = 1 / 3
   # None of these is the paper's. Modulation and Muon halve the steps; beats, and more of the steps
-  # where there is little but noise, are what it keeps time by (evaluation/RESULTS.md).
+  # where there is little but noise, are what it keeps time by; aligned noise is what its basses
+  # agree with the others by (evaluation/RESULTS.md).
   config.dit.modulation = True
   config.dit.beats = True
   config.timestep.mean = 1.0
   config.train.optimizer = "muon"
+  config.sample.align_noise = True
   if size in ("small", "tiny"):
     return config
 

@@ -31,6 +31,11 @@ def shared_noise(
   return jax.vmap(lambda g: jax.random.normal(jax.random.fold_in(key, g), shape))(group)
 
 
+def turn(noise: Float[Array, "B T C"], turns: Float[Array, "B C C"]) -> Float[Array, "B T C"]:
+  """Each row's noise, frame by frame, through the rotation of its type (data/alignment.py)."""
+  return jnp.einsum("btc,bdc->btd", noise, turns, precision="highest")
+
+
 def logit_normal(
   key: Key[Array, ""], row: Int[Array, "B"], mean: float = 0.0, std: float = 1.0
 ) -> Float[Array, "B"]:

@@ -113,6 +113,7 @@ def test_tiny_trains_stops_resumes_and_generates(name, starts, tmp_path):
   song = json.loads((tmp_path / "songs" / "0" / "song.json").read_text())
   assert song["sampler"]["share_noise"] == config.sample.share_noise
   asked = set(open_records(records_of(config, tmp_path) / "held_out")[0].types)
+  assert song["sampler"]["align_noise"] == config.sample.align_noise
   expected = {"mix"} if config.data.whole_mixes else asked
   assert {stem["type"] for stem in song["stems"].values()} == expected
 

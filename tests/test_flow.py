@@ -23,6 +23,17 @@ def test_rows_are_equal_exactly_where_groups_are():
   np.testing.assert_array_equal(equal, group[:, None] == group[None])
 
 
+def test_turned_noise_is_noise_of_the_same_length_for_each_row_in_its_own_way():
+  noise = flow.shared_noise(KEY, jnp.zeros(3, jnp.int32), SHAPE)
+  rotation, _ = jnp.linalg.qr(normal("rotation", 8, 8))
+  turned = flow.turn(noise, jnp.stack([jnp.eye(8), rotation, rotation.T]))
+  np.testing.assert_array_equal(turned[0], noise[0])
+  np.testing.assert_allclose(turned[1], np.asarray(noise[1]) @ np.asarray(rotation).T, atol=1e-5)
+  np.testing.assert_allclose(flow.turn(turned[1:2], rotation.T[None]), noise[1:2], atol=1e-5)
+  lengths = jnp.linalg.norm(turned, axis=2)
+  np.testing.assert_allclose(lengths, jnp.linalg.norm(noise, axis=2), rtol=1e-5)
+
+
 def test_noise_of_a_group_does_not_depend_on_where_its_rows_are():
   group = jnp.array([0, 0, 1, 1, 1, 2, 2, 2], jnp.int32)
   whole = flow.shared_noise(KEY, group, SHAPE)

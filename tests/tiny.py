@@ -77,6 +77,7 @@ class InMemory(list):
     return Index(len(self), frames, channels, 8, 8000, statistics, audible, {})
 
 
+TURNED = ("basses", "keys")
 RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 
 
@@ -91,7 +92,14 @@ def parts(config: Mapping[str, Any] = CONFIG) -> dict[str, Any]:
     "tokenizer": tokenizer(),
     "statistics": Statistics(mean=channels / 8 - 0.5, std=0.5 + channels / 8),
     "text_encoder": text_encoder() if config["text"]["encoder"] == "t5" else None,
+    "turns": turns(latent) if config["sample"].get("align_noise") else None,
   }
+
+
+def turns(channels: int) -> dict[str, np.ndarray]:
+  """A rotation of the noise of each of the types TURNED."""
+  draw = np.random.default_rng(0).standard_normal
+  return {t: np.linalg.qr(draw((channels, channels)))[0].astype(np.float32) for t in TURNED}
 
 
 @functools.cache

@@ -29,7 +29,7 @@ from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.data.pipeline import EncodeText
 from stemphonic_jax.data.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.records import MIX
-from stemphonic_jax.flow import shared_noise
+from stemphonic_jax.flow import shared_noise, turn
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
@@ -189,6 +189,7 @@ class StemPipeline:
       activity=np.tile(np.stack([lanes.get(name, unset) for name in names]), (count, 1)),
       seconds=seconds if self.bundle.dit.timing else None,
     )
+    turns = self._turns([request.stems[name] for name in names], count)
     run = functools.partial(
       self._sample,
       self._dit_params,
@@ -197,7 +198,14 @@ class StemPipeline:
       steps=request.steps,
       interval=self._interval(request),
     )
-    return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), rows)))
+    return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), turns, rows)))
+
+  def _turns(self, types: Sequence[str], count: int) -> Float32[np.ndarray, "R C C"] | None:
+    """What turns the noise of each row, a type that is not aligned by nothing; None if none is."""
+    if not self.bundle.turns:
+      return None
+    same = np.eye(self.bundle.vae.latent, dtype=np.float32)
+    return np.tile(np.stack([self.bundle.turns.get(kind, same) for kind in types]), (count, 1, 1))
 
   def _window(self, request: Request) -> float:
     """Seconds that the latents span: all the model knows, where it is told how many are music."""
@@ -258,6 +266,7 @@ class StemPipeline:
         "guided_steps": self._interval(request),
         "passes": request.passes,
         "share_noise": request.share_noise,
+        "align_noise": bool(self.bundle.turns),
       },
       "model": self.bundle.fingerprint,
       "sample_rate": self.rate,
@@ -325,7 +334,7 @@ def _for_each_row(work, rows):
     return list(pool.map(work, rows))
 
 
-def _sample(dit, params, key, guidance, group, conditions, *, steps, interval):
+def _sample(dit, params, key, guidance, group, turns, conditions, *, steps, interval):
   """Standardised latents of R rows, in one jitted call."""
   variables = {"params": params}
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
@@ -335,5 +344,7 @@ def _sample(dit, params, key, guidance, group, conditions, *, steps, interval):
     return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
 
   noise = shared_noise(key, group, conditions.context.shape[1:])
+  if turns is not None:
+    noise = turn(noise, turns)
   guided = guide(velocity(both), guidance)
   return sample(noise, velocity(conditions), guided, steps, interval)

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data import pipeline
+from stemphonic_jax.data.alignment import Turns, align
 from stemphonic_jax.data.prepare import Encode
 from stemphonic_jax.data.records import Records, Statistics, open_records
 from stemphonic_jax.data.text import Tokenizer
@@ -145,10 +146,12 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
       for following, batch in batches:
         yield following, encode(batch)
 
+  turns = functools.cache(lambda: align(records, statistics) if config.sample.align_noise else None)
+
   def show(current: state.TrainState) -> None:
     params = cluster.gather(current.model)
     if cluster.is_first():
-      _export(config, workdir, params, tokenizer, records, start)
+      _export(config, workdir, params, tokenizer, records, start, turns())
       loop.attempt(preview, int(current.step), workdir / "model")
 
   create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
@@ -282,6 +285,7 @@ def _export(
   tokenizer: Tokenizer,
   records: Records,
   start: Bundle | None,
+  turns: Turns | None,
 ) -> None:
   """Writes `workdir/model`, the folder that generates; adapters become part of their kernels."""
   parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
@@ -303,5 +307,6 @@ def _export(
     dit_params=merge_lora(params),
     tokenizer=tokenizer,
     statistics=start.statistics if start else records.index.statistics,
+    turns=turns,
     text_encoder=open_text_encoder(text_encoder) if text_encoder.exists() else None,
   )

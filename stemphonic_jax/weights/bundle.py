@@ -5,6 +5,8 @@
     vae.safetensors            autoencoder
     dit.safetensors            diffusion transformer, with its text encoder if that is learned
     text_encoder.safetensors   T5, where the text encoder is frozen (t5.py)
+    alignment.safetensors      rotations of the noise by type, where the model aligns it
+                               (data/alignment.py)
     tokenizer.model            sentencepiece
     manifest.json              size and SHA-256 of each file above
 
@@ -16,13 +18,14 @@ anything is built from it.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_folder
+from stemphonic_jax.data.alignment import Turns
 from stemphonic_jax.data.records import Statistics
 from stemphonic_jax.data.text import Tokenizer
 from stemphonic_jax.errors import (
@@ -43,11 +46,19 @@ from stemphonic_jax.weights.architecture import (
   vae_shapes,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import digest, halved, open_params, read_json, save_params
+from stemphonic_jax.weights.tensors import (
+  digest,
+  halved,
+  materialize,
+  open_params,
+  open_tensors,
+  read_json,
+  save_params,
+)
 
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
-TEXT_ENCODER = "text_encoder.safetensors"
+TEXT_ENCODER, ALIGNMENT = "text_encoder.safetensors", "alignment.safetensors"
 NEEDED = {  # of a config, beside what its modules are built from
   "sample_rate": (),
   "seconds": (),
@@ -65,7 +76,7 @@ class Bundle:
   `config` has sample_rate, seconds, vae, dit, text, dropout, sample, licence and source as in
   configs/base.py, and whole_mixes; `prompts` is "captions" in a model that learned from captions
   instead of instructions; `types` are those it makes beside the eleven. `fingerprint` is the
-  SHA-256 of the manifest.
+  SHA-256 of the manifest. `turns` has the rotation of the noise of each type, if it is aligned.
   """
 
   directory: Path
@@ -78,6 +89,7 @@ class Bundle:
   tokenizer: Tokenizer
   statistics: Statistics
   fingerprint: str
+  turns: Turns = field(default_factory=dict)
 
 
 def save_bundle(
@@ -89,11 +101,12 @@ def save_bundle(
   tokenizer: Tokenizer,
   statistics: Statistics,
   text_encoder: TextWeights | None = None,
+  turns: Turns | None = None,
 ) -> None:
   """Writes a model folder, whole or not at all; an older one in its place is replaced.
 
-  Parameters may be `Lazy`: then no more than one tensor is in memory. OutputError where the folder
-  cannot be written.
+  Parameters may be `Lazy`: then no more than one tensor is in memory. `turns` belong to a config
+  with sample.align_noise. OutputError where the folder cannot be written.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
   content = {"format": f"{KIND} {VERSION}", **config, "latents": latents}
@@ -103,6 +116,8 @@ def save_bundle(
     save_params(folder / "dit.safetensors", dit_params)
     if text_encoder:
       save_text_encoder(folder / TEXT_ENCODER, text_encoder)
+    if turns is not None:
+      save_params(folder / ALIGNMENT, turns)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
     _sign(folder)
 
@@ -155,6 +170,7 @@ def load_bundle(directory: Path) -> Bundle:
     tokenizer=tokenizer,
     statistics=statistics,
     fingerprint=digest(directory / "manifest.json"),
+    turns=_open_turns(directory / ALIGNMENT, vae.latent) if ALIGNMENT in _files(config) else {},
   )
 
 
@@ -236,9 +252,20 @@ def _check_format(directory: Path, found: str) -> None:
 
 
 def _files(config: Mapping[str, Any]) -> tuple[str, ...]:
-  text = config.get("text")
+  text, sampler = config.get("text"), config.get("sample")
   frozen = isinstance(text, Mapping) and text.get("encoder") == "t5"
-  return (*FILES, TEXT_ENCODER) if frozen else FILES
+  aligned = isinstance(sampler, Mapping) and sampler.get("align_noise")
+  return FILES + (TEXT_ENCODER,) * frozen + (ALIGNMENT,) * bool(aligned)
+
+
+def _open_turns(path: Path, channels: int) -> Turns:
+  turns = materialize(open_tensors(path))
+  for name, found in turns.items():
+    if found.shape != (channels, channels) or found.dtype != np.float32:
+      raise MismatchError(
+        f"{path}: {name} is {found.shape} {found.dtype}, expected ({channels}, {channels}) float32"
+      )
+  return turns
 
 
 def _check_keys(config: Mapping[str, Any]) -> None:

@@ -22,10 +22,10 @@ def calls(pipe, monkeypatch):
   """The conditions that the network is given from here on, a row each."""
   seen, sample = [], pipe._sample
 
-  def spy(params, key, guidance, group, conditions, **options):
+  def spy(params, key, guidance, group, turns, conditions, **options):
     for row in range(len(group)):
       seen.append(jax.tree.map(lambda a, row=row: a[row], conditions))
-    return sample(params, key, guidance, group, conditions, **options)
+    return sample(params, key, guidance, group, turns, conditions, **options)
 
   monkeypatch.setattr(pipe, "_sample", spy)
   return seen

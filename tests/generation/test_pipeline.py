@@ -14,6 +14,7 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, UsageError
 from stemphonic_jax.generation import pipeline
+from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
 from stemphonic_jax.models.conditioning import NOT_GIVEN
 from stemphonic_jax.sampler import network_rows, rescale_interval
@@ -53,11 +54,11 @@ def calls(monkeypatch):
   monkeypatch.setattr(pipeline, "THREADS", 1)
   sample = pipe._sample
 
-  def spy(params, key, guidance, group, conditions, **options):
+  def spy(params, key, guidance, group, turns, conditions, **options):
     seen.options.append(options)
     for row in range(len(group)):
       seen.append((int(group[row]), jax.tree.map(lambda a, row=row: a[row], conditions)))
-    return sample(params, key, guidance, group, conditions, **options)
+    return sample(params, key, guidance, group, turns, conditions, **options)
 
   monkeypatch.setattr(pipe, "_sample", spy)
   return seen
@@ -131,6 +132,15 @@ def test_noises_of_all_names_and_variations_are_different():
   assert groups.dtype == np.int32
   assert groups.min() >= 0
   assert len(set(groups.tolist())) == len(names) * MAX_VARIATIONS
+
+
+def test_aligned_noise_is_turned_for_each_type_by_itself(tmp_path):
+  aligned = StemPipeline.load(tiny.save_model(tmp_path / "model", sample={"align_noise": True}))
+  plain, song = (pipe.generate(PROMPT, ALL) for pipe in (tiny.pipeline(), aligned))
+  assert_same(plain, song, set(ALL) - set(tiny.TURNED))
+  assert all(differs(plain, song, name) for name in tiny.TURNED)
+  assert_same(aligned.generate(PROMPT, ("keys",)), song, ("keys",))
+  assert [s.info["sampler"]["align_noise"] for s in (plain, song)] == [False, True]
 
 
 def test_a_noise_of_its_own_makes_another_stem():

@@ -63,6 +63,28 @@ def test_a_model_survives_its_folder(folder):
   assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
+def test_rotations_of_the_noise_are_part_of_the_model(tmp_path):
+  folder = tiny.save_model(tmp_path / "model", sample={"align_noise": True})
+  half = bundle.export_bundle(folder, tmp_path / "half", half=True)
+  for loaded in (bundle.load_bundle(folder), half):
+    assert loaded.turns.keys() == set(tiny.TURNED)
+    for name, turn in tiny.turns(tiny.LATENT).items():
+      np.testing.assert_array_equal(loaded.turns[name], turn)
+  assert bundle.load_bundle(tiny.model()).turns == {}
+  (folder / bundle.ALIGNMENT).unlink()
+  with pytest.raises(MissingError, match=r"alignment\.safetensors is missing"):
+    bundle.load_bundle(folder)
+
+
+@pytest.mark.parametrize("turn", [np.eye(7, dtype=np.float32), np.eye(8), np.ones(8, np.float32)])
+def test_rotations_that_do_not_fit_are_named(tmp_path, turn):
+  folder = tiny.save_model(tmp_path / "model", sample={"align_noise": True})
+  safetensors.save_file({"keys": turn}, folder / bundle.ALIGNMENT)
+  sign(folder)
+  with pytest.raises(MismatchError, match=r"keys is .*, expected \(8, 8\) float32"):
+    bundle.load_bundle(folder)
+
+
 def test_the_same_model_has_the_same_fingerprint(tmp_path):
   first = bundle.load_bundle(tiny.model())
   again = bundle.load_bundle(tiny.save_model(tmp_path / "again"))
