@@ -131,13 +131,18 @@ def test_a_mode_finished_is_not_done_again(starts, tmp_path):
 def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path, monkeypatch):
   config = load("c_ii", "tiny")
   config.init_from = starts(config)
+  config.sample.align_noise = True
   run(config, tmp_path / "first", steps=1)
   config.init_from = str(tmp_path / "first")
   config.data.records = str(tmp_path / "first" / "records")
   config.train.learning_rate = 1e-12
   config.dit.dtype = "bfloat16"  # on a CPU that emulates it, which makes no difference
   monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: np.float32)
+  monkeypatch.setattr("stemphonic_jax.training.dit.align", None)  # rotations are the start's
   run(config, tmp_path / "second", steps=1)
+  turns = [load_bundle(tmp_path / name).turns for name in ("first", "second")]
+  assert set(turns[0]) == set(turns[1]) != set()
+  assert all(np.array_equal(turn, turns[1][name]) for name, turn in turns[0].items())
   files = [tmp_path / name / "tokenizer.model" for name in ("first", "second")]
   assert files[0].read_bytes() == files[1].read_bytes()
   first, second = (

@@ -11,10 +11,11 @@ needs no other training, and R_k are chosen such that channels which move togeth
 moved by the same noise. With M_ab the covariance of the latents of types a and b, over the frames
 in which a song has both, R maximises
 
-    Σ_ab tr(R_aᵀ·M_ab·R_b) + λ·Σ_a tr(R_a)
+    Σ_{a<b} tr(R_aᵀ·M_ab·R_b) + λ·Σ_a tr(R_a)
 
 one R_a after the other, each of which is an orthogonal Procrustes problem (Schönemann 1966). λ
-keeps channels as they are of which songs say nothing.
+keeps channels as they are of which songs say nothing. A model that is trained on keeps those of the
+one it started from, as it does the statistics.
 """
 
 from collections import defaultdict

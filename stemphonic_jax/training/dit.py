@@ -146,7 +146,11 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
       for following, batch in batches:
         yield following, encode(batch)
 
-  turns = functools.cache(lambda: align(records, statistics) if config.sample.align_noise else None)
+  @functools.cache  # at the first save
+  def turns() -> Turns | None:
+    if not config.sample.align_noise:
+      return None
+    return start.turns if start and start.turns else align(records, statistics)
 
   def show(current: state.TrainState) -> None:
     params = cluster.gather(current.model)

@@ -76,6 +76,11 @@ def test_rotations_of_the_noise_are_part_of_the_model(tmp_path):
     bundle.load_bundle(folder)
 
 
+def test_a_model_of_one_type_has_nothing_to_align(tmp_path, monkeypatch):
+  monkeypatch.setattr(tiny, "TURNED", ())
+  assert bundle.load_bundle(tiny.save_model(tmp_path, sample={"align_noise": True})).turns == {}
+
+
 @pytest.mark.parametrize("turn", [np.eye(7, dtype=np.float32), np.eye(8), np.ones(8, np.float32)])
 def test_rotations_that_do_not_fit_are_named(tmp_path, turn):
   folder = tiny.save_model(tmp_path / "model", sample={"align_noise": True})
