@@ -190,6 +190,7 @@ def find_bundle(directory: Path) -> Path:
 def describe(bundle: Bundle) -> str:
   """What a model is, in a few lines."""
   config, sampler = bundle.config, bundle.config["sample"]
+  aligned = ", aligned noise" if bundle.turns else ""
   hears = [name for name, rate in config["dropout"].items() if rate < 1]
   parts = {"autoencoder": bundle.vae_params, "transformer": bundle.dit_params}
   if bundle.text_encoder:
@@ -203,7 +204,7 @@ def describe(bundle: Bundle) -> str:
     "parameters": counts,
     "latents": f"{bundle.vae.latent} channels, one frame per {bundle.vae.hop} samples",
     "sampler": f"{sampler['steps']} steps, guidance {sampler['guidance']:g} in steps"
-    f" {sampler['interval'][0]} to {sampler['interval'][1]}",
+    f" {sampler['interval'][0]} to {sampler['interval'][1]}{aligned}",
     "licence": config.get("licence") or "not stated",
     "source": config.get("source") or "not stated",
     "fingerprint": bundle.fingerprint,

@@ -70,6 +70,7 @@ def test_rotations_of_the_noise_are_part_of_the_model(tmp_path):
     assert loaded.turns.keys() == set(tiny.TURNED)
     for name, turn in tiny.turns(tiny.LATENT).items():
       np.testing.assert_array_equal(loaded.turns[name], turn)
+  assert "in steps 2 to 3, aligned noise\n" in bundle.describe(half)
   assert bundle.load_bundle(tiny.model()).turns == {}
   (folder / bundle.ALIGNMENT).unlink()
   with pytest.raises(MissingError, match=r"alignment\.safetensors is missing"):
