@@ -11,6 +11,7 @@ use_venv dev
 ruff check .
 ruff format --check .
 lint-imports
-# Two processes, each with its files to itself, so that a fixture which trains is made once. More
-# would not pay: compilation uses several threads, and a process takes up to 3 GB.
+# Two processes, each with its files to itself, so that a fixture which trains is made once, in the
+# order that tests/conftest.py gives them. More processes would not pay: compilation uses several
+# threads, and a process takes up to 3 GB.
 python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"

@@ -14,7 +14,7 @@ from beartype import BeartypeConf, beartype
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Eight simulated devices, to see that nothing depends on how many there are. On a busy machine they
 # may keep each other waiting for longer than the 40 s after which XLA gives up. Tests compile for
-# longer than they compute: LLVM's optimisations, which change nothing but speed, are left out.
+# longer than they compute: LLVM's optimisations, which change speed and rounding, are left out.
 os.environ["XLA_FLAGS"] = (
   "--xla_force_host_platform_device_count=8 --xla_cpu_collective_call_terminate_timeout_seconds=300"
   " --xla_backend_optimization_level=0"

@@ -27,7 +27,7 @@ from jaxtyping import Float, Float32
 
 from stemphonic_jax.data.records import Records, Statistics
 
-SEGMENTS = 1_600  # of the records, that covariances are taken over
+FRAMES = 160_000  # that covariances are taken over, of segments from all of the records
 STAY = 2.0  # λ, of covariances of standardised latents added up over the other types
 ROUNDS, CLOSE = 500, 1e-6
 
@@ -49,22 +49,22 @@ def covariances(records: Records, statistics: Statistics) -> Covariances:
   channels = records.index.channels
   total, frames = defaultdict(lambda: np.zeros(channels)), defaultdict(int)
   product = defaultdict(lambda: np.zeros((channels, channels)))
-  count = min(SEGMENTS, len(records))
+  count = min(len(records), max(FRAMES // records.index.frames, 1))
   for number in np.linspace(0, len(records) - 1, count).round().astype(int):
     segment = records[int(number)]
     latents = statistics.standardize(segment.latents.astype(np.float64))
     stems = list(zip(segment.types, latents, segment.activity > 0, strict=True))
     for a, x, plays in stems:
-      total[a] += x[plays].sum(axis=0)
-      frames[a] += plays.sum()
+      total[a, a] += x[plays].sum(axis=0)
+      frames[a, a] += plays.sum()
     for (a, x, one), (b, y, other) in permutations(stems, 2):
       both = one & other
       if a != b and both.any():
         product[a, b] += x[both].T @ y[both]
         total[a, b] += x[both].sum(axis=0)
         frames[a, b] += both.sum()
-  mean = {a: total[a] / max(frames[a], 1) for a in frames if isinstance(a, str)}
-  average = np.mean([frames[pair] for pair in product]) if product else 1.0
+  mean = {a: total[a, a] / frames[a, a] for a, _ in product}
+  average = sum(frames[pair] for pair in product) / max(len(product), 1)
   found = {}
   for a, b in product:
     off = np.outer(total[a, b], mean[b]) + np.outer(mean[a], total[b, a])
@@ -74,14 +74,13 @@ def covariances(records: Records, statistics: Statistics) -> Covariances:
 
 def rotations(shared: Covariances, stay: float) -> Turns:
   """R of each type in `shared`, for λ = `stay`; orthogonal, and the identity where M is zero."""
-  types = sorted({a for a, _ in shared})
-  turns = {a: np.eye(len(shared[pair])) for pair in shared for a in pair}
+  turns = {a: np.eye(len(shared[a, b])) for a, b in sorted(shared)}
   for _ in range(ROUNDS):
     before = turns.copy()
-    for a in types:
+    for a in turns:
       pull = sum(m @ turns[b] for (one, b), m in shared.items() if one == a)
       left, _, right = np.linalg.svd(pull + stay * np.eye(len(pull)))
       turns[a] = left @ right
-    if all(np.abs(turns[a] - before[a]).max() < CLOSE for a in types):
+    if all(np.abs(turns[a] - before[a]).max() < CLOSE for a in turns):
       break
   return {a: turn.astype(np.float32) for a, turn in turns.items()}
