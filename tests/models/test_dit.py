@@ -49,10 +49,12 @@ def params(dit: DiT = DIT):
 
 
 def _moved(tree):
-  """The tree, every leaf of it with noise of its own."""
+  """The tree, every leaf of it with noise of its own; less for factors, which multiply up."""
   leaves = traverse_util.flatten_dict(tree)
   moved = {
-    name: leaf + 0.2 * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape)
+    name: leaf
+    + (0.05 if "modulation" in name else 0.2)
+    * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape)
     for i, (name, leaf) in enumerate(leaves.items())
   }
   return traverse_util.unflatten_dict(moved)
@@ -143,8 +145,7 @@ def test_time_and_latents_enter():
 def test_prepared_once_equals_called_whole(dit):
   prepared = dit.apply(params(dit), conditions(), method="prepare")
   stepped = dit.apply(params(dit), X, TIME, prepared, method="velocity")
-  whole = np.asarray(velocity(dit=dit))
-  np.testing.assert_allclose(stepped, whole, rtol=1e-4, atol=1e-6 * np.abs(whole).max())
+  np.testing.assert_allclose(stepped, velocity(dit=dit), rtol=1e-4, atol=1e-4)
 
 
 def test_a_modulation_of_zero_is_none():
