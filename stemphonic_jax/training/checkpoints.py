@@ -36,6 +36,7 @@ from stemphonic_jax.training.state import TrainState
 TRASH, DAMAGED = "trash", "damaged"
 MOST_FAILURES = 3  # of saves in a row
 ROOM = 2.2  # sizes of a checkpoint: a new one, beside the one that it replaces
+SLICE = 1 << 20  # bytes of an array from which on its replicas write a part of it each
 _HELD_OUT = "held_out_loss"
 
 
@@ -70,6 +71,8 @@ class Checkpoints:
     logging.get_absl_logger().addFilter(self._reports)
     python_logging.getLogger("asyncio").addFilter(_no_orphan)
 
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SLICE)
+    ocp.type_handlers.register_type_handler(jax.Array, arrays, override=True)
     handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
     for args in (ocp.args.StandardSave, ocp.args.StandardRestore):
       handlers.add("state", args, ocp.StandardCheckpointHandler())
