@@ -282,11 +282,11 @@ def autoencoded(bundle: Bundle) -> Callable[[Mix], Mix]:
     functools.partial(jax.jit(functools.partial(_apply, vae, method)), params)
     for method in ("encode", "decode")
   )
-  chunks = {"hop": vae.hop, "halo": vae.halo, "window": WINDOW}
+  chunks = {"hop": vae.hop, "window": WINDOW}
 
   def there_and_back(audio: Float32[np.ndarray, "N 2"]) -> Float32[np.ndarray, "N 2"]:
-    latents = encode_chunked(encode, jnp.asarray(audio[None]), **chunks).mean
-    return np.asarray(decode_chunked(decode, latents, **chunks)[0])[: len(audio)]
+    latents = encode_chunked(encode, jnp.asarray(audio[None]), halo=vae.halo, **chunks).mean
+    return np.asarray(decode_chunked(decode, latents, reach=vae.reach, **chunks)[0])[: len(audio)]
 
   def through(mix: Mix) -> Mix:
     stems = {n: replace(s, audio=there_and_back(s.audio)) for n, s in mix.stems.items()}

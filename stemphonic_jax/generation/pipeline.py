@@ -44,7 +44,7 @@ from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
 
 LARGE = 5_000_000  # parameters from which on a CPU gains more per step than compiling costs
-WINDOW = 128  # latent frames coded at once: 10 s at 12.3 Hz
+WINDOW = 128  # latent frames coded at once, where an autoencoder can: 10 s at 12.3 Hz
 THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
 
 
@@ -242,7 +242,7 @@ class StemPipeline:
     vae = self.bundle.vae
     decode = functools.partial(self._decode, self._vae_params)
     rows = jnp.asarray(latents[None])
-    audio = decode_chunked(decode, rows, hop=vae.hop, halo=vae.halo, window=WINDOW)
+    audio = decode_chunked(decode, rows, hop=vae.hop, reach=vae.reach, window=WINDOW)
     return np.asarray(audio[0])
 
   def _info(

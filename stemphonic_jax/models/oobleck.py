@@ -242,3 +242,8 @@ class Oobleck(nn.Module):
     for s in self.strides:
       first, last = (first - units + _padding(s)) // s - 1, (last + units + _padding(s)) // s
     return max(encode, edge - first, last + edge)
+
+  @property
+  def reach(self) -> int:
+    """Latent frames on each side that one decoded frame can see."""
+    return self.halo

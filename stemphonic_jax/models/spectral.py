@@ -14,8 +14,11 @@ pieces a harmony (evaluation/harmony.py) of 0.90 from true levels, and of 0.77 f
 components of them; with 81 ms it is 0.96 and 0.93. Real stems have 0.96. Attacks lose little by it:
 synchrony is 0.76 from true levels instead of 0.77, of real stems 0.79.
 
-Griffin-Lim needs no better start than `Spectral.start_phase`: random phases and zeros end at the
-same error after 8 iterations, and phases that follow the spectral peaks 10 % below it (41 ms).
+Where Griffin-Lim begins is heard in tones that are held. From a fixed pattern they flutter; from
+phases that follow the peaks (models/stft.py) less: of the stems of 64 pieces, through the demo's
+autoencoder, 0.92 instead of 0.90 are then nearest to their own type, and harmony is 0.93 instead of
+0.91. Only tones are followed, in bands of up to `TONAL` bins: in wider ones all of a band would be
+one tone, and noise a row of pulses (kurtosis 15 when all bins were followed, 3.1 as it is).
 """
 
 import jax.numpy as jnp
@@ -24,12 +27,13 @@ from flax import linen as nn
 from jaxtyping import Array, Complex, Float
 
 from stemphonic_jax.models.layers import Dense, LayerNorm
-from stemphonic_jax.models.stft import griffin_lim, istft, stft
+from stemphonic_jax.models.stft import follow_peaks, griffin_lim, istft, stft
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
 
 FLOOR = 1e-4  # −80 dB: magnitude, relative to a full-scale sine, below which levels are linear
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo one, fill 0..1 evenly
 FLUTTER = 8.0  # radians by which latents of size one turn the phases of bins
+TONAL = 6  # bins: in bands up to this wide, peaks are tones
 KERNEL = 3  # latent frames that a block sees
 
 
@@ -121,6 +125,10 @@ class Spectral(nn.Module):
     magnitude = FLOOR * jnp.expm1(jnp.maximum(levels @ self.bands.T, 0)) * (self.size / 4)
     mono = jnp.mean(magnitude, 1)
     start = self.start_phase(latents)
+    tonal = min(TONAL * self.resolution, start.shape[-1])
+    before = jnp.angle(start[:, 0, :tonal])
+    tones = follow_peaks(mono[..., :tonal], before, self.size, self.stride)
+    start = jnp.concatenate([tones, start[..., tonal:]], -1)
     factor = griffin_lim(mono, start, self.refinements, self.size, self.stride)
     return istft(magnitude * factor[:, None], self.size, self.stride).transpose(0, 2, 1)
 
@@ -144,7 +152,7 @@ class Spectral(nn.Module):
     return jnp.mean(jnp.abs(self.decoder(latents) - self.levels(audio)))
 
   def start_phase(self, latents: Float[Array, "B T C"]) -> Complex[Array, "B F K"]:
-    """Unit phases that Griffin-Lim begins with: a fixed pattern, turned by the latents.
+    """Unit phases that Griffin-Lim begins with in noise: a fixed pattern, turned by the latents.
 
     In the pattern each bin advances by its centre frequency, and bins are spread quadratically, so
     that noise is no row of pulses. It repeats in every latent frame, so where a window starts does
@@ -169,8 +177,13 @@ class Spectral(nn.Module):
 
   @property
   def halo(self) -> int:
-    """Latent frames on each side that one encoded or one decoded frame can see."""
+    """Latent frames on each side that one encoded frame can see, and one decoded ahead."""
     network = self.depth * (KERNEL // 2)
     window = (self.size - self.stride) // 2
     refined = 2 * window * (1 + self.refinements)
     return network + -(-max(window, refined) // self.hop)
+
+  @property
+  def reach(self) -> None:
+    """A decoded frame sees all that precede it: tones go on."""
+    return None

@@ -68,6 +68,39 @@ def griffin_lim(
   return jax.lax.scan(refine, (phase, magnitude * phase), length=iterations)[0][0]
 
 
+def follow_peaks(
+  magnitude: Float[Array, "*batch F K"], before: Float[Array, "*batch K"], size: int, stride: int
+) -> Complex[Array, "*batch F K"]:
+  """Unit phases by which what sounds in one frame goes on in the next; no gradient.
+
+  Each peak of a frame is a tone: it goes on from the phase its bin had, by as much as its frequency
+  turns in a stride, and the bins nearest to it keep to it (Beauregard, Harish and Wyse 2015).
+  `before` are the phases, in radians, of the frame that comes before the first. A frame depends on
+  all that precede it.
+  """
+  bins = jnp.arange(magnitude.shape[-1])
+  level = jnp.log(jax.lax.stop_gradient(magnitude) + 1e-6)
+  padded = jnp.pad(level, [(0, 0)] * (level.ndim - 1) + [(1, 1)], mode="edge")
+  lower, upper = padded[..., :-2], padded[..., 2:]
+  peak = (level > lower) & (level >= upper)
+  curve = jnp.where(peak, lower - 2 * level + upper, -1)  # of the parabola through three bins
+  tone = bins + jnp.where(peak, (lower - upper) / (2 * curve), 0)
+  last = jax.lax.cummax(jnp.where(peak, bins, -len(bins)), axis=peak.ndim - 1)
+  next_ = jax.lax.cummin(jnp.where(peak, bins, 2 * len(bins)), axis=peak.ndim - 1, reverse=True)
+  nearest = jnp.where(bins - last <= next_ - bins, last, next_).clip(0, len(bins) - 1)
+  turn = 2 * jnp.pi * stride / size * jnp.take_along_axis(tone, nearest, -1)
+  turn += jnp.pi * (nearest - bins)  # of a tone's bins, in a window that it fills
+
+  def go_on(phase, frame):
+    nearest, turn = frame
+    phase = jnp.mod(jnp.take_along_axis(phase, nearest, -1) + turn, 2 * jnp.pi)
+    return phase, phase
+
+  frames = tuple(jnp.moveaxis(x, -2, 0) for x in (nearest, turn))
+  _, phases = jax.lax.scan(go_on, jax.lax.stop_gradient(before), frames)
+  return jnp.exp(1j * jnp.moveaxis(phases, 0, -2))
+
+
 def hann(size: int) -> Float[np.ndarray, "size"]:
   return np.hanning(size + 1)[:-1].astype(np.float32)
 

@@ -5,10 +5,11 @@
     encode(audio [B, N, 2])   -> Posterior of [B, T, C]     N is padded with zeros to T·hop
     decode(latents [B, T, C]) -> audio [B, T·hop, 2]
     hop     samples per latent frame
-    halo    latent frames on each side that one encoded or one decoded frame can see
+    halo    latent frames on each side that one encoded frame can see, and one decoded frame ahead
+    reach   the same of one decoded frame; None where it sees all that precede it
 
-Nothing looks further than `halo`, so a window that is `halo` wider on each side than what is kept
-of it gives what the whole would: `encode_chunked`, `decode_chunked`.
+A window that is that much wider on each side than what is kept of it gives what the whole would:
+`encode_chunked`, `decode_chunked`.
 """
 
 from collections.abc import Callable
@@ -76,16 +77,19 @@ def decode_chunked(
   latents: Float[Array, "B T C"],
   *,
   hop: int,
-  halo: int,
+  reach: int | None,
   window: int,
 ) -> Float[Array, "B N 2"]:
   """Decodes window by window (`window` latent frames) what `decode` would decode at once.
 
-  All windows have one length, so a jitted `decode` compiles once. Raises ValueError where a window
-  leaves nothing to keep.
+  It sees `reach` frames on each side; where that is None, it does decode at once. All windows have
+  one length, so a jitted `decode` compiles once. Raises ValueError where a window leaves nothing to
+  keep.
   """
+  if reach is None:
+    return decode(latents)
   pieces = []
-  for start, keep in _windows(latents.shape[1], window, halo):
+  for start, keep in _windows(latents.shape[1], window, reach):
     audio = decode(latents[:, start : start + window])
     pieces.append(audio[:, keep.start * hop : keep.stop * hop])
   return jnp.concatenate(pieces, 1)

@@ -37,7 +37,7 @@ def test_windows_cover_every_frame_once_with_its_surroundings(frames, halo):
 
 def test_a_window_without_room_is_refused():
   with pytest.raises(ValueError, match="more than 6"):
-    decode_chunked(lambda z: z, jnp.zeros((1, 20, 2)), hop=1, halo=3, window=6)
+    decode_chunked(lambda z: z, jnp.zeros((1, 20, 2)), hop=1, reach=3, window=6)
 
 
 def test_every_window_has_the_same_length():
