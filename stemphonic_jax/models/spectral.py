@@ -155,10 +155,10 @@ class Spectral(nn.Module):
     """Unit phases that Griffin-Lim begins with in noise: a fixed pattern, turned by the latents.
 
     In the pattern each bin advances by its centre frequency, and bins are spread quadratically, so
-    that noise is no row of pulses. It repeats in every latent frame, so where a window starts does
-    not matter. But then steady noise would repeat too: its autocorrelation at a latent frame (12.3
-    Hz) was 0.98, a flutter. The latents of noise vary a little, so each bin is also turned by
-    a sum of latents with quasi-random weights, which brings it to 0.09.
+    that noise is no row of pulses. It repeats in every latent frame, and steady noise would with
+    it: its autocorrelation at a latent frame (12.3 Hz) was 0.98, a flutter. The latents of noise
+    vary a little, so each bin is also turned by a sum of latents with quasi-random weights, which
+    brings it to 0.09.
     """
     bins, overlap = np.arange(self.size // 2 + 1, dtype=np.float64), self.size // self.stride
     spread = GOLDEN * np.square(bins)  # in turns
