@@ -1,6 +1,6 @@
 """The door for people who make music.
 
-stemphonic generate "…" --stems drums,basses --out DIR         songs
+stemphonic generate "…" --stems drums,basses                   songs
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
 stemphonic checkpoint verify DIR                               are a run's checkpoints whole?
@@ -9,6 +9,8 @@ stemphonic bench                                               what this machine
 """
 
 import argparse
+import itertools
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,7 +57,10 @@ def _add_generate(commands: Any) -> None:
     "--stems", required=True, metavar="A,B,…", help="what to make, as drums,basses,guitars"
   )
   generate.add_argument(
-    "--out", required=True, type=Path, metavar="DIR", help="folder for the song (DIR/1, … for more)"
+    "--out",
+    type=Path,
+    metavar="DIR",
+    help="folder for the song (DIR/1, … for more); default one in runs, named by the prompt",
   )
   generate.add_argument(
     "--model",
@@ -219,7 +224,8 @@ def _generate(request: argparse.Namespace) -> None:
 
   count = request.variations
   numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below
-  folders = [request.out] if count == 1 else [request.out / str(number) for number in numbers]
+  out = request.out or _named_folder(request.prompt, request.overwrite)
+  folders = [out] if count == 1 else [out / str(number) for number in numbers]
   for folder in folders:
     check_output(folder, request.overwrite)
   options = dict(
@@ -243,6 +249,14 @@ def _generate(request: argparse.Namespace) -> None:
   for song, folder in zip(songs, folders, strict=True):
     song.save(folder, request.overwrite)
     print(folder)
+
+
+def _named_folder(prompt: str, overwrite: bool) -> Path:
+  """In runs, by the first words of a prompt; a number tells it from one that is to be left."""
+  name = re.sub(r"\W+", "-", prompt.lower())[:40].strip("-") or "song"
+  names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+  folders = (Path("runs", name) for name in names)
+  return next(folder for folder in folders if overwrite or not folder.exists())
 
 
 def _prepare(request: argparse.Namespace) -> None:

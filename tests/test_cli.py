@@ -88,6 +88,16 @@ def test_every_option_reaches_the_song(generate):
   }
 
 
+def test_a_song_is_made_in_a_new_folder_named_by_its_prompt(stemphonic):
+  ask = ("generate", "Soul, and a bit of jazz!", "--stems", "drums", "--model", tiny.model())
+  assert stemphonic(*ask) == (0, "runs/soul-and-a-bit-of-jazz\n", "")
+  assert stemphonic(*ask, "--seed", 1) == (0, "runs/soul-and-a-bit-of-jazz-2\n", "")
+  assert info("runs/soul-and-a-bit-of-jazz")["request"]["seed"] == 0
+  assert stemphonic(*ask, "--seed", 2, "--overwrite")[1] == "runs/soul-and-a-bit-of-jazz\n"
+  assert info("runs/soul-and-a-bit-of-jazz")["request"]["seed"] == 2
+  assert stemphonic("generate", "…", *ask[2:])[1] == "runs/song\n"
+
+
 def test_variations_are_numbered(generate, tmp_path):
   code, out, _ = generate("--variations", 3)
   assert (code, out) == (0, "song/1\nsong/2\nsong/3\n")
@@ -163,7 +173,7 @@ def test_a_wrong_request_is_one_line_and_makes_nothing(generate, tmp_path, optio
   [
     ((), "the following arguments are required: COMMAND; see `stemphonic --help`"),
     (("compose",), "argument COMMAND: invalid choice: 'compose'"),
-    (("generate",), "the following arguments are required: prompt, --stems, --out"),
+    (("generate",), "the following arguments are required: prompt, --stems"),
   ],
 )
 def test_a_command_is_needed(stemphonic, arguments, message):
