@@ -72,10 +72,11 @@ class Checkpoints:
     python_logging.getLogger("asyncio").addFilter(_no_orphan)
 
     arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SLICE)
-    ocp.type_handlers.register_type_handler(jax.Array, arrays, override=True)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+    trees = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
     handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
-    for args in (ocp.args.StandardSave, ocp.args.StandardRestore):
-      handlers.add("state", args, ocp.StandardCheckpointHandler())
+    for args in (ocp.args.PyTreeSave, ocp.args.PyTreeRestore):
+      handlers.add("state", args, trees)
     for args in (ocp.args.JsonSave, ocp.args.JsonRestore):
       handlers.add("run", args, ocp.JsonCheckpointHandler())
     best = policies.BestN(
@@ -119,7 +120,7 @@ class Checkpoints:
     finite = held_out is not None and math.isfinite(held_out)
     metrics = {_HELD_OUT: float(held_out)} if finite else {}
     run = {"position": position, "fingerprint": self._fingerprint} | metrics
-    items = ocp.args.Composite(state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run))
+    items = ocp.args.Composite(state=ocp.args.PyTreeSave(state), run=ocp.args.JsonSave(run))
     self._saving, self._reports.failure = step, None
     try:
       self._manager.save(step, args=items, metrics=metrics, force=True)
@@ -143,7 +144,8 @@ class Checkpoints:
       self._compare(step, "is of another run", flat(run["fingerprint"]), flat(self._fingerprint))
       saved = _shapes(self._manager.item_metadata(step)["state"].tree)
       self._compare(step, "holds another model", saved, _shapes(abstract))
-      items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+      places = ocp.checkpoint_utils.construct_restore_args(abstract)
+      items = ocp.args.Composite(state=ocp.args.PyTreeRestore(abstract, restore_args=places))
       return self._manager.restore(step, args=items)["state"], run["position"]
     aside = self._directory / DAMAGED
     if _agreed(int(aside.is_dir())):

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from stemphonic_jax.errors import DataError, MismatchError, OutputError
@@ -94,6 +95,30 @@ def test_any_mesh_restores_what_any_other_saved(shape, tmp_path):
       equal(found, saved)
       places = (jax.tree.map(lambda leaf: leaf.sharding, tree) for tree in (found, wanted))
       assert next(places) == next(places)
+
+
+def chunks(step: Path) -> list[tuple[int, ...]]:
+  """What is written of each matrix at once."""
+  tree = ocp.PyTreeCheckpointHandler().metadata(step / "state").tree
+  return [leaf.storage.chunk_shape for leaf in jax.tree.leaves(tree) if len(leaf.shape) == 2]
+
+
+def test_small_arrays_are_written_whole_and_large_ones_by_all_devices(tmp_path):
+  """Cut up among eight devices, small ones kept a training waiting for seconds (Orbax 0.12)."""
+  for width, rows in ((128, 128), (2048, 256)):
+    with opened(tmp_path / str(width)) as checkpoints:
+      checkpoints.save(at(1, mesh.make_mesh(), width), 1)
+    assert set(chunks(tmp_path / str(width) / "1")) == {(rows, width)}
+
+
+def test_however_arrays_were_cut_up_they_come_back(tmp_path, monkeypatch):
+  monkeypatch.setattr(module, "SLICE", 1)  # as Orbax does by itself, and did here once
+  with opened(tmp_path) as checkpoints:
+    checkpoints.save(at(1, mesh.make_mesh(), 128), 1)
+  assert set(chunks(tmp_path / "1")) == {(16, 128)}
+  monkeypatch.undo()
+  with opened(tmp_path) as checkpoints:
+    equal(checkpoints.restore(abstract(width=128))[0], at(1, width=128))
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
