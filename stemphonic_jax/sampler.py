@@ -63,6 +63,7 @@ def sample(
   other stems in its batch.
   """
   before, inside, after = phases(steps, interval)
+  conditional = jax.jit(conditional)  # traced once for both ends
 
   def run(x: Float[Array, "R T C"], velocity: Velocity, start: int, count: int):
     def step(x, i):

@@ -195,6 +195,7 @@ def train_step(
 
 def _sum_over(function: Callable[[Batch], Any], batch: Batch, count: int) -> Any:
   """The sum of what a function makes of `count` micro-batches, one after the other."""
+  function = jax.jit(function)  # traced once for its shapes and the loop
   cut = jax.tree.map(lambda x: deal(x, count), batch)
   shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -212,6 +213,7 @@ def _taken_over(loss: Loss, start: int, later: Loss) -> Callable[..., tuple[jax.
   """
   if not start:
     return lambda number, *arguments: later(*arguments)
+  loss, later = jax.jit(loss), jax.jit(later)  # traced once for their metrics and the branch
 
   def loss_at(number: jax.Array, *arguments: Any) -> tuple[jax.Array, Sums]:
     shapes = {}

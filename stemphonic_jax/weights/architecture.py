@@ -84,11 +84,13 @@ def frames_of(seconds: float, rate: int, hop: int) -> int:
   return math.ceil(round(seconds * rate) / hop)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def init_vae(vae: VAE, key: jax.Array) -> dict:
   """Fresh parameters of an autoencoder."""
   return vae.init(key, jnp.zeros((1, vae.hop, 2)))["params"]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def init_dit(dit: DiT, key: jax.Array) -> dict:
   """Fresh parameters of a DiT; they do not depend on the lengths of latents and text."""
   learned = dit.text_encoder is not None
