@@ -75,6 +75,11 @@ each = pytest.mark.parametrize(
 )
 
 
+def assert_close(got, expected):
+  """To the rounding of sums in another order: velocities of these parameters are around 30."""
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
 def rows(tree, index):
   return jax.tree.map(lambda a: a[index], tree)
 
@@ -83,14 +88,14 @@ def rows(tree, index):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_a_stem_does_not_depend_on_the_other_stems(count, dit):
   some = velocity(X[:count], TIME[:count], rows(conditions(), slice(count)), dit)
-  np.testing.assert_allclose(some, velocity(dit=dit)[:count], rtol=1e-4, atol=1e-4)
+  assert_close(some, velocity(dit=dit)[:count])
 
 
 @each
 def test_permuted_stems_give_permuted_velocities(dit):
   order = jnp.array([3, 0, 4, 1, 2])
   moved = velocity(X[order], TIME[order], rows(conditions(), order), dit)
-  np.testing.assert_allclose(moved, velocity(dit=dit)[order], rtol=1e-4, atol=1e-4)
+  assert_close(moved, velocity(dit=dit)[order])
 
 
 @each
@@ -145,7 +150,7 @@ def test_time_and_latents_enter():
 def test_prepared_once_equals_called_whole(dit):
   prepared = dit.apply(params(dit), conditions(), method="prepare")
   stepped = dit.apply(params(dit), X, TIME, prepared, method="velocity")
-  np.testing.assert_allclose(stepped, velocity(dit=dit), rtol=1e-4, atol=1e-4)
+  assert_close(stepped, velocity(dit=dit))
 
 
 def test_a_modulation_of_zero_is_none():
