@@ -21,7 +21,6 @@ def get_config(size: str = "") -> ConfigDict:
   config.init_from = "runs/stable_audio_open"
   config.source = "Stable Audio Open fine-tuned on stems with stemphonic_jax"
   config.text = ConfigDict(dict(encoder="t5", path="", width=768, length=128))
-  config.vae.strides = (2, 4, 4, 8, 8)
   config.dit.update(memory_width=768, memory_heads=12, timing=True, prediction="v")
   config.dropout.activity = 1 / 3
   config.train.update(
@@ -36,11 +35,13 @@ def get_config(size: str = "") -> ConfigDict:
   config.train.lora.rank = 16
   config.sample.update(steps=50, guidance=5.0, interval=(1, 50))
   if size:
+    config.vae.strides = (16, 16, 8)
     config.text.width = config.dit.memory_width = 32
     config.dit.memory_heads = 1
     config.sample.update(steps=4, interval=(2, 3))
     return config
 
+  config.vae.strides = (2, 4, 4, 8, 8)
   config.seconds = 1024 * 2048 / 44_100  # 47.55 s, the window it was trained with
   config.data.pieces = 400
   config.train.update(steps=5_000, batch_size=16, micro_batches=4, ema_decay=0.999, save_every=500)
