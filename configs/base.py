@@ -39,6 +39,9 @@ def get_config(size: str = "") -> ConfigDict:
       batch_size=32,
       samples=65_536 - 65_536 % 3584,  # length of a crop, whole frames
       pieces=256,  # pieces of the corpus that crops are cut from
+      # With `init_from`: its decoder alone is fine-tuned, on what it decodes in use, stems or whole
+      # mixes. Latents stay what they are, and so does what was learned of them.
+      decoder_only=False,
       optimizer="adamw",
       learning_rate=1.5e-4,
       warmup=1_000,

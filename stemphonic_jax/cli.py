@@ -135,10 +135,13 @@ def _add_bundle(commands: Any) -> None:
   actions = bundle.add_subparsers(required=True, metavar="ACTION")
 
   export = _command(actions, "export", _export, "copy a checked model, to pass on")
-  export.add_argument("workdir", type=Path, help="a training's workdir, or a model folder")
+  export.add_argument("model", help="a training's workdir, a model folder, demo or hf://owner/name")
   export.add_argument("out", type=Path, help="a new folder")
   export.add_argument("--licence", help="instead of the one it has")
   export.add_argument("--source", help="note of who made it, from what")
+  export.add_argument(
+    "--decoder", type=Path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
+  )
   export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
   imported = _command(actions, "import", _import, "make a model of public weights")
@@ -310,10 +313,12 @@ def _count(word: str) -> int:
 
 def _export(request: argparse.Namespace) -> None:
   from stemphonic_jax.weights.bundle import export_bundle
+  from stemphonic_jax.weights.hub import find_model
 
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
-  export_bundle(request.workdir, request.out, half=request.half, **given)
+  options = dict(half=request.half, decoder=request.decoder)
+  export_bundle(find_model(request.model), request.out, **options, **given)
   print(request.out)
 
 

@@ -44,6 +44,19 @@ def test_a_workdir_is_exported_as_a_model_with_its_notes(bundle, tmp_path):
     assert (tmp_path / "out" / name).read_bytes() == (tiny.model() / name).read_bytes()
 
 
+def test_a_model_is_exported_with_another_decoder(bundle, tmp_path):
+  assert bundle("export", tiny.model(), "same", "--decoder", tiny.model())[0] == 0
+  written = (tmp_path / "same" / "vae.safetensors").read_bytes()
+  assert written == (tiny.model() / "vae.safetensors").read_bytes()
+  missing = bundle("export", tiny.model(), "out", "--decoder", "nowhere")
+  failure(missing, 66, "nowhere/vae.safetensors: no such file")
+
+
+def test_the_demo_model_can_be_exported(bundle, tmp_path):
+  assert bundle("export", "demo", "out") == (0, "out\n", "")
+  assert load_bundle(tmp_path / "out").config["licence"] == "CC0-1.0"
+
+
 def test_an_export_replaces_nothing(bundle, tmp_path):
   (tmp_path / "out").mkdir()
   failure(bundle("export", tiny.model(), "out"), 73, "out: already exists")

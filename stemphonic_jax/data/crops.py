@@ -1,11 +1,12 @@
 """Waveform crops to train an autoencoder on: stems, sub-mixes and whole mixes of the same pieces.
 
-The encoder meets all three in use (Sec. 3.1), so it is trained on all three.
+The encoder meets all three in use (Sec. 3.1), so it is trained on all three. The decoder meets what
+is generated: stems, or whole mixes.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import grain
 import numpy as np
@@ -15,6 +16,8 @@ from stemphonic_jax.audio.activity import THRESHOLD_DBFS
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix
 
+Kind = Literal["stem", "submix", "mix"]
+KINDS: tuple[Kind, ...] = ("stem", "submix", "mix")
 THREADS = 4
 TRIES = 8  # a piece has rests; silence teaches little, so it is drawn again a few times
 
@@ -26,12 +29,14 @@ class Crops(TypedDict):
   id: np.ndarray  # [B], strings; for messages
 
 
-def draw_crop(mix: Mix, rng: np.random.Generator, *, samples: int) -> dict[str, np.ndarray]:
-  """Draws one stem, a sub-mix or the whole mix, each with p = 1/3, and a place in it."""
+def draw_crop(
+  mix: Mix, rng: np.random.Generator, *, samples: int, kinds: Sequence[Kind] = KINDS
+) -> dict[str, np.ndarray]:
+  """Draws one stem, a sub-mix or the whole mix, each of `kinds` as often, and a place in it."""
   names = list(mix.stems)
   for _ in range(TRIES):
-    count = (1, int(rng.integers(1, len(names) + 1)), len(names))[rng.integers(3)]
-    chosen = rng.choice(names, count, replace=False)
+    sizes = {"stem": 1, "submix": int(rng.integers(1, len(names) + 1)), "mix": len(names)}
+    chosen = rng.choice(names, sizes[kinds[rng.integers(len(kinds))]], replace=False)
     start = int(rng.integers(mix.samples - samples + 1))
     audio = mix.crop(start, samples).audio(chosen)
     if dbfs(audio) >= THRESHOLD_DBFS:
@@ -49,6 +54,7 @@ def crops(
   host: int = 0,
   hosts: int = 1,
   ahead: int = 4,
+  kinds: Sequence[Kind] = KINDS,
 ) -> grain.DatasetIterator[tuple[int, Crops]]:
   """Batches of crops without end, each with the number of the next, from number `start` on.
 
@@ -58,7 +64,7 @@ def crops(
   """
   if batch_size % hosts:
     raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
-  draw = functools.partial(draw_crop, samples=samples)
+  draw = functools.partial(draw_crop, samples=samples, kinds=kinds)
   drawn = grain.MapDataset.source(mixes).seed(seed).shuffle().repeat().random_map(draw)
   own = _Share(drawn, batch_size, host, hosts).batch(batch_size // hosts)
   numbered = own.map_with_index(lambda number, batch: (number + 1, batch))

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.figures import spectrogram_figure
 from stemphonic_jax.audio.files import write_wav
-from stemphonic_jax.data.crops import Crops, crops
+from stemphonic_jax.data.crops import KINDS, Crops, Kind, crops
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.discriminator import Discriminator, init_discriminator
@@ -44,16 +44,28 @@ START_CROPS = 128  # that a spectral autoencoder's linear start is computed from
 def train(config: ConfigDict, workdir: Path) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged `workdir/vae.safetensors`.
 
-  Continues from the newest checkpoint in `workdir/vae` where there is one; with `config.init_from`
-  the autoencoder there is taken as it is. At every save a held-out piece, original and
-  reconstruction, is left in `workdir/vae/previews`.
+  Continues from the newest checkpoint in `workdir/vae` where there is one. With `config.init_from`
+  the autoencoder there is taken as it is or, with `train_vae.decoder_only`, its decoder alone is
+  fine-tuned: latents stay what they are. At every save a held-out piece, original and
+  reconstruction, is left in `workdir/vae/previews`. UsageError where there is no decoder to
+  fine-tune, or no waveforms.
   """
   c = config.train_vae
   check_records(config, build_vae(config.vae).hop)
   if reached(workdir / "vae" / "checkpoints", c.steps):
     logging.info("autoencoder: trained for %d steps already", c.steps)
     return
-  if start := start_file(config, "vae.safetensors"):
+  start = start_file(config, "vae.safetensors")
+  if c.decoder_only and not start:
+    raise UsageError(
+      "train_vae.decoder_only: name the autoencoder whose decoder to train, --config.init_from=DIR"
+    )
+  if c.decoder_only and config.data.records:
+    raise UsageError(
+      "train_vae.decoder_only: records have no waveforms; name their data set instead, as"
+      " data.source and data.root"
+    )
+  if start and not c.decoder_only:
     if cluster.is_first():
       load_vae(config, start)  # which sees that it fits
       take_file(start, workdir / "vae.safetensors")
@@ -84,13 +96,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
   pieces, unseen = cluster.one_by_one(
     functools.partial(waveforms, config, workdir / "records", vae.hop)
   )
-  cut = functools.partial(crops, samples=c.samples, seed=config.seed)
+  cut = functools.partial(crops, samples=c.samples, seed=config.seed, kinds=_kinds(config))
   held_out = _first(cut(unseen, batch_size=HELD_OUT_CROPS, ahead=1))
   measure = jax.jit(loss)
   reconstruct = jax.jit(lambda params, audio: vae.apply({"params": params}, audio))
 
   def average(current: state.TrainState) -> Any:
-    return current.ema["vae"] if opponent else current.ema
+    return current.model["vae"] if opponent else current.model
 
   def evaluate(current: state.TrainState) -> state.Metrics:
     value, sums = measure(average(current), held_out, named_key(run_key, "held out"))
@@ -113,23 +125,25 @@ def train(config: ConfigDict, workdir: Path) -> None:
       write_wav(folder / f"{name}.wav", audio, config.sample_rate)
     spectrogram_figure(folder / "spectrograms.png", rows, config.sample_rate)
 
-  def create(sample: jax.Array | None) -> state.TrainState:
-    params = init_vae(vae, named_key(run_key, "init"))
+  def create(given: Any, sample: jax.Array | None) -> state.TrainState:
+    params = init_vae(vae, named_key(run_key, "init")) if given is None else given
     if sample is not None:
       params = principal_start(vae, params, sample)
     if opponent:
       theirs = init_discriminator(opponent, named_key(run_key, "discriminator"))
       params = {"vae": params, "discriminator": theirs}
-    return state.create(params, {}, optimizer)
+    decoder = ("vae/decoder/*", "discriminator/*") if opponent else ("decoder/*",)
+    return state.create(*state.split(params, decoder if c.decoder_only else ("*",)), optimizer)
 
   def open_batches(start: int) -> DatasetIterator[tuple[int, Crops]]:
     hosts = dict(host=cluster.host(), hosts=cluster.hosts())
     return cut(pieces, batch_size=c.batch_size, start=start, **hosts)
 
-  linear = isinstance(vae, Spectral)
-  sample = (
-    jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"]) if linear else None
-  )
+  given, sample = None, None
+  if start:
+    given = load_vae(config, start)
+  elif isinstance(vae, Spectral):
+    sample = jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"])
   with (
     contextlib.closing(
       Checkpoints(
@@ -147,7 +161,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     ) as log,
   ):
     loop.run(
-      Partial(create, sample),
+      Partial(create, given, sample),
       step,
       open_batches,
       checkpoints,
@@ -161,6 +175,13 @@ def train(config: ConfigDict, workdir: Path) -> None:
       show=show,
       guard=Guard(workdir / "vae", c.hang_seconds),
     )
+
+
+def _kinds(config: ConfigDict) -> tuple[Kind, ...]:
+  """What crops are of: all that is encoded or, for a decoder alone, what it decodes in use."""
+  if not config.train_vae.decoder_only:
+    return KINDS
+  return ("mix",) if config.data.whole_mixes else ("stem",)
 
 
 def _first(batches: DatasetIterator[tuple[int, Crops]]) -> Crops:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import traverse_util
 
 from stemphonic_jax.audio.files import whole_folder
 from stemphonic_jax.data.alignment import Turns
@@ -212,24 +213,46 @@ def describe(bundle: Bundle) -> str:
   return "\n".join(f"{name:<12} {value}" for name, value in lines.items())
 
 
-def export_bundle(model: Path, out: Path, *, half: bool = False, **notes: str) -> Bundle:
+def export_bundle(
+  model: Path, out: Path, *, half: bool = False, decoder: Path | None = None, **notes: str
+) -> Bundle:
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
-  With `half` the weights take 16 bits each, which a reader widens again. Raises as `load_bundle`,
-  and OutputError where `out` exists or cannot be written.
+  With `half` the weights take 16 bits each, which a reader widens again. `decoder` is the workdir
+  of a run that fine-tuned the decoder of the model's autoencoder. Raises as `load_bundle`, and
+  OutputError where `out` exists or cannot be written.
   """
   bundle = load_bundle(model)
   check_absent(out)
+  vae_params = _with_decoder(bundle, decoder) if decoder else bundle.vae_params
   with whole_folder(out) as folder:
     for name in _files(bundle.config):
       shutil.copyfile(bundle.directory / name, folder / name)
+    if half or decoder:
+      save_params(folder / "vae.safetensors", halved(vae_params) if half else vae_params)
     if half:
-      save_params(folder / "vae.safetensors", halved(bundle.vae_params))
       save_params(folder / "dit.safetensors", halved(bundle.dit_params))
     config = {**bundle.config, **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     _sign(folder)
   return load_bundle(out)
+
+
+def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
+  """The autoencoder in `workdir`; MismatchError where its latents are not those of the model."""
+  path = workdir / "vae.safetensors"
+  if not path.is_file():
+    raise MissingError(f"{path}: no such file; name the workdir of a run that trained a decoder")
+  params = open_params(path, vae_shapes(bundle.vae))
+  ours, theirs = (
+    traverse_util.flatten_dict(materialize(tree["encoder"])) for tree in (bundle.vae_params, params)
+  )
+  if not all(np.array_equal(leaf, theirs[name]) for name, leaf in ours.items()):
+    raise MismatchError(
+      f"{path}: has another encoder than {bundle.directory}, whose latents it would misread; train"
+      f" it with --config.init_from={bundle.directory} --config.train_vae.decoder_only=True"
+    )
+  return params
 
 
 def check_absent(out: Path) -> None:

@@ -40,6 +40,14 @@ def test_stems_and_mixes_are_drawn_and_each_epoch_has_every_piece_once():
   np.testing.assert_allclose([drums, keys, both], [1 / 4, 1 / 4, 1 / 2], atol=0.08)
 
 
+@pytest.mark.parametrize(
+  ("kinds", "levels"), [(("stem",), {2, 3}), (("mix",), {5}), (("stem", "mix"), {2, 3, 5})]
+)
+def test_other_kinds_are_left_out(kinds, levels):
+  first = np.concatenate([batch for _, batch in take(20, kinds=kinds)])[:, 0, 0]
+  assert set((first / 10.0 ** np.floor(np.log10(first))).round().astype(int)) == levels
+
+
 def test_a_number_is_all_that_leads_on():
   straight = take(7)
   assert [after for after, _ in straight] == list(range(1, 8))

@@ -1,5 +1,6 @@
 """Training an autoencoder against a discriminator: resumes to the bit, leaves only the former."""
 
+import functools
 import json
 
 import jax
@@ -91,6 +92,76 @@ def test_a_run_from_before_there_was_a_discriminator_is_still_this_one():
   assert {name for name in on if name not in off} == {
     f"train_vae.discriminator.{name}" for name in tiny().train_vae.discriminator
   }
+
+
+def decoder_only(runs, **options):
+  """A config that fine-tunes the decoder of the autoencoder trained without a discriminator."""
+  config = tiny(**options)
+  config.init_from = str(runs["without"])
+  config.train_vae.decoder_only = True
+  return config
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_a_fine_tuned_decoder_leaves_latents_as_they_are_to_the_bit(runs, tmp_path, weight):
+  config = decoder_only(runs, weight=weight)
+  vae.train(config, tmp_path)
+  before, after = params(config, runs["without"]), params(config, tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, before["encoder"], after["encoder"])
+  moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), before["decoder"], after["decoder"])
+  assert all(jax.tree.leaves(moved))
+  saved = (tmp_path / "vae" / "checkpoints" / "4" / "state" / "_METADATA").read_text()
+  assert ("discriminator" in saved) == bool(weight)
+
+
+def test_fine_tuning_a_decoder_resumes_to_the_bit_and_ends(runs, tmp_path):
+  vae.train(decoder_only(runs, weight=0.0), tmp_path / "straight")
+  for steps in (2, 4, 4):
+    vae.train(decoder_only(runs, weight=0.0, steps=steps), tmp_path / "broken")
+  assert metrics(tmp_path / "broken").keys() == {1, 2, 3, 4}
+  files = [tmp_path / name / "vae.safetensors" for name in ("straight", "broken")]
+  assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_fine_tuning_a_decoder_begins_with_it(runs, tmp_path):
+  config = decoder_only(runs, weight=0.0, steps=1)
+  config.train_vae.learning_rate = 0.0
+  vae.train(config, tmp_path)
+  both = params(config, runs["without"]), params(config, tmp_path)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), *both)
+
+
+@pytest.mark.parametrize(("whole_mixes", "kinds"), [(False, ("stem",)), (True, ("mix",))])
+def test_a_decoder_is_fine_tuned_on_what_it_decodes_in_use(
+  runs, tmp_path, monkeypatch, whole_mixes, kinds
+):
+  met = set()
+
+  def crops(*args, **options):
+    met.add(options["kinds"])
+    return real(*args, **options)
+
+  real = vae.crops
+  monkeypatch.setattr(vae, "crops", crops)
+  config = decoder_only(runs, weight=0.0, steps=1)
+  config.data.whole_mixes = whole_mixes
+  vae.train(config, tmp_path)
+  assert met == {kinds}
+
+
+def test_without_an_autoencoder_no_decoder_is_fine_tuned(tmp_path):
+  config = tiny()
+  config.train_vae.decoder_only = True
+  with pytest.raises(UsageError, match=r"train_vae.decoder_only: name .* --config.init_from=DIR"):
+    vae.train(config, tmp_path)
+
+
+def test_no_decoder_is_fine_tuned_on_records(runs, tmp_path, monkeypatch):
+  config = decoder_only(runs)
+  config.data.records = "records/mine"
+  monkeypatch.setattr(vae, "check_records", lambda config, hop: None)
+  with pytest.raises(UsageError, match="records have no waveforms; name their data set"):
+    vae.train(config, tmp_path)
 
 
 def test_crops_shorter_than_a_window_are_refused(tmp_path):

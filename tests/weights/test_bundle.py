@@ -1,5 +1,6 @@
 """Model folders: what is saved comes back, and nothing is built from one that is not whole."""
 
+import functools
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.weights import bundle
-from stemphonic_jax.weights.tensors import materialize
+from stemphonic_jax.weights.tensors import materialize, save_params
 from tests import tiny
 
 FILES = (*bundle.FILES, "manifest.json")
@@ -276,6 +277,31 @@ def test_a_model_in_half_the_size_is_the_same_to_eleven_bits(folder, tmp_path):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(y, x, rtol=2**-11, atol=2**-25), a, b)
   sizes = [(path / "dit.safetensors").stat().st_size for path in (folder, half.directory)]
   assert sizes[1] < 0.52 * sizes[0]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_model_is_passed_on_with_the_decoder_that_was_fine_tuned(folder, tmp_path, half):
+  parts = tiny.parts()["vae_params"]
+  parts["decoder"] = jax.tree.map(lambda x: x / 2, parts["decoder"])
+  save_params(tmp_path / "vae.safetensors", parts)
+  made = bundle.export_bundle(folder, tmp_path / "out", half=half, decoder=tmp_path)
+  check = functools.partial(np.testing.assert_allclose, rtol=half * 2**-11, atol=half * 2**-25)
+  jax.tree.map(check, materialize(made.vae_params), materialize(parts))
+  again = bundle.export_bundle(tmp_path / "out", tmp_path / "again", decoder=tmp_path / "out")
+  jax.tree.map(
+    np.testing.assert_array_equal, materialize(made.vae_params), materialize(again.vae_params)
+  )
+
+
+def test_a_decoder_of_other_latents_is_refused(folder, tmp_path):
+  parts = tiny.parts()["vae_params"]
+  parts["encoder"] = jax.tree.map(lambda x: x / 2, parts["encoder"])
+  save_params(tmp_path / "vae.safetensors", parts)
+  with pytest.raises(MismatchError, match="another encoder than"):
+    bundle.export_bundle(folder, tmp_path / "out", decoder=tmp_path)
+  with pytest.raises(MissingError, match="no such file"):
+    bundle.export_bundle(folder, tmp_path / "out", decoder=tmp_path / "nothing")
+  assert not (tmp_path / "out").exists()
 
 
 def test_a_weight_beyond_16_bits_is_not_made_infinite(folder, tmp_path):
