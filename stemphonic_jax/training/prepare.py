@@ -113,7 +113,8 @@ def records_of(config: ConfigDict, workdir: Path) -> Path:
 def check_records(config: ConfigDict, hop: int) -> None:
   """Refuses `data.records` that the config does not go with, before anything is trained.
 
-  UsageError without a model to start from; MismatchError where they were prepared otherwise.
+  UsageError without a model to start from, or where a decoder is to be fine-tuned, which takes
+  waveforms; MismatchError where they were prepared otherwise.
   """
   if not config.data.records:
     return
@@ -121,6 +122,11 @@ def check_records(config: ConfigDict, hop: int) -> None:
     raise UsageError(
       "data.records: name the model they were prepared with, --config.init_from=DIR, because its"
       " autoencoder has to decode what is learned from them"
+    )
+  if config.train_vae.decoder_only:
+    raise UsageError(
+      "train_vae.decoder_only: records have no waveforms; name their data set instead of"
+      " data.records, as data.source and data.root"
     )
   index = open_records(Path(config.data.records) / "train").index
   cut, d = index.notes.get("cut", {}), config.data

@@ -34,8 +34,8 @@ from stemphonic_jax.training.prepare import check_records, load_vae
 from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
 from stemphonic_jax.training.start import start_file, take_file
 from stemphonic_jax.training.vae_loss import Terms, WaveformLoss, vae_loss
-from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae
-from stemphonic_jax.weights.tensors import save_params
+from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, vae_shapes
+from stemphonic_jax.weights.tensors import open_params, save_params
 
 HELD_OUT_CROPS = 8
 START_CROPS = 128  # that a spectral autoencoder's linear start is computed from
@@ -48,7 +48,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
   the autoencoder there is taken as it is or, with `train_vae.decoder_only`, its decoder alone is
   fine-tuned: latents stay what they are. At every save a held-out piece, original and
   reconstruction, is left in `workdir/vae/previews`. UsageError where there is no decoder to
-  fine-tune, or no waveforms.
+  fine-tune.
   """
   c = config.train_vae
   check_records(config, build_vae(config.vae).hop)
@@ -59,11 +59,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
   if c.decoder_only and not start:
     raise UsageError(
       "train_vae.decoder_only: name the autoencoder whose decoder to train, --config.init_from=DIR"
-    )
-  if c.decoder_only and config.data.records:
-    raise UsageError(
-      "train_vae.decoder_only: records have no waveforms; name their data set instead, as"
-      " data.source and data.root"
     )
   if start and not c.decoder_only:
     if cluster.is_first():
@@ -141,7 +136,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
   given, sample = None, None
   if start:
-    given = load_vae(config, start)
+    given = open_params(start, vae_shapes(vae))  # on disk still
   elif isinstance(vae, Spectral):
     sample = jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"])
   with (

@@ -241,13 +241,11 @@ def export_bundle(
 def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
   """The autoencoder in `workdir`; MismatchError where its latents are not those of the model."""
   path = workdir / "vae.safetensors"
-  if not path.is_file():
-    raise MissingError(f"{path}: no such file; name the workdir of a run that trained a decoder")
   params = open_params(path, vae_shapes(bundle.vae))
   ours, theirs = (
-    traverse_util.flatten_dict(materialize(tree["encoder"])) for tree in (bundle.vae_params, params)
+    traverse_util.flatten_dict(tree["encoder"]) for tree in (bundle.vae_params, params)
   )
-  if not all(np.array_equal(leaf, theirs[name]) for name, leaf in ours.items()):
+  if not all(np.array_equal(ours[name].read(), theirs[name].read()) for name in ours):
     raise MismatchError(
       f"{path}: has another encoder than {bundle.directory}, whose latents it would misread; train"
       f" it with --config.init_from={bundle.directory} --config.train_vae.decoder_only=True"
