@@ -158,8 +158,8 @@ def get_config(size: str = "") -> ConfigDict:
     )
   )
 
-  # Devices as data x fsdp x tensor (training/mesh.py); -1 is what the others leave. Parameters are
-  # whole on each of the first, cut up over the others.
+  # Devices as data x fsdp x tensor (training/distributed/mesh.py); -1 is what the others leave.
+  # Parameters are whole on each of the first, cut up over the others.
   config.mesh = ConfigDict(dict(data=-1, fsdp=1, tensor=1))
 
   # 32 Euler steps, guidance 3.0 on all conditions at steps 3 to 28 (Sec. 4.1).
@@ -169,7 +169,7 @@ def get_config(size: str = "") -> ConfigDict:
       guidance=3.0,
       interval=(3, 28),
       share_noise=True,
-      align_noise=False,  # or turned for each type (data/alignment.py); not in the paper
+      align_noise=False,  # or turned for each type (data/batching/alignment.py); not in the paper
     )
   )
   config.generate = ConfigDict(dict(songs=4))  # of --mode=generate, from held-out captions

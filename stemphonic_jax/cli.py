@@ -269,7 +269,7 @@ def _prepare(request: argparse.Namespace) -> None:
   if not request.model and not request.check_only:
     raise UsageError("prepare: name a model that encodes (--model DIR), or add --check-only")
   door.set_up()
-  from stemphonic_jax.training import prepare
+  from stemphonic_jax.training.inputs import prepare
   from stemphonic_jax.weights.bundle import load_bundle
   from stemphonic_jax.weights.hub import find_model
 
@@ -353,7 +353,7 @@ def _convert(request: argparse.Namespace) -> None:
 
 def _verify_checkpoint(request: argparse.Namespace) -> None:
   """Says of each checkpoint whether it is whole; DataError where one is not."""
-  from stemphonic_jax.training.checkpoints import verify
+  from stemphonic_jax.training.run.checkpoints import verify
 
   folders = sorted(request.folder.glob("*/checkpoints")) or [request.folder]
   found, damaged = {folder: verify(folder) for folder in folders}, []

@@ -54,3 +54,8 @@ class MismatchError(StemphonicError):
   """A model, checkpoint or workdir that belongs to another configuration."""
 
   exit_code = 78
+
+
+def first_line(error: Exception) -> str:
+  """An error of a library in one short line."""
+  return f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"

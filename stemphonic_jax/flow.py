@@ -32,7 +32,7 @@ def shared_noise(
 
 
 def turn(noise: Float[Array, "B T C"], turns: Float[Array, "B C C"]) -> Float[Array, "B T C"]:
-  """Each row's noise, frame by frame, through the rotation of its type (data/alignment.py)."""
+  """Each row's noise, frame by frame, through its type's rotation (data/batching/alignment.py)."""
   return jnp.einsum("btc,bdc->btd", noise, turns, precision="highest")
 
 

@@ -10,7 +10,7 @@
 
 A mode does first what it builds on, and nothing twice: what is finished is left, what was cut off
 goes on from its last checkpoint. Several hosts run the same command on one file system
-(training/cluster.py).
+(training/distributed/cluster.py).
 """
 
 import functools
@@ -26,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
 from stemphonic_jax.errors import MismatchError, OutputError, UsageError
-from stemphonic_jax.training.identity import lasting
+from stemphonic_jax.training.run.identity import lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
 
@@ -39,7 +39,7 @@ _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 
 def main() -> None:
   """Entry point of `python -m stemphonic_jax.main`."""
-  from stemphonic_jax.training import cluster
+  from stemphonic_jax.training.distributed import cluster
 
   cluster.leave(door.run(run))
 
@@ -53,7 +53,7 @@ def run() -> None:
   if _MODE.value == "describe":
     print(describe(config))
     return
-  from stemphonic_jax.training import cluster
+  from stemphonic_jax.training.distributed import cluster
 
   door.set_up()
   cluster.start()
@@ -70,7 +70,8 @@ def run() -> None:
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
   """Stage 1: waveforms → autoencoder. Once there are records of its latents, it stays as it is."""
-  from stemphonic_jax.training import cluster, vae
+  from stemphonic_jax.training.distributed import cluster
+  from stemphonic_jax.training.trainers import vae
 
   if cluster.one_by_one((workdir / "records" / "train").exists):
     logging.info("%s holds records, so its autoencoder is not trained further", workdir)
@@ -80,14 +81,14 @@ def train_vae(config: ConfigDict, workdir: Path) -> None:
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
   """Stage 2: mixes → records."""
-  from stemphonic_jax.training import prepare as stage
+  from stemphonic_jax.training.inputs import prepare as stage
 
   stage.prepare(config, workdir)
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
   """Stage 3: records → diffusion transformer; each save leaves a song of a held-out piece."""
-  from stemphonic_jax.training import dit
+  from stemphonic_jax.training.trainers import dit
 
   def preview(step: int, model: Path) -> None:
     held_out_songs(config, workdir, model, workdir / "dit" / "previews" / f"step_{step:06d}", 1)
@@ -97,7 +98,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
 
 def generate(config: ConfigDict, workdir: Path) -> None:
   """Stage 4: songs from the captions, stem types and tempi of held-out pieces."""
-  from stemphonic_jax.training import cluster
+  from stemphonic_jax.training.distributed import cluster
 
   if cluster.is_first():
     held_out_songs(config, workdir, workdir / "model", workdir / "songs", config.generate.songs)
@@ -105,10 +106,10 @@ def generate(config: ConfigDict, workdir: Path) -> None:
 
 def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
   """Writes a song for each of the first `count` held-out pieces to `out/0`, `out/1`, …"""
-  from stemphonic_jax.data.records import open_records
+  from stemphonic_jax.data.batching.records import open_records
   from stemphonic_jax.generation.pipeline import StemPipeline
-  from stemphonic_jax.training import text
-  from stemphonic_jax.training.prepare import records_of
+  from stemphonic_jax.training.inputs import text
+  from stemphonic_jax.training.inputs.prepare import records_of
   from stemphonic_jax.weights.bundle import load_bundle
 
   folder = records_of(config, workdir)
@@ -136,7 +137,7 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
 
 def describe(config: ConfigDict) -> str:
   """The table of parameters, and what a training step takes on some machines."""
-  from stemphonic_jax.training import describe as stage
+  from stemphonic_jax.training.plan import describe as stage
 
   return stage.describe(config)
 

@@ -75,10 +75,10 @@ def warned() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def one_device():
-  """A laptop; training on eight devices is compared with one in training/test_dit.py."""
+  """A laptop; training on eight devices is compared with one in training/trainers/test_dit.py."""
   import jax  # after the environment above
 
-  from stemphonic_jax.training import mesh
+  from stemphonic_jax.training.distributed import mesh
 
   with pytest.MonkeyPatch.context() as patch:
     devices = {"devices": jax.devices()[:1], "axis_types": (jax.sharding.AxisType.Auto,) * 3}

@@ -5,8 +5,9 @@ import contextlib
 import pytest
 
 from stemphonic_jax import cli, door
-from stemphonic_jax.training import mesh, state
-from stemphonic_jax.training.checkpoints import Checkpoints
+from stemphonic_jax.training.distributed import mesh
+from stemphonic_jax.training.run import state
+from stemphonic_jax.training.run.checkpoints import Checkpoints
 from tests.training import tiny_run
 
 

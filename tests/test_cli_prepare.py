@@ -3,7 +3,7 @@
 import pytest
 
 from stemphonic_jax import cli, door
-from stemphonic_jax.data.records import open_records
+from stemphonic_jax.data.batching.records import open_records
 from tests import tiny
 from tests.data.sources import trees
 

@@ -11,9 +11,9 @@ import pytest
 from flax import traverse_util
 
 from stemphonic_jax import main
-from stemphonic_jax.data.records import open_records
+from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
-from stemphonic_jax.training.prepare import records_of
+from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import digest, materialize
@@ -138,7 +138,9 @@ def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path, monkeypa
   config.train.learning_rate = 1e-12
   config.dit.dtype = "bfloat16"  # on a CPU that emulates it, which makes no difference
   monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: np.float32)
-  monkeypatch.setattr("stemphonic_jax.training.dit.align", None)  # rotations are the start's
+  monkeypatch.setattr(
+    "stemphonic_jax.training.trainers.dit.align", None
+  )  # rotations are the start's
   run(config, tmp_path / "second", steps=1)
   turns = [load_bundle(tmp_path / name).turns for name in ("first", "second")]
   assert set(turns[0]) == set(turns[1]) != set()

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from stemphonic_jax.data import grouping
-from stemphonic_jax.data.prompts import stem_prompt
-from stemphonic_jax.data.records import Index, Statistics
+from stemphonic_jax.data.batching import grouping
+from stemphonic_jax.data.batching.prompts import stem_prompt
+from stemphonic_jax.data.batching.records import Index, Statistics
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.data.text import Tokenizer
+from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, vae_shapes
 from stemphonic_jax.weights.bundle import save_bundle

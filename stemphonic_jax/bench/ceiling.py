@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from stemphonic_jax.training import cost
+from stemphonic_jax.training.plan import cost
 
 SIDE = {"cpu": 2048}  # of the square matrices; elsewhere 8192, enough to fill an accelerator
 

@@ -18,17 +18,17 @@ import numpy as np
 
 from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.bench import train
-from stemphonic_jax.data import pipeline
-from stemphonic_jax.data.check import Rules, check
-from stemphonic_jax.data.records import Records, Segment
-from stemphonic_jax.data.shards import write_records
+from stemphonic_jax.data.batching import pipeline
+from stemphonic_jax.data.batching.records import Records, Segment
+from stemphonic_jax.data.preparing.check import Rules, check
+from stemphonic_jax.data.preparing.shards import write_records
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.models.dit import for_this_machine
-from stemphonic_jax.training import state
-from stemphonic_jax.training.dit import velocity_loss
-from stemphonic_jax.training.optimizer import adamw
+from stemphonic_jax.training.run import state
+from stemphonic_jax.training.run.optimizer import adamw
+from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import init_dit
 
 CHECKED, READ, AHEAD, MEMORY = 200, 2_000, 10, 1.5  # x real time, stems/s, x the demo model, GB

@@ -28,7 +28,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.evaluation.songs import PROMPTS
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
-from stemphonic_jax.training.spectral_loss import stereo_spectral_loss
+from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count, vae_shapes
 from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.tensors import load_params, read_json

@@ -17,14 +17,14 @@ import numpy as np
 
 from stemphonic_jax.bench import ceiling, train
 from stemphonic_jax.bench.generation import FULL
-from stemphonic_jax.data.records import Statistics
+from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.sampler import network_rows
-from stemphonic_jax.training import cost
+from stemphonic_jax.training.plan import cost
 from stemphonic_jax.weights.architecture import VAE, dit_shapes, frames_of, vae_shapes
 from stemphonic_jax.weights.bundle import Bundle
 

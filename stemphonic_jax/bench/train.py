@@ -1,8 +1,8 @@
 """What a training step takes on this machine, part by part, beside what its products can reach.
 
 Weights are random and the batch stays in memory, so that no data set is needed. FLOPs are counted
-from the model (training/cost.py): a share of the ceiling is that of a large product of the same
-type on the same device in the same round, and a share of the data sheet is the MFU.
+from the model (training/plan/cost.py): a share of the ceiling is that of a large product of the
+same type on the same device in the same round, and a share of the data sheet is the MFU.
 """
 
 import functools
@@ -20,9 +20,10 @@ from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import layers
 from stemphonic_jax.models.conditioning import TextEncoder, drop_conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
-from stemphonic_jax.training import cost, state
-from stemphonic_jax.training.dit import conditions_of, velocity_loss
-from stemphonic_jax.training.optimizer import adamw
+from stemphonic_jax.training.plan import cost
+from stemphonic_jax.training.run import state
+from stemphonic_jax.training.run.optimizer import adamw
+from stemphonic_jax.training.trainers.dit import conditions_of, velocity_loss
 from stemphonic_jax.weights.architecture import init_dit, parameter_count
 
 DROPOUT = dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3)
@@ -182,7 +183,7 @@ def host_batch(size: Size) -> dict[str, np.ndarray]:
 
 
 def _print_memory(size: Size, shapes: state.TrainState, compiled: jax.stages.Compiled) -> None:
-  """Memory of the step as the compiler laid it out, and as training/cost.py predicts it."""
+  """Memory of the step as the compiler laid it out, and as training/plan/cost.py predicts it."""
   laid = compiled.memory_analysis()
   if laid is None:
     return

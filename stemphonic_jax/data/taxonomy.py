@@ -20,6 +20,7 @@ STEM_TYPES = (
   "synth-vocals",
   "winds",
 )
+MIX = "mix"  # the type of a whole mix's only "stem"
 
 # Words in lower case with single spaces; `_key` brings every spelling to that form.
 ALIASES = {

@@ -33,8 +33,8 @@ HERE = Path(__file__).parent.name
 # Files and folders of the package that say how a song sounds, and what is kept of it.
 SONG = (
   *(f"{HERE}/{name}.py" for name in ("ablation", "features", "kept", "songs")),
-  *("audio", "data/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
-  *("data/text.py", "flow.py", "generation", "models", "sampler.py", "weights"),
+  *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
+  *("data/tokenizer.py", "flow.py", "generation", "models", "sampler.py", "weights"),
 )
 CELL = (*SONG, HERE)
 ABOUT = ("id", "bpm", "caption")  # what a song has besides stems

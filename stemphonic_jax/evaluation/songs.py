@@ -23,7 +23,7 @@ from absl import logging
 from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio.activity import active_ranges, frame_activity, lanes_from_ranges
-from stemphonic_jax.data.check import Rules
+from stemphonic_jax.data.preparing.check import Rules
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix, Stem
@@ -33,8 +33,8 @@ from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
-from stemphonic_jax.training.corpora import SPARE, Windows, checked
-from stemphonic_jax.training.prepare import AUDIBLE_SHARE
+from stemphonic_jax.training.inputs.corpora import SPARE, Windows, checked
+from stemphonic_jax.training.inputs.prepare import AUDIBLE_SHARE
 from stemphonic_jax.weights.architecture import frames_of
 from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.tensors import materialize

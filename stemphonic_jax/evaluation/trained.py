@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
-from stemphonic_jax.training.checkpoints import reached
-from stemphonic_jax.training.identity import flat, lasting
+from stemphonic_jax.training.run.checkpoints import reached
+from stemphonic_jax.training.run.identity import flat, lasting
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.tensors import read_json
 

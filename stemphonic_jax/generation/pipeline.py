@@ -26,9 +26,9 @@ from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
-from stemphonic_jax.data.pipeline import EncodeText
-from stemphonic_jax.data.prompts import caption_prompt, mix_prompt, stem_prompt
-from stemphonic_jax.data.records import MIX
+from stemphonic_jax.data.batching.pipeline import EncodeText
+from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
+from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.flow import shared_noise, turn
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan

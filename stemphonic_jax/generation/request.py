@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stemphonic_jax.data.records import MIX
 from stemphonic_jax.data.stems import BPM_RANGE
-from stemphonic_jax.data.taxonomy import parse_type
+from stemphonic_jax.data.taxonomy import MIX, parse_type
 from stemphonic_jax.errors import UsageError
 
 MAX_STEMS = 16

@@ -3,7 +3,7 @@
 Encodec's (Défossez et al. 2022), as stable-audio-tools has it: for each window length a stack of
 weight-normed convolutions looks at the complex spectra of both channels, as an image of frames and
 bins of four planes. So it hears phase, and how the channels differ, which the losses on magnitudes
-(training/spectral_loss.py) leave out. Spectra are of windows that lie wholly in the signal.
+(training/losses/spectral.py) leave out. Spectra are of windows that lie wholly in the signal.
 
     conv_0     3×9                                        2·channels → filters
     conv_1..3  3×9, dilated 1, 2, 4 in time, strided in frequency

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from stemphonic_jax.models.machine import cuda_capability
 
-# Axes of a mesh (training/mesh.py). Where there is none, nothing here changes anything.
+# Axes of a mesh (training/distributed/mesh.py). Where there is none, nothing here changes anything.
 ROW_AXES = ("data", "fsdp")  # rows of a batch are split over both together
 TENSOR_AXIS = "tensor"  # heads and hidden columns are split over this one
 PRODUCT = "product"  # name of what a Dense makes, for policies of rematerialisation

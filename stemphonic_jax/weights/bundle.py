@@ -6,7 +6,7 @@
     dit.safetensors            diffusion transformer, with its text encoder if that is learned
     text_encoder.safetensors   T5, where the text encoder is frozen (t5.py)
     alignment.safetensors      rotations of the noise by type, where the model aligns it
-                               (data/alignment.py)
+                               (data/batching/alignment.py)
     tokenizer.model            sentencepiece
     manifest.json              size and SHA-256 of each file above
 
@@ -26,9 +26,9 @@ import numpy as np
 from flax import traverse_util
 
 from stemphonic_jax.audio.files import whole_folder
-from stemphonic_jax.data.alignment import Turns
-from stemphonic_jax.data.records import Statistics
-from stemphonic_jax.data.text import Tokenizer
+from stemphonic_jax.data.batching.alignment import Turns
+from stemphonic_jax.data.batching.records import Statistics
+from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import (
   DataError,
   MismatchError,

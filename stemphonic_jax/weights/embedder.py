@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from stemphonic_jax.data.text import Tokenizer
+from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import materialize
 

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from stemphonic_jax.data.records import Statistics
+from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.dit import SECONDS_RANGE, DiT
 from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, dit_shapes, vae_shapes

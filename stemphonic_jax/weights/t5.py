@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 from jax.typing import DTypeLike
 
-from stemphonic_jax.data.text import Tokenizer
+from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.t5 import T5
 from stemphonic_jax.weights.architecture import DTYPES

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sentencepiece
 
-from stemphonic_jax.data.prompts import stem_prompt
+from stemphonic_jax.data.batching.prompts import stem_prompt
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 
 torch = pytest.importorskip("torch")

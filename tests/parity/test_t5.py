@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from stemphonic_jax.data.prompts import stem_prompt
+from stemphonic_jax.data.batching.prompts import stem_prompt
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.models.t5 import position_bucket
 from stemphonic_jax.weights.t5 import find_tokenizer, open_huggingface

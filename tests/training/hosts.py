@@ -15,17 +15,18 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from stemphonic_jax import door
-from stemphonic_jax.data import grouping, pipeline
-from stemphonic_jax.data.records import Segment, open_records
-from stemphonic_jax.data.shards import write_records
+from stemphonic_jax.data.batching import grouping, pipeline
+from stemphonic_jax.data.batching.records import Segment, open_records
+from stemphonic_jax.data.preparing.shards import write_records
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, UsageError
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.training import cluster, loop, mesh, state
-from stemphonic_jax.training.checkpoints import Checkpoints
-from stemphonic_jax.training.dit import velocity_loss
-from stemphonic_jax.training.guard import Guard
-from stemphonic_jax.training.optimizer import adamw, schedule
+from stemphonic_jax.training.distributed import cluster, mesh
+from stemphonic_jax.training.run import loop, state
+from stemphonic_jax.training.run.checkpoints import Checkpoints
+from stemphonic_jax.training.run.guard import Guard
+from stemphonic_jax.training.run.optimizer import adamw, schedule
+from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import dit_shapes
 from tests.tiny import random_params
 from tests.training.processes import listening

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stemphonic_jax.training import cluster
+from stemphonic_jax.training.distributed import cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "--xla_backend_optimization_level=0"  # to compile; what is compiled runs a moment only

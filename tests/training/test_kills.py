@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from stemphonic_jax.errors import PreemptedError
-from stemphonic_jax.training import cluster
-from stemphonic_jax.training.checkpoints import verify
+from stemphonic_jax.training.distributed import cluster
+from stemphonic_jax.training.run.checkpoints import verify
 from tests.training import processes, tiny_run
 
 KILLS = int(os.environ.get("STEMPHONIC_KILLS", "60"))

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemphonic_jax import door
-from stemphonic_jax.training import loop, mesh, state
-from stemphonic_jax.training.checkpoints import Checkpoints
-from stemphonic_jax.training.guard import Guard
-from stemphonic_jax.training.optimizer import adamw, schedule
+from stemphonic_jax.training.distributed import mesh
+from stemphonic_jax.training.run import loop, state
+from stemphonic_jax.training.run.checkpoints import Checkpoints
+from stemphonic_jax.training.run.guard import Guard
+from stemphonic_jax.training.run.optimizer import adamw, schedule
 
 WIDTH, ROWS = 256, 8
 OPTIMIZER = adamw(schedule(1e-3, warmup=3), clip=1.0)

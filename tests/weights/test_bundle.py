@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from stemphonic_jax.data.text import Tokenizer
+from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import (
   DataError,
   MismatchError,

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from stemphonic_jax.data import taxonomy
-from stemphonic_jax.data.records import MIX
 from stemphonic_jax.data.sources import tree
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part, gather, named
+from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.errors import DataError, MissingError
 
 LICENCE = "not known: the files are their owner's"

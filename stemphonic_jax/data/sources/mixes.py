@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from stemphonic_jax.data.records import MIX
 from stemphonic_jax.data.sources import tree
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part, gather
+from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.errors import MissingError
 
 LICENCE = "not known: the files are their owner's"

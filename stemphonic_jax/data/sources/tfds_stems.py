@@ -34,13 +34,19 @@ from jaxtyping import Float32
 from scipy.io import wavfile
 from tqdm import tqdm
 
-from stemphonic_jax.data.records import first_line
 from stemphonic_jax.data.sources import folder, moisesdb, musdb, slakh
 from stemphonic_jax.data.sources import mixes as whole_mixes
 from stemphonic_jax.data.sources.catalogue import Entry, scan
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.stems import Mix, Stem
-from stemphonic_jax.errors import DataError, MissingError, OutputError, StemphonicError, UsageError
+from stemphonic_jax.errors import (
+  DataError,
+  MissingError,
+  OutputError,
+  StemphonicError,
+  UsageError,
+  first_line,
+)
 
 SPLITS = {"": "train", "valid": "validation"}  # as tensorflow-datasets calls them
 SHARD = 128 << 20  # bytes of a file, which are in memory before they are written

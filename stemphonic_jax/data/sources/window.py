@@ -19,8 +19,8 @@ def read_window(
 ) -> Mix:
   """The stems named in `types` from second `start` on, `seconds` long; silence after their end.
 
-  For a data set that has been checked (data/check.py): no more is verified here than that what is
-  asked for can be read. DataError where it cannot.
+  For a data set that has been checked (data/preparing/check.py): no more is verified here than that
+  what is asked for can be read. DataError where it cannot.
   """
   samples = round(seconds * rate)
   stems = {

@@ -1,0 +1,1 @@
+"""What a run reads: its corpus, records, texts, and the model that it starts from."""

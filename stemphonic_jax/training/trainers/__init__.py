@@ -1,0 +1,1 @@
+"""What learns: a file for each kind of model."""

@@ -1,0 +1,319 @@
+"""Trains the diffusion transformer on records of grouped stems (Sec. 2 and 3)."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import logging
+from flax import traverse_util
+from jax.tree_util import Partial
+from ml_collections import ConfigDict
+
+from stemphonic_jax.data.batching import pipeline
+from stemphonic_jax.data.batching.alignment import Turns, align
+from stemphonic_jax.data.batching.records import Records, Statistics, open_records
+from stemphonic_jax.data.preparing.segments import Encode
+from stemphonic_jax.data.tokenizer import Tokenizer
+from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
+from stemphonic_jax.models.conditioning import Conditions, drop_conditions
+from stemphonic_jax.models.dit import DiT, for_this_machine
+from stemphonic_jax.models.lora import add_lora, merge_lora
+from stemphonic_jax.training.distributed import cluster, mesh
+from stemphonic_jax.training.inputs import text
+from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
+from stemphonic_jax.training.inputs.start import start_model
+from stemphonic_jax.training.plan import cost
+from stemphonic_jax.training.run import loop, state
+from stemphonic_jax.training.run.checkpoints import Checkpoints, reached
+from stemphonic_jax.training.run.guard import Guard
+from stemphonic_jax.training.run.identity import lasting
+from stemphonic_jax.training.run.metrics import MetricsLog
+from stemphonic_jax.training.run.optimizer import build_optimizer
+from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, init_dit
+from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
+from stemphonic_jax.weights.t5 import open_text_encoder
+from stemphonic_jax.weights.tensors import check_params, open_tensors
+
+TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
+
+
+def velocity_loss(
+  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
+) -> state.Loss:
+  """The loss of Eq. 1 on a batch as data/batching/pipeline.py makes it.
+
+  `seconds` is the length of its segments; a DiT with timing is told how much of it is music.
+  """
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    x = batch["latents"]
+    noise = shared_noise(named_key(key, "noise"), batch["group"], x.shape[1:])
+    t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
+    conditions = conditions_of(batch)
+    if dit.timing:
+      music = jnp.minimum(batch["seconds"], seconds)
+      conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
+    conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
+    velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
+    losses = flow_loss(velocity, x, noise)
+    return jnp.mean(losses), _by_time(losses, t)
+
+  return loss
+
+
+def conditions_of(batch: Mapping[str, Any]) -> Conditions:
+  """The conditions among the arrays of a batch."""
+  return Conditions(
+    text=batch["text"],
+    text_mask=batch["mask"],
+    bpm=batch["bpm"],
+    context=batch["context"],
+    activity=batch["activity"],
+  )
+
+
+def _by_time(losses: jax.Array, t: jax.Array) -> state.Sums:
+  """Sums of the losses in each quarter of t, with the number of rows there."""
+  bucket = jnp.floor(t * TIME_BUCKETS).astype(jnp.int32)
+  sums = {}
+  for i in range(TIME_BUCKETS):
+    inside = (bucket == i).astype(losses.dtype)
+    name = f"loss_t_{i / TIME_BUCKETS:.2f}_{(i + 1) / TIME_BUCKETS:.2f}"
+    sums[name] = jnp.sum(losses * inside), jnp.sum(inside)
+  return sums
+
+
+def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None]) -> None:
+  """Trains up to `config.train.steps`, from the newest checkpoint in `workdir` where there is one.
+
+  At every save the averaged model is written to `workdir/model`, and `preview(step, model folder)`
+  makes of it whatever shows how far the run is.
+  """
+  c = config.train
+  if reached(workdir / "dit" / "checkpoints", c.steps):
+    logging.info("diffusion transformer: trained for %d steps already", c.steps)
+    return
+  folder = records_of(config, workdir)
+  tokenizer, encode_text = text.reader(config, workdir, folder)
+  records = open_records(folder / "train")
+  described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
+  frame_rate = config.sample_rate / build_vae(config.vae).hop
+  dit = for_this_machine(build_dit(config.dit, described, records.index.channels, frame_rate))
+  if jnp.dtype(dit.dtype).name != config.dit.dtype:
+    logging.info("products in float32, because this CPU would emulate %s", config.dit.dtype)
+  loss = velocity_loss(
+    dit,
+    dropout=config.dropout.to_dict(),
+    time_mean=config.timestep.mean,
+    time_std=config.timestep.std,
+    seconds=config.seconds,
+  )
+  optimizer = build_optimizer(c)
+  devices = mesh.make_mesh(**config.mesh)
+  mesh.check_rows(devices, c.batch_size, c.micro_batches)
+  run_key = jax.random.key(config.seed)
+
+  start = start_model(config)
+  # A model's weights belong to latents standardised as it learned them.
+  statistics = start.statistics if start else records.index.statistics
+  options = dict(
+    statistics=statistics,
+    batch_size=c.batch_size,
+    seed=config.seed,
+    group_stems=config.data.group_stems,
+    share_noise=config.data.share_noise,
+    clause_dropout=config.data.context_clause_dropout,
+    host=cluster.host(),
+    hosts=cluster.hosts(),
+  )
+  encode = _encode_submixes(config, workdir, statistics)
+  place = functools.partial(mesh.spread, devices)
+  unseen = open_records(folder / "held_out")
+  held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
+  measure = functools.partial(
+    held_out_loss, jax.jit(loss), [place(loop.arrays(encode(batch))) for batch in held_out], run_key
+  )
+
+  def open_batches(position: int) -> Iterator[tuple[int, dict]]:
+    walk = pipeline.batches(
+      records, encode_text, start=position, workers=config.data.workers, **options
+    )
+    with contextlib.closing(walk) as batches:
+      for following, batch in batches:
+        yield following, encode(batch)
+
+  @functools.cache  # at the first save
+  def turns() -> Turns | None:
+    if not config.sample.align_noise:
+      return None
+    return start.turns if start and start.turns else align(records, statistics)
+
+  def show(current: state.TrainState) -> None:
+    params = cluster.gather(current.model)
+    if cluster.is_first():
+      _export(config, workdir, params, tokenizer, records, start, turns())
+      loop.attempt(preview, int(current.step), workdir / "model")
+
+  create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
+  frames, tokens = records.index.frames, config.text.length
+  with (
+    contextlib.closing(
+      Checkpoints(
+        workdir / "dit" / "checkpoints",
+        keep=c.keep,
+        keep_best=c.keep_best,
+        fingerprint=lasting(config),
+      )
+    ) as checkpoints,
+    MetricsLog(
+      workdir / "dit",
+      steps=c.steps,
+      seconds_per_step=c.batch_size * config.seconds,
+      every=c.log_every,
+      stems_per_step=c.batch_size,
+      flops_per_step=cost.step_flops(
+        dit, state.abstract(create, devices), rows=c.batch_size, frames=frames, tokens=tokens
+      ),
+      peak=cost.peak(jax.devices()),
+    ) as log,
+  ):
+    loop.run(
+      create,
+      state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
+      open_batches,
+      checkpoints,
+      log,
+      mesh=devices,
+      run_key=run_key,
+      steps=c.steps,
+      save_every=c.save_every,
+      place=place,
+      evaluate=lambda current: measure(current.model),
+      show=show,
+      guard=Guard(workdir / "dit", c.hang_seconds),
+    )
+
+
+def held_out_loss(
+  loss: state.Loss, batches: list[dict], key: jax.Array, params: Any
+) -> state.Metrics:
+  """The loss over fixed batches with fixed noise and times: equal parameters, equal numbers."""
+  results = [
+    loss(params, batch, jax.random.fold_in(named_key(key, "held out"), i))
+    for i, batch in enumerate(batches)
+  ]
+  values, sums = zip(*results, strict=True)
+  total = jax.tree.map(lambda *parts: sum(parts), *sums)
+  metrics = {"loss": sum(values) / len(values)} | state.means(total)
+  return {f"held_out_{name}": value for name, value in metrics.items()}
+
+
+def encode_submixes(
+  encode: Encode, statistics: Statistics, batch: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """A batch whose contexts came as waveforms, with their latents as records would hold them."""
+  batch = dict(batch)
+  submixes = batch.pop("submixes", None)
+  submix_of = batch.pop("submix_of", None)
+  if submixes is not None:
+    means, _ = encode(submixes)
+    latents = statistics.standardize(means.astype(np.float16))
+    given = submix_of >= 0
+    batch["context"] = batch["context"].copy()
+    batch["context"][given] = latents[submix_of[given]]
+  return batch
+
+
+def _initial(
+  config: ConfigDict,
+  dit: DiT,
+  start: Bundle | None,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+) -> Callable[[], state.TrainState]:
+  """What makes the state to begin with: fresh, or of the model that the run starts from.
+
+  MismatchError where that model is another; UsageError where a pattern of the config fits nothing.
+  """
+  c = config.train
+
+  def begin(make: Callable[[], Any]) -> state.TrainState:
+    params = make()
+    if c.lora.rank:
+      params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
+    return state.create(*state.split(params, c.trainable), optimizer)
+
+  make = Partial(functools.partial(init_dit, dit), key)
+  if start:
+    _check_same(start, dit)
+    check_params(start.directory / "dit.safetensors", start.dit_params, dit_shapes(dit))
+    make = Partial(lambda params: params, start.dit_params)  # on disk still
+  try:
+    jax.eval_shape(begin, make)
+  except ValueError as error:
+    raise UsageError(f"train: {error}") from None
+  return Partial(begin, make)
+
+
+def _encode_submixes(
+  config: ConfigDict, workdir: Path, statistics: Statistics
+) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+  """`encode_submixes` with the run's autoencoder, which is loaded where a batch first needs it."""
+
+  @functools.cache
+  def load() -> Encode:
+    return encoder(build_vae(config.vae), load_vae(config, workdir / "vae.safetensors"))
+
+  return functools.partial(encode_submixes, lambda audio: load()(audio), statistics)
+
+
+def _check_same(start: Bundle, dit: DiT) -> None:
+  """MismatchError where the model to start from computes something else from equal shapes."""
+  different = [
+    f"{name} {getattr(start.dit, name)} instead of {getattr(dit, name)}"
+    for name in ("heads", "memory_heads", "timing", "prediction", "frame_rate")
+    if getattr(start.dit, name) != getattr(dit, name)
+  ]
+  if different:
+    raise MismatchError(f"init_from: {start.directory} has dit.{', dit.'.join(different)}")
+
+
+def _export(
+  config: ConfigDict,
+  workdir: Path,
+  params: Any,
+  tokenizer: Tokenizer,
+  records: Records,
+  start: Bundle | None,
+  turns: Turns | None,
+) -> None:
+  """Writes `workdir/model`, the folder that generates; adapters become part of their kernels."""
+  parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
+  content = {name: config.to_dict()[name] for name in parts}
+  content["whole_mixes"] = config.data.whole_mixes
+  content["types"] = records.index.notes.get("types", [])
+  content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
+  # What a model is made from goes on to hold for it.
+  holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]
+  content["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))
+  if start:
+    content["source"] += f"; started from: {start.config.get('source', 'not stated')}"
+  text_encoder = workdir / TEXT_ENCODER
+  save_bundle(
+    workdir / "model",
+    content,
+    # As the file has them, since records know by its bytes which autoencoder they are from.
+    vae_params=traverse_util.unflatten_dict(open_tensors(workdir / "vae.safetensors"), sep="/"),
+    dit_params=merge_lora(params),
+    tokenizer=tokenizer,
+    statistics=start.statistics if start else records.index.statistics,
+    turns=turns,
+    text_encoder=open_text_encoder(text_encoder) if text_encoder.exists() else None,
+  )
