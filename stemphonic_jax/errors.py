@@ -1,6 +1,6 @@
 """Errors a user can act on: one line with what, where, got, expected and the next thing to do.
 
-Library code raises these; the two doors (`main.py`, `cli.py`) print the line and exit with the
+Library code raises these; the two doors (`main.py`, `cli/`) print the line and exit with the
 code, which follows sysexits.h: 2, 65, 66, 73, 76 and 78 come back however often a run is started
 again, 75 asks for it.
 """

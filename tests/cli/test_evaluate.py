@@ -1,17 +1,17 @@
 """`stemphonic evaluate`: what it prints and writes, and one line for what it cannot."""
 
+import functools
 import json
 
 import pytest
 
-from stemphonic_jax import cli, door
 from stemphonic_jax.evaluation import ablation, report, songs, tables, trained
 from tests import tiny
 from tests.evaluation.test_tables import piece
 
 
 @pytest.fixture
-def evaluate(monkeypatch, tmp_path, capsys):
+def evaluate(stemphonic, monkeypatch):
   """Runs the command in this process and an empty folder: (exit code, stdout, stderr)."""
   bundle, load = tiny.pipeline().bundle, trained.load_bundle
   monkeypatch.setattr(trained, "load_bundle", lambda p: bundle if p == tiny.model() else load(p))
@@ -23,14 +23,7 @@ def evaluate(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(songs, "autoencoded", lambda _: lambda mix: mix)
   for module in (tables, report):
     monkeypatch.setattr(module, "StemPipeline", lambda _: tiny.pipeline())
-  monkeypatch.setattr(door, "set_up", lambda: None)
-  monkeypatch.chdir(tmp_path)
-
-  def run(*arguments):
-    code = door.run(lambda: cli.run(["evaluate", *map(str, arguments)]))
-    return code, *capsys.readouterr()
-
-  return run
+  return functools.partial(stemphonic, "evaluate")
 
 
 def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):

@@ -1,4 +1,4 @@
-"""The command line: what it makes, and one line with a fitting exit code for what it cannot."""
+"""`stemphonic generate`: what it makes, and one line with a fitting code for what it cannot."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemphonic_jax import cli, door
 from stemphonic_jax.generation.pipeline import StemPipeline
 from tests import tiny
 
@@ -18,26 +17,18 @@ THREE = ("--stems", "drums,basses,keys")
 
 
 @pytest.fixture
-def stemphonic(monkeypatch, tmp_path, capsys):
-  """Runs the command in this process and an empty folder: (exit code, stdout, stderr)."""
+def one_pipeline(monkeypatch):
+  """The tiny model is loaded once for all tests, others as ever."""
   load, pipe = StemPipeline.load, tiny.pipeline()
 
   def load_once(directory):
     return pipe if Path(directory) == tiny.model() else load(directory)
 
   monkeypatch.setattr(StemPipeline, "load", load_once)
-  monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
-  monkeypatch.chdir(tmp_path)
-
-  def run(*arguments):
-    code = door.run(lambda: cli.run([str(argument) for argument in arguments]))
-    return code, *capsys.readouterr()
-
-  return run
 
 
 @pytest.fixture
-def generate(stemphonic):
+def generate(stemphonic, one_pipeline):
   def run(*options, prompt=PROMPT, stems=THREE, out="song", model=None):
     return stemphonic(
       "generate", prompt, *stems, "--out", out, "--model", model or tiny.model(), *options
@@ -88,7 +79,7 @@ def test_every_option_reaches_the_song(generate):
   }
 
 
-def test_a_song_is_made_in_a_new_folder_named_by_its_prompt(stemphonic):
+def test_a_song_is_made_in_a_new_folder_named_by_its_prompt(stemphonic, one_pipeline):
   ask = ("generate", "Soul, and a bit of jazz!", "--stems", "drums", "--model", tiny.model())
   assert stemphonic(*ask) == (0, "runs/soul-and-a-bit-of-jazz\n", "")
   assert stemphonic(*ask, "--seed", 1) == (0, "runs/soul-and-a-bit-of-jazz-2\n", "")
@@ -168,21 +159,6 @@ def test_a_wrong_request_is_one_line_and_makes_nothing(generate, tmp_path, optio
   assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ((), "the following arguments are required: COMMAND; see `stemphonic --help`"),
-    (("compose",), "argument COMMAND: invalid choice: 'compose'"),
-    (("generate",), "the following arguments are required: prompt, --stems"),
-  ],
-)
-def test_a_command_is_needed(stemphonic, arguments, message):
-  code, out, err = stemphonic(*arguments)
-  assert (code, out) == (2, "")
-  assert err.startswith(f"stemphonic: error: {message}")
-  assert err.count("\n") == 1
-
-
 def write(path, audio, rate=tiny.RATE):
   soundfile.write(path, audio, rate, subtype="FLOAT")
   return path
@@ -236,15 +212,6 @@ def test_wrong_models_and_places_are_one_line_and_make_nothing(generate, tmp_pat
   assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "foreign"]
 
 
-def test_help_names_every_option(stemphonic, capsys):
-  with pytest.raises(SystemExit) as end:
-    stemphonic("generate", "--help")
-  assert end.value.code == 0
-  text = capsys.readouterr().out
-  for option in ("--stems", "--bpm", "--context", "--activity", "--passes", "--overwrite"):
-    assert option in text
-
-
 def process(*arguments, cwd):
   """The command as a person runs it, in a process of its own."""
   program = "from stemphonic_jax import cli; cli.main()"
@@ -262,49 +229,3 @@ def test_a_process_answers_with_the_folder_or_one_line(tmp_path):
   assert (refused.returncode, refused.stdout) == (73, "")
   assert refused.stderr.startswith("stemphonic: error: song: already exists")
   assert refused.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ((), "name what to measure: generation, sampler, train, vae, data, or --peer"),
-    (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
-    (("everything",), "invalid choice: 'everything'"),
-    (("data", "--model", "m"), "--model is an option of `stemphonic bench generation` and `vae`"),
-    (("vae", "--full"), "--full is an option of `stemphonic bench generation`, `sampler` and `tr"),
-    (("data", "--repeats", "3"), "bench data: takes no --repeats"),
-    (("vae", "--repeats", "0"), "expected a whole number from 1 on"),
-  ],
-)
-def test_a_benchmark_says_what_it_needs(stemphonic, arguments, message):
-  code, out, err = stemphonic("bench", *arguments)
-  assert (code, out) == (2, "")
-  assert message in err
-
-
-def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
-  from stemphonic_jax import bench
-
-  calls = []
-  for name in ("generation", "sampler", "train", "vae", "reconstruction", "data", "peer"):
-    module = getattr(bench, name)
-    monkeypatch.setattr(module, "run", lambda *a, _name=name, **o: calls.append((_name, a, o)))
-  for arguments in (
-    ("generation", "--model", "m", "--full", "--repeats", "2"),
-    ("sampler",),
-    ("train", "--full"),
-    ("vae",),
-    ("vae", "--model", "demo"),
-    ("data",),
-    ("--peer", "torch", "--repeats", "3"),
-  ):
-    assert stemphonic("bench", *arguments)[0] == 0
-  assert calls == [
-    ("generation", ("m", True, 2), {}),
-    ("sampler", (False, 5), {}),
-    ("train", (True, 5), {}),
-    ("vae", (), {"repeats": 5}),
-    ("reconstruction", ("demo",), {"repeats": 5}),
-    ("data", (), {}),
-    ("peer", (3,), {}),
-  ]

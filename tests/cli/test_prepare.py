@@ -1,8 +1,9 @@
 """`stemphonic prepare …`: a report first, records after it; one line for what cannot be done."""
 
+import functools
+
 import pytest
 
-from stemphonic_jax import cli, door
 from stemphonic_jax.data.batching.records import open_records
 from tests import tiny
 from tests.data.sources import trees
@@ -11,16 +12,9 @@ QUICK = ("--no-tempo", "--processes", "1", "--submixes", "0", "--held-out", "1")
 
 
 @pytest.fixture
-def prepare(monkeypatch, tmp_path, capsys):
+def prepare(stemphonic):
   """Runs `stemphonic prepare …` in an empty folder: (exit code, stdout, stderr)."""
-  monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
-
-  def run(*arguments):
-    code = door.run(lambda: cli.run(["prepare", *map(str, arguments)]))
-    return code, *capsys.readouterr()
-
-  return run
+  return functools.partial(stemphonic, "prepare")
 
 
 @pytest.fixture

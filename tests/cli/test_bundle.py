@@ -1,26 +1,20 @@
 """`stemphonic bundle …`: models are passed on whole or not at all."""
 
+import functools
 import json
 import shutil
 
 import pytest
 
-from stemphonic_jax import cli, door
 from stemphonic_jax.weights.architecture import parameter_count
 from stemphonic_jax.weights.bundle import load_bundle
 from tests import tiny
 
 
 @pytest.fixture
-def bundle(monkeypatch, tmp_path, capsys):
+def bundle(stemphonic):
   """Runs `stemphonic bundle …` in an empty folder: (exit code, stdout, stderr)."""
-  monkeypatch.chdir(tmp_path)
-
-  def run(*arguments):
-    code = door.run(lambda: cli.run(["bundle", *map(str, arguments)]))
-    return code, *capsys.readouterr()
-
-  return run
+  return functools.partial(stemphonic, "bundle")
 
 
 def failure(result, code, message):

@@ -1,10 +1,10 @@
 """`stemphonic checkpoint verify`: says of a run's checkpoints which are whole."""
 
 import contextlib
+import functools
 
 import pytest
 
-from stemphonic_jax import cli, door
 from stemphonic_jax.training.distributed import mesh
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.checkpoints import Checkpoints
@@ -12,19 +12,14 @@ from tests.training import tiny_run
 
 
 @pytest.fixture
-def verify(monkeypatch, tmp_path, capsys):
+def verify(stemphonic, tmp_path):
   """A run with two checkpoints, and `stemphonic checkpoint verify …` in its parent folder."""
-  monkeypatch.chdir(tmp_path)
   fresh = state.initial(lambda: tiny_run.create(8), mesh.make_mesh())
   with contextlib.closing(Checkpoints(tmp_path / "run/dit/checkpoints", fingerprint={})) as saved:
     for step in (1, 2):
       saved.save(fresh.replace(step=fresh.step + step), step)
 
-  def run(*arguments):
-    code = door.run(lambda: cli.run(["checkpoint", "verify", *arguments]))
-    return code, *capsys.readouterr()
-
-  return run
+  return functools.partial(stemphonic, "checkpoint", "verify")
 
 
 def test_whole_checkpoints_are_named(verify):

@@ -1,0 +1,38 @@
+"""The door for people who make music.
+
+stemphonic generate "…" --stems drums,basses                   songs
+stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
+stemphonic bundle import | export | verify | show | convert    models as folders
+stemphonic checkpoint verify DIR                               are a run's checkpoints whole?
+stemphonic evaluate --table N | --model DIR                    the paper's tables, measured
+stemphonic bench                                               what this machine does with them
+"""
+
+import sys
+from typing import NoReturn
+
+from stemphonic_jax import door
+from stemphonic_jax.cli import bench, bundle, checkpoint, evaluate, generate, prepare
+from stemphonic_jax.cli.arguments import Parser
+
+COMMANDS = (generate, prepare, bundle, checkpoint, evaluate, bench)
+
+
+def main() -> NoReturn:
+  """Entry point of the console script."""
+  sys.exit(door.run(lambda: run(sys.argv[1:])))
+
+
+def run(arguments: list[str]) -> None:
+  """Parses the command line and does what it says; raises StemphonicError."""
+  request = parser().parse_args(arguments)
+  request.run(request)
+
+
+def parser() -> Parser:
+  """The parser of the command line, with all commands and their arguments."""
+  parser = Parser(prog="stemphonic", description=__doc__, allow_abbrev=False)
+  commands = parser.add_subparsers(required=True, metavar="COMMAND")
+  for command in COMMANDS:
+    command.add(commands)
+  return parser

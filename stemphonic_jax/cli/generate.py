@@ -1,0 +1,118 @@
+"""`stemphonic generate`: stems from a prompt."""
+
+import argparse
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+from stemphonic_jax import door
+from stemphonic_jax.audio.activity import parse_ranges
+from stemphonic_jax.cli.arguments import command
+from stemphonic_jax.errors import UsageError
+
+
+def add(commands: Any) -> None:
+  """Adds the command and its arguments to argparse's subparsers."""
+  generate = command(commands, "generate", run, "make synchronised stems from a prompt")
+  generate.add_argument("prompt", help="the music, in words; shared by all stems")
+  generate.add_argument(
+    "--stems", required=True, metavar="A,B,…", help="what to make, as drums,basses,guitars"
+  )
+  generate.add_argument(
+    "--out",
+    type=Path,
+    metavar="DIR",
+    help="folder for the song (DIR/1, … for more); default one in runs, named by the prompt",
+  )
+  generate.add_argument(
+    "--model",
+    default="demo",
+    metavar="DIR",
+    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
+  )
+  generate.add_argument("--bpm", type=float, help="tempo, 20 to 400")
+  generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
+  generate.add_argument("--duration", type=float, metavar="S", help="seconds")
+  generate.add_argument(
+    "--context", metavar="FILE|DIR", help="audio to play along with: a mix, or a folder of stems"
+  )
+  generate.add_argument(
+    "--activity",
+    action="extend",
+    nargs="+",
+    default=[],
+    metavar="STEM=S-S,…",
+    help="when a stem plays: drums=0-4",
+  )
+  generate.add_argument(
+    "--passes", default="1", metavar="1|2|K", help="all stems at once, in two passes, one by one"
+  )
+  generate.add_argument("--variations", type=int, default=1, metavar="V", help="songs to make")
+  generate.add_argument("--steps", type=int, metavar="N", help="Euler steps")
+  generate.add_argument("--guidance", type=float, metavar="G", help="1 is off")
+  generate.add_argument(
+    "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
+  )
+  generate.add_argument("--overwrite", action="store_true", help="replace an existing song")
+
+
+def run(request: argparse.Namespace) -> None:
+  """Makes the songs of one request and says where they are."""
+  from stemphonic_jax.generation.request import MAX_VARIATIONS
+  from stemphonic_jax.generation.song import check_output
+
+  count = request.variations
+  numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below
+  out = request.out or _named_folder(request.prompt, request.overwrite)
+  folders = [out] if count == 1 else [out / str(number) for number in numbers]
+  for folder in folders:
+    check_output(folder, request.overwrite)
+  options = dict(
+    count=count,
+    bpm=request.bpm,
+    seed=request.seed,
+    context=request.context,
+    activity=_activity(request.activity),
+    duration=request.duration,
+    passes=_passes(request.passes),
+    steps=request.steps,
+    guidance=request.guidance,
+    share_noise=False if request.own_noise else None,
+  )
+  stems = [word.strip() for word in request.stems.split(",") if word.strip()]
+
+  door.set_up()
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+  songs = StemPipeline.load(request.model).variations(request.prompt, stems, **options)
+  for song, folder in zip(songs, folders, strict=True):
+    song.save(folder, request.overwrite)
+    print(folder)
+
+
+def _named_folder(prompt: str, overwrite: bool) -> Path:
+  """In runs, by the first words of a prompt; a number tells it from one that is to be left."""
+  name = re.sub(r"\W+", "-", prompt.lower())[:40].strip("-") or "song"
+  names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+  folders = (Path("runs", name) for name in names)
+  return next(folder for folder in folders if overwrite or not folder.exists())
+
+
+def _activity(words: list[str]) -> dict[str, Any]:
+  activity: dict[str, Any] = {}
+  for word in words:
+    name, equals, ranges = word.partition("=")
+    if not equals:
+      raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
+    activity.setdefault(name, []).extend(parse_ranges(ranges))
+  return activity
+
+
+def _passes(word: str) -> int | str:
+  if word.upper() == "K":
+    return "K"
+  try:
+    return int(word)
+  except ValueError:
+    raise UsageError(f"passes: got {word!r}, expected a number, or K for one by one") from None

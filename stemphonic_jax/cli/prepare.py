@@ -1,0 +1,89 @@
+"""`stemphonic prepare`: a data set on disk, checked and encoded."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stemphonic_jax import door
+from stemphonic_jax.cli.arguments import command, count
+from stemphonic_jax.errors import UsageError
+
+
+def add(commands: Any) -> None:
+  """Adds the command and its arguments to argparse's subparsers."""
+  prepare = command(commands, "prepare", run, "check a data set and encode it for training")
+  prepare.add_argument("source", help="folder, mixes, musdb, moisesdb or slakh")
+  prepare.add_argument("root", type=Path, help="where it is")
+  prepare.add_argument("out", type=Path, help="a folder; a run that was cut off goes on there")
+  prepare.add_argument("--model", metavar="DIR", help="whose autoencoder encodes, or hf://…")
+  prepare.add_argument("--check-only", action="store_true", help="write the report, encode nothing")
+  prepare.add_argument(
+    "--captions", type=Path, metavar="FILE", help="a JSON object with id and caption on each line"
+  )
+  prepare.add_argument("--no-tempo", action="store_true", help="do not estimate what is not stated")
+  prepare.add_argument(
+    "--held-out", type=count, default=64, metavar="N", help="mixes to measure on, at most a tenth"
+  )
+  prepare.add_argument(
+    "--max-bad", type=float, default=0.01, metavar="SHARE", help="of unusable mixes, to go on with"
+  )
+  prepare.add_argument(
+    "--evaluate", action="store_true", help="all of it to measure on, as in the paper"
+  )
+  prepare.add_argument("--submixes", type=int, default=56, metavar="N", help="stored of a segment")
+  prepare.add_argument(
+    "--submix", choices=("cached", "online"), default="cached",
+    help="encoded here, or by the trainer from stored waveforms",
+  )  # fmt: skip
+  prepare.add_argument(
+    "--posterior", choices=("mean", "sample"), default="mean",
+    help="train on means, or on draws around them, for which deviations are stored",
+  )  # fmt: skip
+  prepare.add_argument("--whole-mixes", action="store_true", help="the mix itself is the only stem")
+  prepare.add_argument("--shard", type=count, default=8, metavar="N", help="mixes to a file")
+  prepare.add_argument("--processes", type=int, default=0, metavar="N", help="default one per core")
+  prepare.add_argument("--host", default="0/1", metavar="I/N", help="this one of several hosts")
+  prepare.add_argument("--seed", type=int, default=0)
+
+
+def run(request: argparse.Namespace) -> None:
+  """Does what the command says; raises StemphonicError."""
+  from stemphonic_jax.data.sources.catalogue import scan
+
+  host, hosts = _host(request.host)
+  if not request.model and not request.check_only:
+    raise UsageError("prepare: name a model that encodes (--model DIR), or add --check-only")
+  door.set_up()
+  from stemphonic_jax.training.inputs import prepare
+  from stemphonic_jax.weights.bundle import load_bundle
+  from stemphonic_jax.weights.hub import find_model
+
+  model = load_bundle(find_model(request.model)) if request.model else None
+  prepare.prepare_set(
+    model,
+    scan(request.source, request.root),
+    request.out,
+    encode=not request.check_only,
+    captions=request.captions,
+    estimate_tempo=not request.no_tempo,
+    held_out=request.held_out,
+    max_bad=request.max_bad,
+    evaluate=request.evaluate,
+    submixes=request.submixes,
+    submix=request.submix,
+    posterior=request.posterior,
+    whole_mixes=request.whole_mixes,
+    shard=request.shard,
+    processes=request.processes,
+    host=host,
+    hosts=hosts,
+    seed=request.seed,
+  )
+  print(request.out)
+
+
+def _host(word: str) -> tuple[int, int]:
+  number, _, count = word.partition("/")
+  if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+    raise UsageError(f"host {word!r}: expected I/N with I from 0 to N - 1, as in 0/4")
+  return int(number), int(count)
