@@ -21,28 +21,14 @@
 #   --dry-run        says what it would do
 set -euo pipefail
 export LC_ALL=C
+source "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
 workdir="" restarts=5 wait=10 longest=300 grace=60 dry_run=""
 child="" stopping="" killer="" sleeper=""
 
 main() {
-  while [[ ${1:-} == --* ]]; do
-    case $1 in
-      --workdir=*) workdir=${1#*=} ;;
-      --restarts=*) restarts=${1#*=} ;;
-      --wait=*) wait=${1#*=} ;;
-      --longest=*) longest=${1#*=} ;;
-      --grace=*) grace=${1#*=} ;;
-      --dry-run) dry_run=1 ;;
-      --help)
-        usage
-        exit 0
-        ;;
-      --) shift && break ;;
-      *) fail "unknown option '$1'; --help shows those there are" ;;
-    esac
-    shift
-  done
+  options "workdir restarts wait longest grace" dry-run "$@"
+  shift "$parsed"
   [[ $# -gt 0 ]] || fail "no command; --help shows how"
   [[ $restarts =~ ^[0-9]+$ ]] || fail "--restarts: got '$restarts', expected a whole number"
   local name
@@ -151,19 +137,6 @@ step() {
     total=$((total + 10#${newest:-0}))
   done
   echo "$total"
-}
-
-say() {
-  printf '%s supervise: %s\n' "$(date +%H:%M:%S)" "$*" >&2
-}
-
-usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
-}
-
-fail() {
-  echo "supervise: $*" >&2
-  exit 2
 }
 
 main "$@"

@@ -31,44 +31,23 @@
 # Hosts find each other through the slice's own metadata. Host 0 listens on its internal address
 # alone; no rule of the firewall is needed within one network, and none should open it to others.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 exec 3>&1 # where a dry run speaks, also from where output is captured
 
 MOUNT=/mnt/stemphonic
-command="" zone="" name=stemphonic type=v5litepod-16 version="" project="" spot=1 share=""
+command="" zone="" name=stemphonic type=v5litepod-16 version="" project="" on_demand="" share=""
 worker=0 restarts=5 poll=60 dry_run="" arguments=()
 
 main() {
   command=${1:-}
   case $command in
     create | install | run | tail | restart | delete | keep) shift ;;
-    --help)
-      usage
-      exit 0
-      ;;
+    --help) usage && exit 0 ;;
     *) fail "got '$command', expected create, install, run, tail, restart, delete or keep" ;;
   esac
-  while [[ $# -gt 0 ]]; do
-    case $1 in
-      --zone=*) zone=${1#*=} ;;
-      --name=*) name=${1#*=} ;;
-      --type=*) type=${1#*=} ;;
-      --version=*) version=${1#*=} ;;
-      --project=*) project=${1#*=} ;;
-      --on-demand) spot="" ;;
-      --share=*) share=${1#*=} ;;
-      --worker=*) worker=${1#*=} ;;
-      --restarts=*) restarts=${1#*=} ;;
-      --poll=*) poll=${1#*=} ;;
-      --dry-run) dry_run=1 ;;
-      --help)
-        usage
-        exit 0
-        ;;
-      --) shift && break ;;
-      *) fail "unknown option '$1'; --help shows those there are" ;;
-    esac
-    shift
-  done
+  options "zone name type version project share worker restarts poll" "on-demand dry-run" "$@"
+  shift "$parsed"
+  [[ $# == 0 || $separated ]] || fail "got '$1', expected -- before what is for the training"
   arguments=("$@")
   check
 
@@ -109,8 +88,10 @@ check() {
 }
 
 create() {
+  local spot=--spot
+  [[ ! $on_demand ]] || spot=""
   cloud queued-resources create "$name" --node-id="$name" --accelerator-type="$type" \
-    --runtime-version="$version" ${spot:+--spot}
+    --runtime-version="$version" ${spot:+"$spot"}
   until_active
 }
 
@@ -267,19 +248,6 @@ cloud() {
   else
     "${line[@]}" 3>&-
   fi
-}
-
-say() {
-  printf '%s tpu_pod: %s\n' "$(date +%H:%M:%S)" "$*" >&2
-}
-
-usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"
-}
-
-fail() {
-  echo "tpu_pod: $*" >&2
-  exit 2
 }
 
 main "$@"

@@ -26,9 +26,9 @@ from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.models.dit import for_this_machine
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
-from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import init_dit
 
 CHECKED, READ, AHEAD, MEMORY = 200, 2_000, 10, 1.5  # x real time, stems/s, x the demo model, GB

@@ -20,10 +20,10 @@ from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import layers
 from stemphonic_jax.models.conditioning import TextEncoder, drop_conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
+from stemphonic_jax.training.losses.velocity import conditions_of, velocity_loss
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
-from stemphonic_jax.training.trainers.dit import conditions_of, velocity_loss
 from stemphonic_jax.weights.architecture import init_dit, parameter_count
 
 DROPOUT = dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3)

@@ -22,7 +22,8 @@ def job(tmp_path):
   folder = tmp_path / "checkout"
   (folder / "launch").mkdir(parents=True)
   (folder / "launch" / "venv.sh").write_text("use_venv() { echo venv $1 >>told; }\n")
-  shutil.copy(LAUNCH / "supervise.sh", folder / "launch")
+  for name in ("supervise.sh", "options.sh"):
+    shutil.copy(LAUNCH / name, folder / "launch")
   spool = tmp_path / "slurm_script"
   shutil.copy(SCRIPT, spool)
   programs = tmp_path / "bin"

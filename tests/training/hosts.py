@@ -22,11 +22,11 @@ from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, UsageError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training.distributed import cluster, mesh
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.checkpoints import Checkpoints
 from stemphonic_jax.training.run.guard import Guard
 from stemphonic_jax.training.run.optimizer import adamw, schedule
-from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import dit_shapes
 from tests.tiny import random_params
 from tests.training.processes import listening

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from stemphonic_jax.models.discriminator import Discriminator
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
+from stemphonic_jax.training.losses.adversarial import adversarial_losses
+from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
+from stemphonic_jax.training.run import state
 
 # Terms of a loss of (original, reconstruction): a weight and a value by name.
 Terms = Mapping[str, tuple[float, Float[Array, ""]]]
@@ -45,3 +50,51 @@ def vae_loss(
     for name, (weight, metrics[name]) in waveform(real, fake).items():
       loss += weight * metrics[name]
   return loss, {"loss": loss, **metrics}
+
+
+def reconstruction_loss(
+  vae: nn.Module, *, kl_weight: float, head_weight: float, spectral_weight: float, rate: int
+) -> state.Loss:
+  """The autoencoder's loss on a batch of waveforms, with its parts as metrics."""
+  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else None
+  weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=spectral)
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    return _with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
+
+  return loss
+
+
+def adversarial_loss(
+  vae: nn.Module,
+  discriminator: Discriminator,
+  *,
+  weight: float,
+  feature_weight: float,
+  kl_weight: float,
+  head_weight: float,
+  spectral_weight: float,
+  rate: int,
+) -> state.Loss:
+  """The same with a discriminator; params are {"vae", "discriminator"}, and both sides' losses add
+  up to one (adversarial.py)."""
+  scale = {"adversarial": weight, "feature": feature_weight, "discriminator": 1.0}
+  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else lambda real, fake: {}
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    def waveform(real: jax.Array, fake: jax.Array) -> Terms:
+      parts = adversarial_losses(discriminator, params["discriminator"], real, fake)
+      return spectral(real, fake) | {name: (scale[name], part) for name, part in parts.items()}
+
+    weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=waveform)
+    return _with_sums(*vae_loss(vae, params["vae"], batch["audio"], key, **weights))
+
+  return loss
+
+
+def _spectral_term(weight: float, rate: int) -> WaveformLoss:
+  return lambda real, fake: {"spectral": (weight, stereo_spectral_loss(real, fake, rate=rate))}
+
+
+def _with_sums(value: jax.Array, parts: dict) -> tuple[jax.Array, state.Sums]:
+  return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}

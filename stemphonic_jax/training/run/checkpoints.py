@@ -5,7 +5,6 @@ newest whole one is what a run resumes, on any mesh: one that was damaged since 
 several hosts all of them call every method; the first one decides what all then do.
 """
 
-import errno
 import json
 import logging as python_logging
 import math
@@ -29,7 +28,7 @@ from stemphonic_jax.errors import (
   OutputError,
   StemphonicError,
 )
-from stemphonic_jax.training.run import manifest
+from stemphonic_jax.training.run import disk, manifest
 from stemphonic_jax.training.run.identity import flat
 from stemphonic_jax.training.run.state import TrainState
 
@@ -221,7 +220,7 @@ class Checkpoints:
     step, self._saving = self._saving, None
     self._failures += 1
     shutil.rmtree(self._directory / _partial(step), ignore_errors=True)
-    what = f"{self._directory}: checkpoint {step} could not be written ({_reason(error)})"
+    what = f"{self._directory}: checkpoint {step} could not be written ({disk.reason(error)})"
     self._lost = jax.process_count() > 1
     if self._lost:  # the others wait for this one; all are to be started again
       raise StemphonicError(f"{what}; older ones are as they were")
@@ -353,38 +352,9 @@ def _partial(step: int) -> str:
 
 def _check_room(directory: Path, size: int, times: float) -> None:
   """OutputError where the folder cannot be written, or lacks room for `times` the bytes `size`."""
-  problem = _no_room(directory, size, times) if jax.process_index() == 0 else ""
+  problem = disk.no_room(directory, size, times) if jax.process_index() == 0 else ""
   if _agreed(int(bool(problem))):
     raise OutputError(problem or f"{directory}: the first host cannot save checkpoints here")
-
-
-def _no_room(directory: Path, size: int, times: float) -> str:
-  """Writes a little as a checkpoint is written; why a checkpoint cannot be, or nothing."""
-  probe = directory / "probe.partial"
-  try:
-    with probe.open("wb") as file:
-      file.write(bytes(1024))
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(probe, probe.with_suffix(""))
-    probe.with_suffix("").unlink()
-  except OSError as error:
-    return f"{directory}: checkpoints cannot be written here ({error.strerror})"
-  free, needed = shutil.disk_usage(directory).free, math.ceil(times * size)
-  if free < needed:
-    return (
-      f"{directory}: {free / 1e9:.2f} GB are free, and checkpoints of {size / 1e9:.2f} GB need"
-      f" {needed / 1e9:.2f} GB; make room, or take another --workdir"
-    )
-  return ""
-
-
-def _reason(error: BaseException) -> str:
-  """An error in a few words: the system's own where Orbax and TensorStore hand one on."""
-  text = " ".join(str(error).split())
-  codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-  known = [os.strerror(code) for code in codes if os.strerror(code) in text]
-  return known[0] if known else f"{type(error).__name__}: {text[:200]}"
 
 
 def _held_out(metrics: Mapping[str, float]) -> float:

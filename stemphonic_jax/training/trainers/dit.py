@@ -21,73 +21,22 @@ from stemphonic_jax.data.batching.records import Records, Statistics, open_recor
 from stemphonic_jax.data.preparing.segments import Encode
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
-from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
-from stemphonic_jax.models.conditioning import Conditions, drop_conditions
+from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.inputs.start import start_model
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
-from stemphonic_jax.training.run.checkpoints import Checkpoints, reached
-from stemphonic_jax.training.run.guard import Guard
-from stemphonic_jax.training.run.identity import lasting
-from stemphonic_jax.training.run.metrics import MetricsLog
 from stemphonic_jax.training.run.optimizer import build_optimizer
+from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params, open_tensors
-
-TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
-
-
-def velocity_loss(
-  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
-) -> state.Loss:
-  """The loss of Eq. 1 on a batch as data/batching/pipeline.py makes it.
-
-  `seconds` is the length of its segments; a DiT with timing is told how much of it is music.
-  """
-
-  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
-    x = batch["latents"]
-    noise = shared_noise(named_key(key, "noise"), batch["group"], x.shape[1:])
-    t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
-    conditions = conditions_of(batch)
-    if dit.timing:
-      music = jnp.minimum(batch["seconds"], seconds)
-      conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
-    conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
-    velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
-    losses = flow_loss(velocity, x, noise)
-    return jnp.mean(losses), _by_time(losses, t)
-
-  return loss
-
-
-def conditions_of(batch: Mapping[str, Any]) -> Conditions:
-  """The conditions among the arrays of a batch."""
-  return Conditions(
-    text=batch["text"],
-    text_mask=batch["mask"],
-    bpm=batch["bpm"],
-    context=batch["context"],
-    activity=batch["activity"],
-  )
-
-
-def _by_time(losses: jax.Array, t: jax.Array) -> state.Sums:
-  """Sums of the losses in each quarter of t, with the number of rows there."""
-  bucket = jnp.floor(t * TIME_BUCKETS).astype(jnp.int32)
-  sums = {}
-  for i in range(TIME_BUCKETS):
-    inside = (bucket == i).astype(losses.dtype)
-    name = f"loss_t_{i / TIME_BUCKETS:.2f}_{(i + 1) / TIME_BUCKETS:.2f}"
-    sums[name] = jnp.sum(losses * inside), jnp.sum(inside)
-  return sums
 
 
 def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None]) -> None:
@@ -97,8 +46,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   makes of it whatever shows how far the run is.
   """
   c = config.train
-  if reached(workdir / "dit" / "checkpoints", c.steps):
-    logging.info("diffusion transformer: trained for %d steps already", c.steps)
+  if stage.is_done(workdir / "dit", c.steps):
     return
   folder = records_of(config, workdir)
   tokenizer, encode_text = text.reader(config, workdir, folder)
@@ -163,42 +111,24 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
 
   create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
   frames, tokens = records.index.frames, config.text.length
-  with (
-    contextlib.closing(
-      Checkpoints(
-        workdir / "dit" / "checkpoints",
-        keep=c.keep,
-        keep_best=c.keep_best,
-        fingerprint=lasting(config),
-      )
-    ) as checkpoints,
-    MetricsLog(
-      workdir / "dit",
-      steps=c.steps,
-      seconds_per_step=c.batch_size * config.seconds,
-      every=c.log_every,
-      stems_per_step=c.batch_size,
-      flops_per_step=cost.step_flops(
-        dit, state.abstract(create, devices), rows=c.batch_size, frames=frames, tokens=tokens
-      ),
-      peak=cost.peak(jax.devices()),
-    ) as log,
-  ):
-    loop.run(
-      create,
-      state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
-      open_batches,
-      checkpoints,
-      log,
-      mesh=devices,
-      run_key=run_key,
-      steps=c.steps,
-      save_every=c.save_every,
-      place=place,
-      evaluate=lambda current: measure(current.model),
-      show=show,
-      guard=Guard(workdir / "dit", c.hang_seconds),
-    )
+  stage.run(
+    workdir / "dit",
+    config,
+    c,
+    create,
+    state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
+    open_batches,
+    mesh=devices,
+    run_key=run_key,
+    evaluate=lambda current: measure(current.model),
+    show=show,
+    seconds_per_step=c.batch_size * config.seconds,
+    stems_per_step=c.batch_size,
+    flops_per_step=cost.step_flops(
+      dit, state.abstract(create, devices), rows=c.batch_size, frames=frames, tokens=tokens
+    ),
+    peak=cost.peak(jax.devices()),
+  )
 
 
 def held_out_loss(

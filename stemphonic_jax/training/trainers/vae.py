@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import logging
 from grain import DatasetIterator
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
@@ -26,16 +25,11 @@ from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs.corpora import waveforms
 from stemphonic_jax.training.inputs.prepare import check_records, load_vae
 from stemphonic_jax.training.inputs.start import start_file, take_file
-from stemphonic_jax.training.losses.adversarial import adversarial_losses
-from stemphonic_jax.training.losses.reconstruction import Terms, WaveformLoss, vae_loss
-from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
+from stemphonic_jax.training.losses.reconstruction import adversarial_loss, reconstruction_loss
 from stemphonic_jax.training.run import loop, state
-from stemphonic_jax.training.run.checkpoints import Checkpoints, reached
-from stemphonic_jax.training.run.guard import Guard
-from stemphonic_jax.training.run.identity import lasting
-from stemphonic_jax.training.run.metrics import MetricsLog
 from stemphonic_jax.training.run.optimizer import adamw, build_optimizer
-from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, vae_shapes
+from stemphonic_jax.training.trainers import stage
+from stemphonic_jax.weights.architecture import build_vae, init_vae, vae_shapes
 from stemphonic_jax.weights.tensors import open_params, save_params
 
 HELD_OUT_CROPS = 8
@@ -53,8 +47,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
   """
   c = config.train_vae
   check_records(config, build_vae(config.vae).hop)
-  if reached(workdir / "vae" / "checkpoints", c.steps):
-    logging.info("autoencoder: trained for %d steps already", c.steps)
+  if stage.is_done(workdir / "vae", c.steps):
     return
   start = start_file(config, "vae.safetensors")
   if c.decoder_only and not start:
@@ -140,37 +133,19 @@ def train(config: ConfigDict, workdir: Path) -> None:
     given = open_params(start, vae_shapes(vae))  # on disk still
   elif isinstance(vae, Spectral):
     sample = jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"])
-  with (
-    contextlib.closing(
-      Checkpoints(
-        workdir / "vae" / "checkpoints",
-        keep=c.keep,
-        keep_best=c.keep_best,
-        fingerprint=lasting(config),
-      )
-    ) as checkpoints,
-    MetricsLog(
-      workdir / "vae",
-      steps=c.steps,
-      seconds_per_step=c.batch_size * c.samples / config.sample_rate,
-      every=c.log_every,
-    ) as log,
-  ):
-    loop.run(
-      Partial(create, given, sample),
-      step,
-      open_batches,
-      checkpoints,
-      log,
-      mesh=devices,
-      run_key=run_key,
-      steps=c.steps,
-      save_every=c.save_every,
-      place=functools.partial(mesh.spread, devices),
-      evaluate=evaluate,
-      show=show,
-      guard=Guard(workdir / "vae", c.hang_seconds),
-    )
+  stage.run(
+    workdir / "vae",
+    config,
+    c,
+    Partial(create, given, sample),
+    step,
+    open_batches,
+    mesh=devices,
+    run_key=run_key,
+    evaluate=evaluate,
+    show=show,
+    seconds_per_step=c.batch_size * c.samples / config.sample_rate,
+  )
 
 
 def _kinds(config: ConfigDict) -> tuple[Kind, ...]:
@@ -184,54 +159,6 @@ def _first(batches: DatasetIterator[tuple[int, Crops]]) -> Crops:
   """The first batch, without the names of its mixes."""
   with contextlib.closing(batches):
     return loop.arrays(next(batches)[1])
-
-
-def reconstruction_loss(
-  vae: VAE, *, kl_weight: float, head_weight: float, spectral_weight: float, rate: int
-) -> state.Loss:
-  """The autoencoder's loss on a batch of waveforms, with its parts as metrics."""
-  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else None
-  weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=spectral)
-
-  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
-    return _with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
-
-  return loss
-
-
-def adversarial_loss(
-  vae: VAE,
-  discriminator: Discriminator,
-  *,
-  weight: float,
-  feature_weight: float,
-  kl_weight: float,
-  head_weight: float,
-  spectral_weight: float,
-  rate: int,
-) -> state.Loss:
-  """The same with a discriminator; params are {"vae", "discriminator"}, and both sides' losses add
-  up to one (training/losses/adversarial.py)."""
-  scale = {"adversarial": weight, "feature": feature_weight, "discriminator": 1.0}
-  spectral = _spectral_term(spectral_weight, rate) if spectral_weight else lambda real, fake: {}
-
-  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
-    def waveform(real: jax.Array, fake: jax.Array) -> Terms:
-      parts = adversarial_losses(discriminator, params["discriminator"], real, fake)
-      return spectral(real, fake) | {name: (scale[name], part) for name, part in parts.items()}
-
-    weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=waveform)
-    return _with_sums(*vae_loss(vae, params["vae"], batch["audio"], key, **weights))
-
-  return loss
-
-
-def _spectral_term(weight: float, rate: int) -> WaveformLoss:
-  return lambda real, fake: {"spectral": (weight, stereo_spectral_loss(real, fake, rate=rate))}
-
-
-def _with_sums(value: jax.Array, parts: dict) -> tuple[jax.Array, state.Sums]:
-  return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}
 
 
 def build_discriminator(c: ConfigDict) -> Discriminator | None:

@@ -19,9 +19,9 @@ from stemphonic_jax.models.lora import add_lora
 from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.training.distributed import mesh
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw, muon, schedule
-from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import dit_shapes, init_dit, init_vae
 
 KEY = jax.random.key(6)

@@ -10,10 +10,10 @@ from stemphonic_jax.bench import train
 from stemphonic_jax.models.conditioning import Conditions, TextEncoder
 from stemphonic_jax.models.dit import DiT, for_sampling
 from stemphonic_jax.models.lora import add_lora
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
-from stemphonic_jax.training.trainers.dit import velocity_loss
 from stemphonic_jax.weights.architecture import init_dit
 
 # One head and one row: attention on a CPU goes head by head, in a loop that XLA counts once.

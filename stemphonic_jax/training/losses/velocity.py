@@ -1,0 +1,60 @@
+"""The loss of the diffusion transformer (Eq. 1), with noise that the rows of a group share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
+from stemphonic_jax.models.conditioning import Conditions, drop_conditions
+from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.training.run import state
+
+TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
+
+
+def velocity_loss(
+  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
+) -> state.Loss:
+  """The loss of Eq. 1 on a batch as data/batching/pipeline.py makes it.
+
+  `seconds` is the length of its segments; a DiT with timing is told how much of it is music.
+  """
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    x = batch["latents"]
+    noise = shared_noise(named_key(key, "noise"), batch["group"], x.shape[1:])
+    t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
+    conditions = conditions_of(batch)
+    if dit.timing:
+      music = jnp.minimum(batch["seconds"], seconds)
+      conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
+    conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
+    velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
+    losses = flow_loss(velocity, x, noise)
+    return jnp.mean(losses), _by_time(losses, t)
+
+  return loss
+
+
+def conditions_of(batch: Mapping[str, Any]) -> Conditions:
+  """The conditions among the arrays of a batch."""
+  return Conditions(
+    text=batch["text"],
+    text_mask=batch["mask"],
+    bpm=batch["bpm"],
+    context=batch["context"],
+    activity=batch["activity"],
+  )
+
+
+def _by_time(losses: jax.Array, t: jax.Array) -> state.Sums:
+  """Sums of the losses in each quarter of t, with the number of rows there."""
+  bucket = jnp.floor(t * TIME_BUCKETS).astype(jnp.int32)
+  sums = {}
+  for i in range(TIME_BUCKETS):
+    inside = (bucket == i).astype(losses.dtype)
+    name = f"loss_t_{i / TIME_BUCKETS:.2f}_{(i + 1) / TIME_BUCKETS:.2f}"
+    sums[name] = jnp.sum(losses * inside), jnp.sum(inside)
+  return sums
