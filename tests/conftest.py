@@ -1,7 +1,10 @@
 """What all tests share: the CPU, shapes checked at every call, and a cache of compiled programs."""
 
+import ctypes
+import gc
 import logging as python_logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -49,9 +52,39 @@ jaxtyping.install_import_hook(
 )
 
 
+LONGEST = ("tests/test_configs.py", "tests/training/inputs/test_prepare.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """The longest files come first, lest one process ends with them while the other has nothing."""
-  items.sort(key=lambda item: item.path.name not in ("test_configs.py", "test_prepare.py"))
+  items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back() -> Iterator[None]:
+  """After each file, what it took goes back to the system, lest a process grows to 5 GB.
+
+  Compiled programs are let go only where there are many: those that files share would be traced
+  anew.
+  """
+  yield
+  if sys.platform != "linux":
+    return
+  trim = ctypes.CDLL(None).malloc_trim
+  gc.collect()
+  trim(0)
+  if _resident() > 1.5e9:
+    import jax  # after the environment above
+
+    jax.clear_caches()
+    gc.collect()
+    trim(0)
+
+
+def _resident() -> int:
+  """Bytes of memory that this process holds now."""
+  pages = Path("/proc/self/statm").read_text().split()[1]
+  return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from stemphonic_jax import main
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.inputs.prepare import records_of
+from stemphonic_jax.training.run import state
+from stemphonic_jax.training.trainers import dit
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import digest, materialize
@@ -50,6 +52,27 @@ def run(config, workdir, *, steps):
 
 
 pytestmark = pytest.mark.usefixtures("one_device")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equal_steps_compile_once():
+  """Settings whose steps are the same function of a batch share a compiled one."""
+
+  def once(make):
+    made = {}
+
+    def equal(*arguments, **options):
+      key = repr((arguments, options))
+      if key not in made:
+        made[key] = make(*arguments, **options)
+      return made[key]
+
+    return equal
+
+  with pytest.MonkeyPatch.context() as patch:
+    for home, name in ((dit, "velocity_loss"), (dit, "build_optimizer"), (state, "train_step")):
+      patch.setattr(home, name, once(getattr(home, name)))
+    yield
 
 
 @pytest.fixture(scope="module")

@@ -82,26 +82,37 @@ def test_phases_that_follow_peaks_are_those_of_the_tones():
 
 
 def test_held_tones_flutter_less_and_noise_stays_noise(monkeypatch):
-  """In what is decoded, beside what Griffin-Lim makes of the pattern alone."""
+  """In what is decoded, beside what Griffin-Lim makes of the pattern alone.
+
+  Griffin-Lim enlarges the last bit of rounding, so that one chord flutters by a quarter more or
+  less with another release of XLA; the mean of three does not.
+  """
   model = Spectral(latent=32, width=40, depth=1)
-  time = np.arange(40 * model.hop) / RATE
-  tones = sum(np.sin(2 * np.pi * f * time + f) for f in (1047, 1319.2, 1567.7, 2093.5)) / 8
-  noise = 0.1 * np.random.default_rng(0).standard_normal(len(time))
-  audio = jnp.asarray(np.stack([tones, noise])[..., None].repeat(2, -1), jnp.float32)
-  params = principal_start(model, model.init(jax.random.key(0), audio)["params"], audio)
+  rng, time = np.random.default_rng(0), np.arange(40 * model.hop) / RATE
+  tones = 2 * np.pi * np.multiply.outer([1047, 1319.2, 1567.7, 2093.5], time)
+  chords = [np.sin(tones + rng.uniform(0, 2 * np.pi, (4, 1))).sum(0) / 8 for _ in range(3)]
+  noise = [0.1 * rng.standard_normal(len(time))]
   inside = slice(8 * model.hop, -8 * model.hop)
 
-  def heard():
-    """Deviation of the level where tones are, in dB, and the kurtosis of noise."""
-    tones, noise = model.apply({"params": params}, audio)[:, inside, 0]
-    level = jnp.abs(stft(tones, model.size, model.stride))[8:-8]
-    level = 20 * jnp.log10(level[:, level.mean(0) > 0.5 * level.mean(0).max()])
-    return level.std(0).mean(), jnp.mean((noise / noise.std()) ** 4)
+  def decoder(sounds):
+    """Decodes these sounds by an autoencoder that is computed from them."""
+    audio = jnp.asarray(np.stack(sounds)[..., None].repeat(2, -1), jnp.float32)
+    params = principal_start(model, model.init(jax.random.key(0), audio)["params"], audio)
+    latents = model.apply({"params": params}, audio, method="encode").mean
+    return lambda: model.apply({"params": params}, latents, method="decode")[:, inside, 0]
 
-  flutter, kurtosis = heard()
+  def flutter(sound):
+    """Deviation of the level where tones are, in dB."""
+    level = jnp.abs(stft(sound, model.size, model.stride))[8:-8]
+    level = 20 * jnp.log10(level[:, level.mean(0) > 0.5 * level.mean(0).max()])
+    return level.std(0).mean()
+
+  chords, noise = decoder(chords), decoder(noise)
+  (hiss,) = noise()
+  assert jnp.mean((hiss / hiss.std()) ** 4) < 4  # kurtosis
+  followed = np.mean([flutter(chord) for chord in chords()])
   monkeypatch.setattr(spectral, "TONAL", 1)  # nothing above 890 Hz is followed
-  assert flutter < 0.8 * heard()[0]
-  assert kurtosis < 4
+  assert followed < 0.6 * np.mean([flutter(chord) for chord in chords()])  # 0.41 was measured
 
 
 def test_bands_share_every_bin_and_start_as_single_bins():

@@ -111,6 +111,14 @@ class StemsConfig(tfds.core.BuilderConfig):
     self.name = self.name or f"{self.source}_{self.rate}"
 
 
+class _Info(tfds.core.DatasetInfo):
+  def initialize_from_bucket(self) -> None:
+    """Asks nobody: the public bucket does not have what was built here, and need not know of it.
+
+    tfds also leaves an empty folder among temporary files each time it asks.
+    """
+
+
 class Stems(tfds.core.GeneratorBasedBuilder):
   """One example per mix, in the order of the catalogue; a mix that cannot be used is left out."""
 
@@ -142,7 +150,7 @@ class Stems(tfds.core.GeneratorBasedBuilder):
       )
     origin = ORIGINS[config.source]
     text, texts = tfds.features.Text, tfds.features.Sequence(tfds.features.Text())
-    return tfds.core.DatasetInfo(
+    return _Info(
       builder=self,
       description=f"Mixes of {config.source} as synchronised stereo stems at {config.rate} Hz.",
       features=tfds.features.FeaturesDict(
