@@ -80,7 +80,7 @@ def test_what_was_done_is_not_done_again_and_the_bytes_are_the_same(tmp_path, un
 PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
-from tests.data.test_shards import shards, write
+from tests.data.preparing.test_shards import shards, write
 folder, random = Path(sys.argv[1]), random.Random(0)
 for kill in range(21):
   child = os.fork()

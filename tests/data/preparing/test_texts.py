@@ -194,7 +194,7 @@ def test_two_texts_with_one_hash_are_refused(tmp_path, monkeypatch, block):
 PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
-from tests.data import test_texts
+from tests.data.preparing import test_texts
 from stemphonic_jax.data.preparing import texts
 texts.SMALLEST, folder, random = 2, Path(sys.argv[1]), random.Random(0)
 
