@@ -6,6 +6,7 @@ module ever meets mono, NaN or a foreign sample rate.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import soundfile
 import soxr
 from scipy.io import wavfile
 
-from stemphonic_jax.audio import headers
+from stemphonic_jax.audio import headers, mpeg
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
@@ -56,14 +57,11 @@ def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, in
     if not path.is_file():
       raise DataError(f"{path}: is not a file; name one audio file (WAV, FLAC, OGG, MP3, AIFF)")
     with path.open("rb", buffering=0) as raw:
-      magic = headers.check_size(path, raw)
-      raw.seek(0)
-      quiet = quiet_mpg123() if headers.is_mpeg(magic) else nullcontext()
-      with quiet, _Forward(raw.fileno(), closefd=False) as file:
-        _check_header(path, file)
-        audio = _read_blocks(path, file, max_seconds)
-        _check_end(path, file, len(audio), raw)
-        rate = file.samplerate
+      parts = headers.streams(path, raw)
+      audio, rate = _decode_stream(path, parts[0], max_seconds)
+      for part in parts[1:]:
+        audio = _append(path, audio, rate, *_decode_stream(path, part, max_seconds))
+      _check_length(path, len(audio) / rate, max_seconds)
   except soundfile.LibsndfileError as error:
     reason = error.error_string.rstrip(".")
     if "does not exist" in reason:  # what libsndfile says of an MP3 without a frame
@@ -73,6 +71,52 @@ def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, in
     raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
   check_samples(path, audio, rate)
   return audio, rate
+
+
+def decode_stretch(path: Path, start: float, seconds: float) -> tuple[np.ndarray, int]:
+  """As `decode`, from second `start` on, of a file that was found sound: nothing else is checked.
+
+  What lies after its end is not there. DataError where it cannot be read.
+  """
+  try:
+    with path.open("rb", buffering=0) as raw:
+      parts = headers.streams(path, raw)
+      raw.seek(0)
+      if parts == [raw]:
+        with soundfile.SoundFile(raw.fileno(), closefd=False) as file:
+          file.seek(min(round(start * file.samplerate), file.frames))
+          wanted = round(seconds * file.samplerate)
+          return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    audio, rate = decode(path)
+    return audio[round(start * rate) :][: round(seconds * rate)], rate
+  except (soundfile.LibsndfileError, OSError) as error:
+    raise DataError(f"{path}: cannot be read any more ({error}); check the set again") from None
+
+
+def _decode_stream(
+  path: Path, stream: BinaryIO, max_seconds: float | None
+) -> tuple[np.ndarray, int]:
+  """The samples of a file, or of one of several in it, and their rate."""
+  stream.seek(0)
+  quiet = quiet_mpg123() if mpeg.is_mpeg(stream.read(4)) else nullcontext()
+  stream.seek(0)
+  plain = isinstance(stream, io.FileIO)  # then libsndfile reads it without us
+  with quiet, _Forward(stream.fileno() if plain else stream, closefd=False) as file:
+    _check_header(path, file)
+    audio = _read_blocks(path, file, max_seconds)
+    _check_end(path, file, len(audio), stream)
+    return audio, file.samplerate
+
+
+def _append(path: Path, audio: np.ndarray, rate: int, more: np.ndarray, other: int) -> np.ndarray:
+  """The links of a chain, one after the other."""
+  (_, channels), (_, others) = audio.shape, more.shape
+  if (rate, channels) != (other, others):
+    raise DataError(
+      f"{path}: files were joined of {channels} channels at {rate} Hz and {others} at {other} Hz;"
+      f" export them as one"
+    )
+  return np.concatenate([audio, more])
 
 
 class _Forward(soundfile.SoundFile):
@@ -105,23 +149,34 @@ def _read_blocks(path: Path, file: soundfile.SoundFile, max_seconds: float | Non
     audio.resize((min(2 * filled, file.frames), file.channels), refcheck=False)
     filled += len(file.read(out=audio[filled:]))
   if filled > limit:
-    lasts = (file.frames if file.frames < UNSAID else filled) / file.samplerate
-    raise DataError(f"{path}: lasts {lasts:.2f} s, at most {max_seconds:g} s fit; cut it")
+    _check_length(
+      path, (file.frames if file.frames < UNSAID else filled) / file.samplerate, max_seconds
+    )
   audio.resize((filled, file.channels), refcheck=False)
   return audio
+
+
+def _check_length(path: Path, seconds: float, most: float | None) -> None:
+  if most is not None and seconds > most:
+    raise DataError(f"{path}: lasts {seconds:.2f} s, at most {most:g} s fit; cut it")
 
 
 def _check_end(path: Path, file: soundfile.SoundFile, samples: int, raw: BinaryIO) -> None:
   """Refuses what decoded to less than its header said, or stopped long before the file's end."""
   promised = file.frames
+  position = raw.tell()
   if file.format == "MP3":
-    position, size = raw.tell(), raw.seek(0, os.SEEK_END)
+    size = raw.seek(0, os.SEEK_END)
     if size - position > TAIL:
       raise DataError(
         f"{path}: decodes no further than byte {position} of {size}; convert it to FLAC"
       )
-    if headers.mpeg_bytes(raw)[1] is None:
+    if mpeg.bytes_of(raw)[1] is None:
       return  # then libsndfile guesses the length from the first frames
+  if file.format == "FLAC" and headers.has_second_flac(
+    raw, position if promised < UNSAID else None
+  ):
+    raise DataError(f"{path}: another FLAC follows in it: files were joined; export them as one")
   if promised < UNSAID and samples + (SLACK if file.format in LOSSY else 0) < promised:
     raise DataError(
       f"{path}: cut off or damaged: {samples} samples, and its header says {promised}; copy or"

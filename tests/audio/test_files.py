@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemphonic_jax.audio.files import BLOCK, decode, read_audio, whole_folder, write_wav
+from stemphonic_jax.audio.files import (
+  BLOCK,
+  decode,
+  decode_stretch,
+  read_audio,
+  whole_folder,
+  write_wav,
+)
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
@@ -144,15 +151,6 @@ def test_a_file_that_was_cut_off_is_refused_wherever_it_was(name, tmp_path, capf
   assert capfd.readouterr().err == ""
 
 
-def test_a_wav_of_unknown_size_is_read_to_its_end(tmp_path):
-  write_wav(tmp_path / "x.wav", sine(0.1, RATE, 2), RATE)
-  data = bytearray((tmp_path / "x.wav").read_bytes())
-  for place in (4, data.index(b"data") + 4):  # as a program leaves it that writes to a pipe
-    data[place : place + 4] = b"\xff" * 4
-  (tmp_path / "x.wav").write_bytes(data)
-  np.testing.assert_array_equal(read_audio(tmp_path / "x.wav", RATE), sine(0.1, RATE, 2))
-
-
 def test_what_follows_the_samples_does_not_matter(tmp_path):
   write_wav(tmp_path / "x.wav", sine(0.1, RATE, 2), RATE)
   with (tmp_path / "x.wav").open("ab") as file:
@@ -170,7 +168,7 @@ def test_long_files_come_in_blocks_as_they_would_in_one(name, tmp_path):
   np.testing.assert_array_equal(decode(tmp_path / name)[0][:, 0], expected)
 
 
-def test_mp3s_that_would_lose_their_second_half_in_silence_are_refused(tmp_path, capfd):
+def test_no_mp3_loses_its_second_half_in_silence(tmp_path, capfd):
   noise = np.zeros((30 * RATE, 2))
   noise[: 3 * RATE] = 0.1 * np.random.default_rng(0).standard_normal((3 * RATE, 2))
   path = tmp_path / "x.mp3"
@@ -179,10 +177,9 @@ def test_mp3s_that_would_lose_their_second_half_in_silence_are_refused(tmp_path,
   path.write_bytes(data + data)
   with pytest.raises(DataError, match="files were joined"):
     read_audio(path, RATE)
-  # Without its first frame, which says how long it is, libsndfile goes by the loud beginning.
+  # Without its first frame, which says how long it is, libsndfile would go by the loud beginning.
   path.write_bytes(data[data.index(b"\xff\xfb", 4) :])
-  with pytest.raises(DataError, match=r"decodes no further than byte \d+ of \d+; convert"):
-    read_audio(path, RATE)
+  assert 30 * RATE <= len(read_audio(path, RATE)) < 30 * RATE + 3 * 1152
   assert capfd.readouterr().err == ""
 
 

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from stemphonic_jax.audio import files, stems_mp4
 from stemphonic_jax.data.sources.entries import Entry, Part
 from stemphonic_jax.data.stems import Mix, Stem
-from stemphonic_jax.errors import DataError
 
 
 def read_window(
@@ -45,10 +43,4 @@ def _read(path: Path, stream: int | None, start: float, seconds: float) -> tuple
   if stream is not None:
     audio, rate = stems_mp4.read_stream(path, stream)
     return audio[round(start * rate) : round((start + seconds) * rate)], rate
-  try:
-    with soundfile.SoundFile(path) as file:
-      file.seek(min(round(start * file.samplerate), file.frames))
-      wanted = round(seconds * file.samplerate)
-      return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
-  except (soundfile.LibsndfileError, OSError) as error:
-    raise DataError(f"{path}: cannot be read any more ({error}); check the set again") from None
+  return files.decode_stretch(path, start, seconds)
