@@ -15,7 +15,7 @@ FRAME = 1441  # bytes; whether the first frame counts itself differs between enc
 SEARCH = 4096  # bytes after the tags in which the first frame is
 APE, APE_HEADER = b"APETAGEX", 1 << 31  # a tag's ends, and the flag of one that begins so
 LYRICS = b"LYRICS200"
-# Of layer III: kbit/s by four bits, of MPEG 2 and of 1; Hz by version (2.5, none, 2, 1) and two bits.
+# Of layer III: kbit/s by four bits, of MPEG 2 and of 1; Hz by version (2.5, none, 2, 1), two bits.
 LOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 HIGH = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 RATES = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))

@@ -9,7 +9,6 @@ import soundfile
 from stemphonic_jax.audio.files import (
   BLOCK,
   decode,
-  decode_stretch,
   read_audio,
   whole_folder,
   write_wav,
