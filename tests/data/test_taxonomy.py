@@ -1,6 +1,6 @@
 import pytest
 
-from stemphonic_jax.data.taxonomy import ALIASES, STEM_TYPES, parse_type
+from stemphonic_jax.data.taxonomy import ALIASES, STEM_TYPES, guess_type, is_mix, parse_type
 from stemphonic_jax.errors import UsageError
 
 
@@ -50,3 +50,51 @@ def test_an_unknown_type_names_the_nearest_and_the_list():
   assert error.value.exit_code == 2
   with pytest.raises(UsageError, match="unknown stem type ''; types: drums, basses"):
     parse_type("")
+
+
+TRACKS = {
+  "drums": "OH L, hh, bass drum, Kick In, Snare Top, HiHat, 01-Kick, 808 Kick, TR-808, kick sub",
+  "basses": "808, 808s, 808 Bass, Sub, Synth Bass 2, bass DI, upright bass, string bass",
+  "percussion": "Perc Loop, shaker 2, Steel Drums, tamb",
+  "synths": "Lead, pad 3, Arp, Lead Synth",
+  "keys": "pno, rhodes DI, EP 1, B3 Organ, E-Piano",
+  "guitars": "gtr 2, gtr2, AcGtr 1, Lead Gtr, backing gtr, 12-string, E Gtr Dist",
+  "strings": "Vln I, Str Hi, vc",
+  "vocals": "vox, BGVs 1, 02_LeadVox, Lead Vox (no FX), vox - no verb, Harm L, 1_Song_(Vocals)",
+  "winds": "Tenor Sax, Bass Clarinet, tpt 1, French Horn",
+}
+
+
+@pytest.mark.parametrize("stem_type", TRACKS)
+def test_names_on_track_sheets_are_understood(stem_type):
+  names = TRACKS[stem_type].split(", ")
+  assert {name: guess_type(name) for name in names} == dict.fromkeys(names, stem_type)
+  assert not any(is_mix(name) for name in names)
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["no_vocals", "Instrumental (no drums)", "minus bass", "without the drums", "no lead vocals",
+   "w/o gtr", "no_other", "1_Song_(No Vocals)", "Song (Instrumental)", "Piano Man (Instrumental)",
+   "Song - Karaoke", "Mix_v3", "final mix", "Master", "mixture", "Minus 1"],
+)  # fmt: skip
+def test_what_names_others_than_it_leaves_out_is_a_mix_and_of_no_type(name):
+  assert is_mix(name)
+  assert guess_type(name) not in STEM_TYPES
+
+
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("Guitar No. 2", "guitars"),
+    ("No Surrender - drums", "drums"),
+    ("EP Title - drums", "drums"),
+    ("drum mix", "drums"),
+    ("vocals (no fx)", "vocals"),
+    ("other", "other"),
+    ("No 1", "no"),
+  ],
+)
+def test_not_every_no_and_mix_is_one(name, expected):
+  assert not is_mix(name)
+  assert guess_type(name) == expected
