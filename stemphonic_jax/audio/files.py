@@ -27,11 +27,27 @@ LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz; outside it, a header is damage
 LOUDEST = 1_000.0  # full scale is 1; numbers beyond this are damage, or integers left as they were
 # Those of which can be told whether they are complete; libsndfile knows many more.
 FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
+# Of the names of files that are read, the best first, where a stem is there in several.
+ENDINGS = (".wav", ".wave", ".bwf", ".rf64", ".flac", ".aiff", ".aif", ".aifc")
+ENDINGS += (".ogg", ".oga", ".opus", ".mp3")
+# And of other audio, which is not to be passed over in silence.
+FOREIGN = (".m4a", ".m4b", ".mp4", ".aac", ".alac", ".wma", ".ape", ".wv", ".caf", ".w64", ".au")
+FOREIGN += (".snd", ".mp2", ".mka", ".webm", ".dsf", ".dff", ".tta", ".mpc", ".ac3", ".amr", ".sd2")
 BLOCK = 1 << 20  # samples decoded first, whatever number of them a header promises
 LOSSY = ("OGG", "MP3")
 SLACK = 4_096  # samples by which lossy decoders may miss the length in a header
 TAIL = 1 << 16  # bytes of tags that may follow an MP3
 UNSAID = 1 << 40  # samples; a length beyond it stands for an unknown one
+
+
+def is_audio(path: Path) -> bool:
+  """Whether a file is named as audio that is read here."""
+  return path.suffix.lower() in ENDINGS
+
+
+def is_foreign(path: Path) -> bool:
+  """Whether a file is named as audio of a kind that is not read here."""
+  return path.suffix.lower() in FOREIGN
 
 
 def read_audio(path: str | Path, rate: int, max_seconds: float | None = None) -> np.ndarray:

@@ -1,21 +1,21 @@
 """Audio that is given: a folder of stems that stay as they are, or one file of an existing mix."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from jaxtyping import Float32
 
 from stemphonic_jax.audio.files import read_audio
-from stemphonic_jax.data.taxonomy import parse_type
+from stemphonic_jax.data.sources import folder
+from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
 UNTYPED = (WHOLE, "music")  # and that of a generated one
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,36 +26,38 @@ class Context:
   types: Mapping[str, str]
 
 
-def read_context(path: str | Path, rate: int, max_seconds: float) -> Context:
-  """Reads a file as a mix, or a folder of files named after their stem types as stems.
+def read_context(
+  path: str | Path, rate: int, max_seconds: float, free_types: Collection[str] = ()
+) -> Context:
+  """Reads a file as a mix, or a folder as stems, as `stemphonic prepare folder` reads a mix.
 
-  A saved song's own mix is left out. Errors are those of `read_audio`, and MissingError for a
-  folder without audio.
+  A saved song's own mix is left out. Stems of a type that is neither one of the eleven nor one of
+  `free_types` are heard, but have no type. Errors are those of `read_audio` and of the folder, and
+  MissingError for one without audio.
   """
   path = Path(path)
   if not path.is_dir():
     return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
-  files = sorted(f for f in path.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file())
   if (path / "song.json").is_file():
-    files = _song_files(path)
-  if not files:
-    raise MissingError(f"{path}: no audio files; expected stems such as drums.wav, basses.wav")
-  names = [file.stem for file in files]
-  if twins := [name for name in names if names.count(name) > 1]:
-    raise UsageError(f"{path}: {twins[0]!r} is there twice; rename one, as {twins[0]} 2")
-  audio = {file.stem: read_audio(file, rate, max_seconds) for file in files}
-  return Context(audio, _types_of(path, audio))
+    found = [(file.stem, guess_type(file.stem), file) for file in _song_files(path)]
+  else:
+    found = _folder_files(path)
+  audio = {name: read_audio(file, rate, max_seconds) for name, _, file in found}
+  return Context(audio, _known({name: kind for name, kind, _ in found}, free_types))
 
 
 def given_context(
-  context: Mapping[str, np.ndarray] | np.ndarray, rate: int, max_seconds: float
+  context: Mapping[str, np.ndarray] | np.ndarray,
+  rate: int,
+  max_seconds: float,
+  free_types: Collection[str] = (),
 ) -> Context:
   """The same for arrays at `rate` Hz: a mix [samples, 2], or stems by name; mono is duplicated."""
   stems = context if isinstance(context, Mapping) else {WHOLE: context}
   if not stems:
     raise UsageError("context holds no stems; leave it out to make music from scratch")
   audio = {name: _stereo(name, array, rate, max_seconds) for name, array in stems.items()}
-  return Context(audio, _types_of("context", audio))
+  return Context(audio, _known({name: guess_type(name) for name in audio}, free_types))
 
 
 def fit(context: Context, samples: int, rate: int) -> Context:
@@ -81,12 +83,26 @@ def _song_files(folder: Path) -> list[Path]:
   return [folder / f"{name}.wav" for name in names]
 
 
-def _types_of(where: str | Path, names: Iterable[str]) -> dict[str, str]:
-  """The stem type that each name stands for: "guitars 2" is guitars."""
+def _folder_files(path: Path) -> list[tuple[str, str, Path]]:
+  """Name, type and file of each stem in a folder; what was left out or guessed is in the log."""
   try:
-    return {n: parse_type(re.sub(r"[ _-]*\d+$", "", n)) for n in names if n not in UNTYPED}
-  except UsageError as error:
-    raise UsageError(f"{where}: {error}") from None
+    entry = folder.read(Path(path.absolute().anchor), path.absolute(), path.name)
+  except (DataError, MissingError) as error:
+    raise type(error)(f"{path}: {error}") from None
+  except OSError as error:
+    raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+  for note in entry.notes:
+    logging.info("context: %s", note)
+  return [(part.label, part.type, part.files[0]) for part in entry.parts]
+
+
+def _known(types: Mapping[str, str], free_types: Collection[str]) -> dict[str, str]:
+  """The types that a model has words for."""
+  named = {name: kind for name, kind in types.items() if name not in UNTYPED}
+  known = {name: kind for name, kind in named.items() if kind in {*STEM_TYPES, *free_types}}
+  if others := [name for name in named if name not in known]:
+    logging.info("context: %s: of no known type, heard but not named", ", ".join(others))
+  return known
 
 
 def _stereo(name: str, array: np.ndarray, rate: int, max_seconds: float) -> np.ndarray:

@@ -122,9 +122,10 @@ class StemPipeline:
   def _context(self, context: Any) -> Context | None:
     if context is None:
       return None
+    free_types = self.bundle.config.get("types", ())
     if isinstance(context, str | Path):
-      return read_context(context, self.rate, self.seconds)
-    return given_context(context, self.rate, self.seconds)
+      return read_context(context, self.rate, self.seconds, free_types)
+    return given_context(context, self.rate, self.seconds, free_types)
 
   def _songs(self, request: Request, given: Context, samples: int) -> list[Song]:
     """Runs the passes of a request for all variations at once."""

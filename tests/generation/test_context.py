@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemphonic_jax.data.sources import folder
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.generation.context import WHOLE, fit, given_context, read_context
 
@@ -81,15 +82,52 @@ def test_other_rates_are_resampled_and_mono_is_duplicated(tmp_path):
 
 
 def test_what_a_folder_cannot_be_is_said(tmp_path):
-  with pytest.raises(MissingError, match="no audio files; expected stems such as"):
+  with pytest.raises(MissingError, match="no stems, expected audio files such as"):
     read(tmp_path)
-  write(tmp_path / "drums.wav", noise())
-  write(tmp_path / "drums.flac", noise())
-  with pytest.raises(UsageError, match="'drums' is there twice"):
+  write(tmp_path / "song" / "drums.wav", noise())
+  with pytest.raises(MissingError, match=r"there are folders in it: .* for one of them .*song"):
     read(tmp_path)
-  (tmp_path / "drums.flac").rename(tmp_path / "untitled.flac")
-  with pytest.raises(UsageError, match="unknown stem type 'untitled'"):
+  write(tmp_path / "Mix.wav", noise())
+  with pytest.raises(MissingError, match="no stems, there are folders"):
     read(tmp_path)
+  (tmp_path / "song" / "mix.json").write_text("{")
+  with pytest.raises(DataError, match=r"song: .*mix\.json: malformed JSON"):
+    read(tmp_path / "song")
+
+
+@pytest.mark.parametrize(
+  ("names", "types"),
+  [
+    (("drums", "bass", "other", "vocals"), ("drums", "basses", None, "vocals")),  # of demucs
+    (("drums", "bass", "mixture"), ("drums", "basses")),  # of MUSDB
+    (("01 Drums", "02 gtr", "._drums", "mix", "no_vocals"), ("drums", "guitars")),
+    (("zither", "Lead Vox (no FX)"), (None, "vocals")),
+  ],
+)
+def test_context_is_read_as_prepare_reads_a_mix(tmp_path, names, types):
+  for name in names:
+    write(tmp_path / "root" / "song" / f"{name}.wav", noise())
+  (entry,) = folder.scan(tmp_path / "root").entries
+  context = read(tmp_path / "root" / "song")
+  assert list(context.audio) == [part.label for part in entry.parts]
+  expected = dict(zip(names, types, strict=False))
+  assert context.types == {name: kind for name, kind in expected.items() if kind}
+  assert {name for name in expected} == set(context.audio)
+
+
+def test_a_stem_in_two_formats_is_one(tmp_path):
+  write(tmp_path / "drums.wav", noise(seed=1))
+  write(tmp_path / "drums.flac", noise(seed=2))
+  context = read(tmp_path)
+  np.testing.assert_array_equal(context.audio["drums"], noise(seed=1))
+
+
+def test_types_of_a_mix_json_and_free_types_of_a_model_count(tmp_path):
+  write(tmp_path / "A.wav", noise())
+  write(tmp_path / "zither.wav", noise())
+  (tmp_path / "mix.json").write_text('{"types": {"A": "bass"}}')
+  assert read(tmp_path).types == {"A": "basses"}
+  assert read_context(tmp_path, RATE, LONGEST, ["zither"]).types["zither"] == "zither"
 
 
 def test_faults_of_a_file_are_named(tmp_path):
@@ -130,9 +168,10 @@ def test_faults_of_arrays_are_named(context, message):
     given_context(context, RATE, LONGEST)
 
 
-def test_arrays_need_a_name_that_is_a_type():
-  with pytest.raises(UsageError, match="context: unknown stem type 'zither'"):
-    given_context({"zither": noise()}, RATE, LONGEST)
+def test_arrays_of_no_known_type_are_heard_without_a_name():
+  context = given_context({"zither": noise(), "Bass": noise()}, RATE, LONGEST)
+  assert list(context.audio) == ["zither", "Bass"]
+  assert context.types == {"Bass": "basses"}
   with pytest.raises(UsageError, match="context holds no stems"):
     given_context({}, RATE, LONGEST)
 

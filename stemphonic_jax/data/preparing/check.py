@@ -28,10 +28,11 @@ from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.preparing import captions, tempo
 from stemphonic_jax.data.sources.catalogue import Catalogue, Entry
 from stemphonic_jax.data.sources.reader import read_entry
+from stemphonic_jax.data.sources.tree import STAMP, WORK
 from stemphonic_jax.errors import DataError, StemphonicError
 
 CHUNK = 8  # mixes whose rows are kept together
-REPORT, STAMP, WORK = "report.jsonl", ".report", ".check"
+REPORT = "report.jsonl"
 
 Row = dict[str, Any]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stemphonic_jax.data.sources import tree
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, MissingError
 
-MAX_REASON = 400  # characters; reasons quote what they found, which may be of any length
+MAX_REASON = 400  # characters; reasons and notes quote what they found, which may be of any length
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def gather(
   paths: Iterable[Path],
   read: Callable[[Path, str], Entry],
 ) -> Catalogue:
-  """Reads what each path of a set describes; one that raises DataError is rejected, no more.
+  """Reads what each path of a set describes; one that raises DataError or MissingError is
+  rejected, no more.
 
   `read` takes a path and the id of its mix.
   """
@@ -78,8 +79,9 @@ def gather(
     try:
       if not tree.leads_inside(path, root):
         raise DataError(f"leads out of {root}; copy what it links to")
-      entries[name] = read(path, name)
-    except DataError as error:
+      entry = read(path, name)
+      entries[name] = replace(entry, notes=tuple(note[:MAX_REASON] for note in entry.notes))
+    except (DataError, MissingError) as error:
       reason = str(error)
     except OSError as error:
       reason = f"cannot be read ({error.strerror or error})"

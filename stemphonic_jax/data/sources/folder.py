@@ -1,79 +1,128 @@
 """Anybody's stems: a folder for each mix, a file for each stem.
 
-    ROOT/MIX/STEM.wav|flac|aiff|ogg|mp3    "drums.wav", "Gitar 2.flac", "theremin.ogg"
-    ROOT/MIX/mix.json                      optional: {"caption": …, "genre": …, "bpm": …,
-                                           "types": {"theremin.ogg": "synths"}}
+    ROOT/MIX/STEM.wav|flac|aiff|ogg|…   "drums.wav", "gtr 2.flac", "theremin.ogg" (audio/files.py)
+    ROOT/MIX/mix.json                   optional: {"caption": …, "genre": …, "bpm": …,
+                                        "types": {"theremin.ogg": "synths"}}
+    ROOT/MIX/caption.txt                or ANYTHING.caption.txt, where mix.json has no caption
 
-A stem's type is what `types` says, or else what its name means (taxonomy.guess_type).
+A stem's type is what `types` says, or else what its name means (taxonomy.guess_type). What is a mix
+by its name ("mixture", "no_vocals") is left out, unless it has a type in `types`.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from absl import logging
+
+from stemphonic_jax.audio import files
 from stemphonic_jax.data import taxonomy
 from stemphonic_jax.data.sources import tree
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part, gather, named
-from stemphonic_jax.data.taxonomy import MIX
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import MissingError
 
 LICENCE = "not known: the files are their owner's"
-MIXTURES = {MIX, "mixture", "mixdown", "master", "full mix"}  # what is heard together, not a stem
 FIELDS = {"caption", "genre", "bpm", "types"}
+CAPTION = "caption.txt"
 
 
 def scan(root: Path) -> Catalogue:
   """Every folder in `root` as a mix; MissingError where there is none."""
   found = tree.folders(root)
+  loose = [path for path in tree.listing(root) if files.is_audio(path)]
   if not found:
-    raise MissingError(f"{root}: holds no folders; expected {root.name}/MIX/STEM.wav")
-  return gather("folder", LICENCE, root, found, partial(_read, root))
+    hint = "; is it one mix? then name the folder that it is in" if loose else ""
+    raise MissingError(f"{root}: holds no folders; expected {root.name}/MIX/STEM.wav{hint}")
+  if loose:
+    first = tree.clean(loose[0].name)
+    logging.warning("%s: %d files are in no folder of a mix: %s, …", root, len(loose), first)
+  return gather("folder", LICENCE, root, found, partial(read, root))
 
 
-def _read(root: Path, folder: Path, name: str) -> Entry:
+def read(root: Path, folder: Path, name: str) -> Entry:
+  """The mix in one folder, of files that lie in `root`.
+
+  MissingError where it has no stems, DataError where its mix.json or caption cannot be read.
+  """
   path = folder / "mix.json"
   content = tree.read_json(path, root) if path.exists() or path.is_symlink() else {}
   notes = [f"mix.json: {tree.clean(key)!r} ignored" for key in sorted(content.keys() - FIELDS)]
-  text = tree.description(content, "mix.json")
-  stems = _stems(root, folder, notes)
-  types = _types(content, stems)
+  text = tree.description(content, "mix.json", notes)
+  listing = tree.listing(folder)
+  text["caption"] = text["caption"] or _caption(root, listing, notes)
+  audio = [path for path in listing if files.is_audio(path) and not path.is_dir()]
+  types = _types(content, audio, notes)
   parts = []
-  for stem, file in stems.items():
-    label = tree.clean(stem)
-    kind = types.get(file.name, types.get(stem)) or taxonomy.guess_type(label)
-    if stem not in types and file.name not in types and not taxonomy.knows(label):
+  for label, file in _stems(root, audio, types, notes).items():
+    kind = types.get(file) or taxonomy.guess_type(label)
+    if file not in types and not taxonomy.knows(label):
       known = kind in taxonomy.STEM_TYPES
       notes.append(f"{label}: {'taken as' if known else 'kept as the free type'} {kind}")
     parts.append(Part("", kind, (file,), label))
+  notes += tree.foreign(listing)
+  below = [path for path in tree.folders(folder) if tree.audio_below(path)]
   if not parts:
-    raise DataError(f"no stems; expected audio files ending in {', '.join(tree.AUDIO)}")
+    raise MissingError(_no_stems(folder, notes, below))
+  notes += [f"{tree.clean(path.name)}: a folder with audio, left out" for path in below]
   return Entry(name, named(parts), **text, notes=tuple(notes))
 
 
-def _stems(root: Path, folder: Path, notes: list[str]) -> dict[str, Path]:
+def _no_stems(folder: Path, notes: list[str], below: list[Path]) -> str:
+  """Why there are none, as far as that can be told."""
+  if below:
+    hint = f"there are folders in it: to prepare them name {folder}, for one of them {below[0]}"
+  elif notes:
+    hint = "; ".join(notes)
+  else:
+    hint = f"expected audio files such as drums.wav, ending in {', '.join(files.ENDINGS)}"
+  return f"no stems, {hint}"
+
+
+def _stems(
+  root: Path, audio: list[Path], types: dict[Path, str], notes: list[str]
+) -> dict[str, Path]:
   """The audio file of each stem by its name without ending; one file where there are several."""
-  audio = [path for path in tree.listing(folder) if path.suffix.lower() in tree.AUDIO]
   found: dict[str, Path] = {}
-  for path in sorted(audio, key=lambda path: tree.AUDIO.index(path.suffix.lower())):
-    if tree.clean(path.stem).lower().replace("_", " ") in MIXTURES:
+  for path in sorted(audio, key=lambda path: files.ENDINGS.index(path.suffix.lower())):
+    label = tree.clean(path.stem)
+    if path not in types and taxonomy.is_mix(label):
       notes.append(f"{tree.clean(path.name)}: a mix, left out")
-    elif path.stem in found:
-      notes.append(f"{tree.clean(path.name)}: left out, {tree.clean(found[path.stem].name)} is it")
+    elif label in found:
+      notes.append(f"{tree.clean(path.name)}: left out, {tree.clean(found[label].name)} is it")
     else:
-      found[path.stem] = tree.inside(path, root)
+      found[label] = tree.inside(path, root)
   return dict(sorted(found.items()))
 
 
-def _types(content: dict, stems: dict[str, Path]) -> dict[str, str]:
-  """`types` of mix.json; its keys are files of this mix, with their ending or without."""
-  known = {*stems, *(path.name for path in stems.values())}
+def _types(content: dict[str, Any], audio: list[Path], notes: list[str]) -> dict[Path, str]:
+  """`types` of mix.json; its keys are files of this mix, with their ending or without.
+
+  Names may be composed in one and not in the other, as macOS leaves them; both are compared clean.
+  """
+  given = content.get("types") or {}
+  if not isinstance(given, dict):
+    notes.append(f"mix.json: types is a {type(given).__name__}, expected a dict; left out")
+    return {}
   types = {}
-  for key, value in tree.of_kind(content.get("types") or {}, dict, "mix.json: types").items():
-    if tree.file_name(key, "mix.json: types") not in known:
-      raise DataError(f"mix.json: types names {key!r}; stems: {', '.join(map(tree.clean, stems))}")
-    word = tree.clean(tree.of_kind(value, str, f"mix.json: type of {key}"))
-    if not word or word.lower() in MIXTURES:
-      raise DataError(f"mix.json: {key!r} cannot be of the type {word!r}")
-    types[key] = taxonomy.guess_type(word)
+  for key, value in given.items():
+    name, word = tree.clean(key), tree.clean(value) if isinstance(value, str) else ""
+    named_so = [path for path in audio if name in (tree.clean(path.name), tree.clean(path.stem))]
+    if not named_so:
+      notes.append(f"mix.json: types names {name!r}, which is not there")
+    elif not word or taxonomy.is_mix(word):
+      said = tree.clean(repr(word or value))[:40]
+      notes.append(f"mix.json: {name!r} cannot be of the type {said}; its name counts")
+    else:
+      types |= dict.fromkeys(named_so, taxonomy.guess_type(word))
   return types
+
+
+def _caption(root: Path, listing: list[Path], notes: list[str]) -> str:
+  """The caption in a text file of the folder; "" where there is none, or it is not clear which."""
+  found = [path for path in listing if path.name.lower().endswith(CAPTION)]
+  if len(found) > 1:
+    names = ", ".join(tree.clean(path.name) for path in found)
+    notes.append(f"{names}: {len(found)} captions of one mix, left out")
+  return tree.clean(tree.read_text(found[0], root)) if len(found) == 1 else ""

@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stemphonic_jax.audio import files
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.errors import DataError, UsageError
 
-AUDIO = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".mp3")  # the best first, where two are equal
+BPM = re.compile(r"(?:ca?\.?|~|≈|about|tempo:?)?\s*(\d{1,4}(?:[.,]\d{1,6})?)\s*(?:bpm)?")
 MAX_TEXT = 1 << 20  # bytes of a JSON, YAML or text file; the public ones have a hundredth
 HIDDEN = (".", "__MACOSX", "lost+found")  # what systems leave behind: names begin so
+STAMP, WORK = ".report", ".check"  # in a folder that data/preparing/check.py writes to
+FORMAT = b'"format": "stemphonic_jax '  # in the index of records, and of texts
 MAX_ID = 120  # bytes, so that an id and what is put around it fit into a file name
 
 
@@ -29,8 +33,33 @@ def listing(folder: Path) -> list[Path]:
 
 
 def folders(folder: Path) -> list[Path]:
-  """The folders in a folder."""
-  return [path for path in listing(folder) if path.is_dir()]
+  """The folders in a folder, but for those that preparing has made there."""
+  return [path for path in listing(folder) if path.is_dir() and not is_ours(path)]
+
+
+def is_ours(folder: Path) -> bool:
+  """Whether a folder holds reports or records of this program, so that it is no part of a set."""
+  if (folder / STAMP).is_file() or (folder / WORK).is_dir():
+    return True
+  index = folder / "index.json"
+  if not index.is_file():
+    return False
+  with index.open("rb") as file:
+    return FORMAT in file.read(256)
+
+
+def audio_below(folder: Path) -> Path | None:
+  """The first folder below `folder` that holds audio, however deep."""
+  return next((path.parent for path in walk(folder) if files.is_audio(path)), None)
+
+
+def foreign(paths: Iterable[Path]) -> list[str]:
+  """A note for each audio file of a kind that is not read."""
+  found = [path for path in paths if files.is_foreign(path) and path.is_file()]
+  return [
+    f"{clean(path.name)}: {path.suffix[1:]} is not read, left out; convert it to FLAC"
+    for path in found
+  ]
 
 
 def bases(root: Path, holds: Callable[[Path], bool]) -> list[Path]:
@@ -56,9 +85,10 @@ def walk(root: Path) -> Iterator[Path]:
   def fail(error: OSError):
     raise error
 
-  for folder, names, files in os.walk(root, onerror=fail):
+  for folder, names, found in os.walk(root, onerror=fail):
     names[:] = sorted(name for name in names if not name.startswith(HIDDEN))
-    yield from (Path(folder, name) for name in sorted(files) if not name.startswith(HIDDEN))
+    names[:] = [name for name in names if not is_ours(Path(folder, name))]
+    yield from (Path(folder, name) for name in sorted(found) if not name.startswith(HIDDEN))
 
 
 def leads_inside(path: Path, root: Path) -> bool:
@@ -118,10 +148,25 @@ def read_text(path: Path, root: Path) -> str:
   size = inside(path, root).stat().st_size
   if size > MAX_TEXT:
     raise DataError(f"{_name(path, root)}: {size} bytes, expected a short text")
+  return decoded(path.read_bytes(), _name(path, root))
+
+
+def decoded(content: bytes, where: str) -> str:
+  """The text in UTF-8, with a mark of its order or without; DataError that guesses what it is in.
+
+  With replacement characters, "it’s" would become "it�s" in every prompt.
+  """
   try:
-    return path.read_text(encoding="utf-8-sig")
-  except UnicodeDecodeError:
-    raise DataError(f"{_name(path, root)}: not text in UTF-8") from None
+    return content.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = content.count(b"\n", 0, error.start) + 1
+    byte = content[error.start : error.start + 1]
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or content[:64].count(0) > 8:
+      guess = "is in UTF-16"
+    else:
+      letter = byte.decode("windows-1252", errors="ignore") or "no letter"
+      guess = f"may be in Windows-1252, in which 0x{byte.hex()} in line {line} is {letter}"
+    raise DataError(f"{where}: not text in UTF-8, but {guess}; save it as UTF-8") from None
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
@@ -142,19 +187,39 @@ def of_kind(value: Any, kind: type, where: str) -> Any:
   return value
 
 
-def description(content: Mapping[str, Any], where: str) -> dict[str, Any]:
-  """`caption`, `genre` and `bpm` as a JSON file beside audio gives them; DataError if malformed."""
+def description(content: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
+  """`caption`, `genre` and `bpm` as a JSON file beside audio gives them.
+
+  What cannot be understood is left out, and said in `notes`: no field is worth a mix.
+  """
   found: dict[str, Any] = {}
   for name in ("caption", "genre"):
-    found[name] = clean(of_kind(content.get(name) or "", str, f"{where}: {name}"))
-  found["bpm"] = bpm = content.get("bpm")
-  if bpm is not None:
-    number = isinstance(bpm, (int, float)) and not isinstance(bpm, bool)
-    if not number or not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
-      raise DataError(f"{where}: bpm {bpm!r}, expected {BPM_RANGE[0]:g} to {BPM_RANGE[1]:g}")
-    found["bpm"] = float(bpm)
+    value = content.get(name) or ""
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+      value = ", ".join(value)
+    if not isinstance(value, str):
+      notes.append(f"{where}: {name} is a {type(value).__name__}, not a text; left out")
+      value = ""
+    found[name] = clean(value)
+  found["bpm"] = tempo(content.get("bpm"))
+  if found["bpm"] is None and content.get("bpm") not in (None, ""):
+    notes.append(
+      f"{where}: bpm {clean(str(content['bpm'])[:40])!r} is no tempo from {BPM_RANGE[0]:g} to"
+      f" {BPM_RANGE[1]:g}; left out"
+    )
   return found
 
 
+def tempo(value: Any) -> float | None:
+  """Beats per minute that a number or a text says ("120", "92,5", "ca. 120 BPM"), if any."""
+  if isinstance(value, str):
+    found = BPM.fullmatch(value.strip().lower())
+    value = float(found[1].replace(",", ".")) if found else None
+  if not isinstance(value, (int, float)) or isinstance(value, bool):
+    return None
+  return float(value) if BPM_RANGE[0] <= value <= BPM_RANGE[1] else None
+
+
 def _name(path: Path, root: Path) -> str:
-  return path.relative_to(root).as_posix()
+  """How a file is called in messages: by its path in the set or, where that is all, the whole."""
+  return str(path) if root == Path(root.anchor) else path.relative_to(root).as_posix()

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from stemphonic_jax.audio import files
 from stemphonic_jax.data.sources import catalogue, folder, tree
 from stemphonic_jax.data.sources.catalogue import Part
 from stemphonic_jax.data.sources.entries import MAX_REASON, named
@@ -123,7 +124,8 @@ def test_names_out_of_files_are_plain(name):
     (b"", "malformed JSON"),
     (b"{", "malformed JSON"),
     (b"[1]", "is a list, expected a dict"),
-    (b"\xff\xfe{}", "not text in UTF-8"),
+    (b"\xff\xfe{\0}\0", "not text in UTF-8, but is in UTF-16; save it as UTF-8"),
+    (b'{"caption":\n"it\x92s"}', "may be in Windows-1252, in which 0x92 in line 2 is ’"),
     (b"[" * 100_000, "nested too deeply"),
   ],
 )
@@ -144,8 +146,12 @@ def test_a_huge_text_is_not_read(tmp_path):
 def test_a_reason_is_short_whatever_it_quotes(tmp_path):
   root = trees.write_folder(tmp_path, mixes=1, seconds=0.05)
   (root / "mix 00" / "mix.json").write_text(json.dumps({"types": {"x" * 10_000: "drums"}}))
-  reason = folder.scan(root).rejected["mix 00"]
-  assert len(reason) == MAX_REASON
+  assert max(map(len, folder.scan(root).entries[0].notes)) == MAX_REASON
+  (root / "mix 00" / "mix.json").unlink()
+  (root / "mix 00" / "mix.json").symlink_to("x" * 200)
+  for path in (root / "mix 00").iterdir():
+    path.rename(path.with_name(f"{'y' * 200}.{path.name[:20]}.m4a"))
+  assert len(folder.scan(root).rejected["mix 00"]) == MAX_REASON
 
 
 def test_what_systems_leave_behind_is_not_there(tmp_path):
@@ -176,7 +182,54 @@ def test_mixes_take_their_captions_from_beside_them(tmp_path):
   assert (second.caption, second.bpm) == ("A slow march.", None)
   assert third.caption == ""
   assert [(part.name, part.type, part.label) for part in third.parts] == [("mix", "mix", "song 02")]
-  (root / "album 0" / "song 00.json").write_text('{"bpm": "fast"}')
-  assert catalogue.scan("mixes", root).rejected == {
-    "album 0/song 00.wav": "song 00.json: bpm 'fast', expected 20 to 400"
-  }
+  (root / "album 0" / "song 00.json").write_text('{"bpm": "fast", "tempo": 90}')
+  (root / "album 0" / "song 00.caption.txt").write_text("Not a waltz.")
+  first = catalogue.scan("mixes", root).entries[0]
+  assert (first.caption, first.bpm) == ("Not a waltz.", None)
+  assert first.notes == (
+    "song 00.json: 'tempo' ignored",
+    "song 00.json: bpm 'fast' is no tempo from 20 to 400; left out",
+  )
+
+
+def test_every_ending_of_audio_is_read_and_other_audio_is_said(tmp_path, caplog):
+  root = trees.write_mixes(tmp_path / "music", mixes=1, seconds=0.05)
+  song = root / "album 0" / "song 00.wav"
+  for ending in files.ENDINGS:
+    (root / f"x{ending.upper()}").write_bytes(song.read_bytes())
+  (root / "y.m4a").write_bytes(b"ftyp")
+  names = {entry.id for entry in catalogue.scan("mixes", root).entries}
+  assert names == {"album 0/song 00.wav", *(f"x{ending.upper()}" for ending in files.ENDINGS)}
+  assert {".wave", ".aifc", ".oga", ".opus"} <= set(files.ENDINGS)
+  assert (
+    "1 files of other audio; y.m4a: m4a is not read, left out; convert it to FLAC" in caplog.text
+  )
+  (tmp_path / "other").mkdir()
+  (tmp_path / "other" / "y.WMA").write_bytes(b"")
+  with pytest.raises(MissingError, match=r"holds no audio; y\.WMA: WMA is not read"):
+    catalogue.scan("mixes", tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+  ("value", "bpm"),
+  [
+    (92.5, 92.5),
+    ("120", 120.0),
+    (" 120 BPM", 120.0),
+    ("92,5", 92.5),
+    ("ca. 128bpm", 128.0),
+    (0, None),
+    ("0", None),
+    ("fast", None),
+    ("4/4", None),
+    (1000, None),
+    (True, None),
+    (float("nan"), None),
+    ([120], None),
+  ],
+)
+def test_a_tempo_is_a_number_or_a_text_that_says_one(value, bpm):
+  assert tree.tempo(value) == bpm
+  notes = []
+  assert tree.description({"bpm": value}, "mix.json", notes)["bpm"] == bpm
+  assert bool(notes) == (bpm is None)

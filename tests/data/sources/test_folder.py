@@ -4,6 +4,7 @@ import pytest
 
 from stemphonic_jax.data.sources import catalogue, folder
 from stemphonic_jax.data.taxonomy import guess_type
+from stemphonic_jax.errors import DataError, MissingError
 from tests.data.sources import trees
 
 
@@ -100,16 +101,6 @@ def test_a_caption_is_one_line(root):
   [
     ("{", "mix 00/mix.json: malformed JSON"),
     ("[]", "mix 00/mix.json: is a list, expected a dict"),
-    ({"bpm": 1000}, "mix.json: bpm 1000, expected 20 to 400"),
-    ({"bpm": True}, "mix.json: bpm True, expected 20 to 400"),
-    ('{"bpm": NaN}', "mix.json: bpm nan, expected 20 to 400"),
-    ({"caption": ["a"]}, "mix.json: caption: is a list, expected a str"),
-    ({"types": ["a"]}, "mix.json: types: is a list, expected a dict"),
-    ({"types": {"tuba.wav": "winds"}}, "mix.json: types names 'tuba.wav'; stems: Gitar 2, Lead"),
-    ({"types": {"../drums.wav": "drums"}}, "mix.json: types: '../drums.wav' is not a plain file"),
-    ({"types": {"drums.wav": 3}}, "mix.json: type of drums.wav: is a int, expected a str"),
-    ({"types": {"drums.wav": "mix"}}, "mix.json: 'drums.wav' cannot be of the type 'mix'"),
-    ({"types": {"drums.wav": " "}}, "mix.json: 'drums.wav' cannot be of the type ''"),
   ],
 )
 def test_a_malformed_description_costs_its_mix_only(root, content, reason):
@@ -119,10 +110,103 @@ def test_a_malformed_description_costs_its_mix_only(root, content, reason):
   assert [entry.id for entry in folder.scan(root).entries] == ["mix 01"]
 
 
+@pytest.mark.parametrize(
+  ("content", "note"),
+  [
+    ({"bpm": 1000}, "mix.json: bpm '1000' is no tempo from 20 to 400; left out"),
+    ({"bpm": "fast"}, "mix.json: bpm 'fast' is no tempo from 20 to 400; left out"),
+    ({"caption": 3}, "mix.json: caption is a int, not a text; left out"),
+    ({"genre": {"a": 1}}, "mix.json: genre is a dict, not a text; left out"),
+    ({"types": ["a"]}, "mix.json: types is a list, expected a dict; left out"),
+    ({"types": {"tuba.wav": "winds"}}, "mix.json: types names 'tuba.wav', which is not there"),
+    ({"types": {"../drums.wav": "drums"}}, "mix.json: types names '../drums.wav', which is not"),
+    ({"types": {"drums.wav": 3}}, "mix.json: 'drums.wav' cannot be of the type 3; its name counts"),
+    ({"types": {"drums.wav": "mix"}}, "mix.json: 'drums.wav' cannot be of the type 'mix'; its"),
+  ],
+)
+def test_no_optional_field_costs_its_mix(root, content, note):
+  entry = described(root, content | {"tempo": 1})
+  assert len(entry.parts) == 5
+  assert any(found.startswith(note) for found in entry.notes)
+  assert (entry.caption, entry.genre, entry.bpm) == ("", "", None)
+
+
+def test_genres_may_be_several_and_a_tempo_a_text(root):
+  entry = described(root, {"genre": ["surf", "rock"], "bpm": "92.5 BPM"})
+  assert (entry.genre, entry.bpm) == ("surf, rock", 92.5)
+
+
+def test_names_are_the_same_composed_or_not(root):
+  (root / "mix 00" / "drums.wav").rename(root / "mix 00" / "Trömmel.wav")
+  entry = described(root, {"types": {"Tr\u00f6mmel.wav": "drums"}})
+  assert [(part.type, part.label) for part in entry.parts if "mmel" in part.label] == [
+    ("drums", "Tr\u00f6mmel")
+  ]
+  (root / "mix 00" / "Trömmel.wav").rename(root / "mix 00" / "Tr\u00f6mmel.wav")
+  entry = described(root, {"types": {"Tro\u0308mmel": "drums"}})
+  assert sum(part.type == "drums" for part in entry.parts) == 1
+
+
+def test_mixes_of_others_and_other_audio_are_left_out_with_a_note(root):
+  for name in ("no_vocals.wav", "Instrumental (no drums).wav"):
+    trees.tone(root / "mix 00" / name, 1, 0.05)
+  (root / "mix 00" / "bass.m4a").write_bytes(b"")
+  (root / "mix 00" / "takes").mkdir()
+  trees.tone(root / "mix 00" / "takes" / "one.wav", 1, 0.05)
+  entry = described(root, {"types": {"Instrumental (no drums)": "keys"}})
+  assert {part.label for part in entry.parts if part.type == "keys"} == {"Instrumental (no drums)"}
+  assert {
+    "no_vocals.wav: a mix, left out",
+    "bass.m4a: m4a is not read, left out; convert it to FLAC",
+    "takes: a folder with audio, left out",
+  } <= set(entry.notes)
+  assert len(entry.parts) == 6
+
+
+def test_a_caption_may_lie_beside_the_audio(root):
+  (root / "mix 00" / "mix 00.caption.txt").write_text("Slow\nsurf.", encoding="utf-8-sig")
+  assert described(root, {}).caption == "Slow surf."
+  assert described(root, {"caption": "Fast surf."}).caption == "Fast surf."
+  (root / "mix 00" / "caption.txt").write_text("Which?")
+  entry = described(root, {})
+  assert entry.caption == ""
+  assert "caption.txt, mix 00.caption.txt: 2 captions of one mix, left out" in entry.notes
+  (root / "mix 00" / "caption.txt").unlink()
+  (root / "mix 00" / "mix 00.caption.txt").write_bytes("Café".encode("windows-1252"))
+  assert "mix 00.caption.txt: not text in UTF-8, but may be" in described(root, {})
+
+
+def test_what_preparing_left_in_the_root_is_no_mix(root):
+  (root / "records" / "train").mkdir(parents=True)
+  (root / "records" / ".report").write_text("")
+  (root / "held_out").mkdir()
+  (root / "held_out" / "index.json").write_text('{\n  "format": "stemphonic_jax records 2",')
+  (root / "checked" / ".check").mkdir(parents=True)
+  found = catalogue.scan("folder", root)
+  assert [entry.id for entry in found.entries] == ["mix 00", "mix 01"]
+  assert not found.rejected
+
+
+def test_a_folder_too_high_or_too_low_is_said_to_be_one(root, caplog):
+  above = root.parent / "above"
+  above.mkdir()
+  root.rename(above / "Album")
+  with pytest.raises(DataError) as error:
+    catalogue.scan("folder", above)
+  assert "no usable mix; the first of 1 rejected is Album: no stems, there are" in str(error.value)
+  assert f"to prepare them name {above / 'Album'}, for one of them" in str(error.value)
+  with pytest.raises(MissingError, match="is it one mix\\? then name the folder that it is in"):
+    catalogue.scan("folder", above / "Album" / "mix 00")
+  trees.tone(above / "Album" / "loose.wav", 1, 0.05)
+  catalogue.scan("folder", above / "Album")
+  assert "1 files are in no folder of a mix: loose.wav" in caplog.text
+
+
 def test_a_folder_without_stems_is_rejected(root):
   trees.tone(root / "only a mix" / "Master.wav", 1, 0.05)
   (root / "no audio").mkdir()
   (root / "no audio" / "notes.txt").write_text("drums.wav is in the post")
   rejected = catalogue.scan("folder", root).rejected
   assert list(rejected) == ["no audio", "only a mix"]
-  assert all(reason.startswith("no stems; expected audio files") for reason in rejected.values())
+  assert rejected["no audio"].startswith("no stems, expected audio files such as drums.wav")
+  assert rejected["only a mix"] == "no stems, Master.wav: a mix, left out"
