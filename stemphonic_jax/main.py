@@ -105,15 +105,15 @@ def generate(config: ConfigDict, workdir: Path) -> None:
 
 
 def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
-  """Writes a song for each of the first `count` held-out pieces to `out/0`, `out/1`, …"""
-  from stemphonic_jax.data.batching.records import open_records
+  """Writes songs to `out/0`, `out/1`, …, one for each of the first pieces that are measured on."""
+  from stemphonic_jax.data.batching.records import open_unseen
   from stemphonic_jax.generation.pipeline import StemPipeline
   from stemphonic_jax.training.inputs import text
   from stemphonic_jax.training.inputs.prepare import records_of
   from stemphonic_jax.weights.bundle import load_bundle
 
   folder = records_of(config, workdir)
-  records = open_records(folder / "held_out")
+  records = open_unseen(folder)
   # With T5 the prompts are among those that were embedded, so it is not loaded beside a training.
   frozen = config.text.encoder == "t5"
   pipe = StemPipeline(

@@ -1,10 +1,13 @@
 """What the commands' arguments share: a parser whose errors are one line, and types of values."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from stemphonic_jax.errors import UsageError
+
+LONGEST = 1800.0  # seconds of a file that is read (data/sources/reader.py)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +32,40 @@ def group(commands: Any, name: str, summary: str) -> Any:
   return parser.add_subparsers(required=True, metavar="ACTION")
 
 
-def count(word: str) -> int:
-  """A whole number from 1 on, for argparse."""
-  if not word.isdecimal() or not int(word):
-    raise argparse.ArgumentTypeError(f"got {word!r}, expected a whole number from 1 on")
-  return int(word)
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+  """A type of argument: a whole number from `low` on or, with `high`, up to that."""
+
+  def parse(word: str) -> int:
+    try:
+      value = int(word)
+    except ValueError:
+      value = None
+    if value is None or value < low or (high is not None and value > high):
+      upto = "on" if high is None else f"to {high}"
+      raise argparse.ArgumentTypeError(
+        f"got {word[:40]!r}, expected a whole number from {low} {upto}"
+      )
+    return value
+
+  return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+  """A type of argument: a number from `low` to `high`."""
+
+  def parse(word: str) -> float:
+    try:
+      value = float(word)
+    except ValueError:
+      value = math.nan
+    if not low <= value <= high:  # nor is NaN
+      raise argparse.ArgumentTypeError(
+        f"got {word[:40]!r}, expected a number from {low:g} to {high:g}"
+      )
+    return value
+
+  return parse
+
+
+count = whole(1)
+seed = whole(0, 2**32 - 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import command, count
+from stemphonic_jax.cli.arguments import LONGEST, command, count, number, seed
 from stemphonic_jax.errors import UsageError
 
 
@@ -23,8 +23,10 @@ def add(commands: Any) -> None:
   evaluate.add_argument(
     "--reference", type=count, metavar="N", help="other real pieces to compare with; default 150"
   )
-  evaluate.add_argument("--seconds", type=float, metavar="S", help="of a song; default all it can")
-  evaluate.add_argument("--seed", type=int, default=0, help="of pieces, and of noise")
+  evaluate.add_argument(
+    "--seconds", type=number(1, LONGEST), metavar="S", help="of a song; default all it can"
+  )
+  evaluate.add_argument("--seed", type=seed, default=0, help="of pieces, and of noise")
   evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
   evaluate.add_argument("--root", metavar="DIR", help="where the source is")
   evaluate.add_argument(

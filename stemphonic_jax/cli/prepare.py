@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import command, count
+from stemphonic_jax.cli.arguments import LONGEST, command, count, number, seed, whole
 from stemphonic_jax.errors import UsageError
 
 
@@ -22,15 +22,23 @@ def add(commands: Any) -> None:
   )
   prepare.add_argument("--no-tempo", action="store_true", help="do not estimate what is not stated")
   prepare.add_argument(
-    "--held-out", type=count, default=64, metavar="N", help="mixes to measure on, at most a tenth"
-  )
+    "--held-out", type=whole(0), default=64, metavar="N",
+    help="mixes to measure on, at most a tenth; with 0 all are trained on",
+  )  # fmt: skip
   prepare.add_argument(
-    "--max-bad", type=float, default=0.01, metavar="SHARE", help="of unusable mixes, to go on with"
-  )
+    "--max-bad", type=number(0, 1), default=0.01, metavar="SHARE",
+    help="of unusable mixes, to go on with",
+  )  # fmt: skip
+  prepare.add_argument(
+    "--tolerance", type=number(0, LONGEST), default=1.0, metavar="S",
+    help="by which stems of one mix may end apart; the shorter are padded",
+  )  # fmt: skip
   prepare.add_argument(
     "--evaluate", action="store_true", help="all of it to measure on, as in the paper"
   )
-  prepare.add_argument("--submixes", type=int, default=56, metavar="N", help="stored of a segment")
+  prepare.add_argument(
+    "--submixes", type=whole(0), default=56, metavar="N", help="stored of a segment"
+  )
   prepare.add_argument(
     "--submix", choices=("cached", "online"), default="cached",
     help="encoded here, or by the trainer from stored waveforms",
@@ -41,9 +49,11 @@ def add(commands: Any) -> None:
   )  # fmt: skip
   prepare.add_argument("--whole-mixes", action="store_true", help="the mix itself is the only stem")
   prepare.add_argument("--shard", type=count, default=8, metavar="N", help="mixes to a file")
-  prepare.add_argument("--processes", type=int, default=0, metavar="N", help="default one per core")
+  prepare.add_argument(
+    "--processes", type=whole(0, 1024), default=0, metavar="N", help="default one per core"
+  )
   prepare.add_argument("--host", default="0/1", metavar="I/N", help="this one of several hosts")
-  prepare.add_argument("--seed", type=int, default=0)
+  prepare.add_argument("--seed", type=seed, default=0)
 
 
 def run(request: argparse.Namespace) -> None:
@@ -66,6 +76,7 @@ def run(request: argparse.Namespace) -> None:
     encode=not request.check_only,
     captions=request.captions,
     estimate_tempo=not request.no_tempo,
+    tolerance=request.tolerance,
     held_out=request.held_out,
     max_bad=request.max_bad,
     evaluate=request.evaluate,

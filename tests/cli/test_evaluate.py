@@ -61,6 +61,16 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
     (["--table", 2, "--models", "."], 66, "no model named a_0; expected a_0, a_1, …"),
     (["--table", 1, "--models", ".", "--accompany"], 2, "evaluate --model DIR"),
     (["--model", "nowhere"], 66, "nowhere: no such model folder"),
+    (
+      ["--model", tiny.model(), "--seconds", "nan"],
+      2,
+      "--seconds: got 'nan', expected a number fro",
+    ),
+    (
+      ["--model", tiny.model(), "--seed", -1],
+      2,
+      "--seed: got '-1', expected a whole number from 0 t",
+    ),
     (["--model", tiny.model(), "--seconds", 99], 2, "seconds: got 99, expected 1 to 2"),
     (["--model", "m", "--root", "x"], 2, "a --source on disk takes --root DIR"),
     (["--model", "m", "--held-out", 32], 2, "--held-out and --captions are of a --source on disk"),

@@ -1,10 +1,11 @@
 """`stemphonic prepare …`: a report first, records after it; one line for what cannot be done."""
 
 import functools
+import json
 
 import pytest
 
-from stemphonic_jax.data.batching.records import open_records
+from stemphonic_jax.data.batching.records import open_records, open_unseen
 from tests import tiny
 from tests.data.sources import trees
 
@@ -43,11 +44,16 @@ def test_a_check_needs_no_model_and_makes_no_records(prepare, music, tmp_path):
   assert names == {".report", "report.jsonl", "report.txt", "report.png"}
 
 
-def test_records_made_in_another_way_are_not_taken_for_these(prepare, music):
-  options = ("folder", music, "out", "--model", tiny.model(), *QUICK)
+def test_records_made_in_another_way_are_not_taken_for_these(prepare, music, tmp_path):
+  options = ("folder", music, "out", "--model", tiny.model(), *QUICK, "--held-out", "0")
   assert prepare(*options)[0] == 0
+  assert open_unseen(tmp_path / "out").directory == tmp_path / "out" / "train"
   failure(prepare(*options, "--seed", "1"), 78, "was prepared with seed = 0, now it is 1")
+  failure(prepare(*options, "--held-out", "1"), 78, "prepared with mixes = 2, now it is 1")
+  assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"train"}
   assert prepare(*options)[0] == 0
+  (tmp_path / "out" / "held_out").mkdir()
+  failure(prepare(*options), 78, "mixes were held out, now none are")
 
 
 def test_bad_mixes_end_the_run_after_the_report(prepare, music, tmp_path):
@@ -66,6 +72,59 @@ def test_captions_come_from_a_file(prepare, music, tmp_path):
   options = ("--model", tiny.model(), "--captions", "words.jsonl", *QUICK)
   assert prepare("folder", music, "out", *options)[0] == 0
   assert open_records("out/train")[0].caption == "very warm soul"
+
+
+def test_captions_that_match_are_taken_and_others_are_said(prepare, music, tmp_path):
+  check = ("folder", music, "out", "--check-only", *QUICK, "--captions", "words.jsonl")
+  (tmp_path / "words.jsonl").write_text('{"id": "mix_00", "caption": "soul"}')
+  failure(prepare(*check), 65, "1 of 1 ids are no mixes of this set: 'mix_00'; its ids are as")
+  assert not (tmp_path / "out").exists()
+  with (tmp_path / "words.jsonl").open("a") as file:
+    file.write('\n{"id": "mix 00", "caption": "soul"}')
+  assert prepare(*check)[0] == 0
+  rows = [json.loads(line) for line in (tmp_path / "out" / "report.jsonl").read_text().splitlines()]
+  assert [row["caption_from"] for row in rows] == ["file", "given"]
+
+
+def test_its_own_report_is_no_mix_of_the_folder(prepare, music):
+  check = ("folder", music, music / "records", "--check-only", *QUICK)
+  for _ in range(2):
+    assert prepare(*check)[0] == 0
+    assert len((music / "records" / "report.jsonl").read_text().splitlines()) == 2
+
+
+def test_one_song_is_enough_where_none_is_held_out(prepare, tmp_path):
+  music = trees.write_folder(tmp_path / "music", mixes=1, seconds=2.2)
+  check = ("folder", music, "out", "--check-only", *QUICK)
+  failure(prepare(*check), 65, "or hold none out (--held-out 0, data.held_out=0)")
+  assert prepare(*check, "--held-out", "0")[0] == 0
+
+
+def test_how_far_stems_may_end_apart_can_be_said(prepare, music):
+  trees.tone(music / "mix 00" / "drums.wav", 1, 0.9)
+  check = ("folder", music, "out", "--check-only", *QUICK)
+  failure(prepare(*check), 65, "between them; export them from one start to one end, or allow more")
+  assert prepare(*check, "--tolerance", "1.5")[0] == 0
+
+
+@pytest.mark.parametrize(
+  ("option", "expected"),
+  [
+    ("--max-bad", "a number from 0 to 1"),
+    ("--tolerance", "a number from 0 to 1800"),
+    ("--held-out", "a whole number from 0 on"),
+    ("--submixes", "a whole number from 0 on"),
+    ("--processes", "a whole number from 0 to 1024"),
+    ("--shard", "a whole number from 1 on"),
+    ("--seed", "a whole number from 0 to 4294967295"),
+  ],
+)
+@pytest.mark.parametrize("value", ["-1", "nan", "1e9", "x", "inf"])
+def test_numbers_have_a_range(prepare, option, value, expected):
+  message = (
+    f"argument {option}: got {value!r}, expected {expected}; see `stemphonic prepare --help`"
+  )
+  failure(prepare("folder", "music", "out", "--check-only", option, value), 2, message)
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,11 @@ def from_bytes(record: bytes) -> Segment:
   )
 
 
+def open_unseen(folder: Path) -> Records:
+  """The records that a run on `folder` is measured on: those held out, if any are, else its own."""
+  return open_records(folder / ("held_out" if (folder / "held_out").exists() else "train"))
+
+
 def open_records(directory: str | Path) -> Records:
   """Opens a folder of records: `records[i]` is a Segment, in the order written if in one file.
 

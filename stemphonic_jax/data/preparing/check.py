@@ -12,6 +12,7 @@ import concurrent.futures
 import functools
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -29,7 +30,7 @@ from stemphonic_jax.data.preparing import captions, tempo
 from stemphonic_jax.data.sources.catalogue import Catalogue, Entry
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.tree import STAMP, WORK
-from stemphonic_jax.errors import DataError, StemphonicError
+from stemphonic_jax.errors import DataError, StemphonicError, UsageError
 
 CHUNK = 8  # mixes whose rows are kept together
 REPORT = "report.jsonl"
@@ -46,6 +47,13 @@ class Rules:
   tolerance: float = 1.0  # stems of one mix may end this far apart
   min_seconds: float = 1.0
   estimate_tempo: bool = True  # where neither the set nor its MIDI says
+
+  def __post_init__(self):
+    for name in ("tolerance", "min_seconds"):
+      if not 0 <= getattr(self, name) < math.inf:  # nor is NaN
+        raise UsageError(
+          f"{name}: got {getattr(self, name)}, expected a number of seconds from 0 on"
+        )
 
 
 def check(

@@ -34,7 +34,7 @@ class Cut:
   stores deviations, so that training draws latents, "mean" takes their means. With `whole_mixes`
   the mix itself becomes the only stem, for pre-training; stems that sound in less than the share
   `min_activity` of a segment are left out of it. `every` cuts a mix from end to end, else one
-  segment comes from a random place (never all on a downbeat). UsageError for another word.
+  segment comes from a random place (never all on a downbeat). UsageError for what none can be.
   """
 
   seconds: float
@@ -50,6 +50,8 @@ class Cut:
     for name, words in {"submix": ("cached", "online"), "posterior": ("mean", "sample")}.items():
       if getattr(self, name) not in words:
         raise UsageError(f"{name} {getattr(self, name)!r}, expected {' or '.join(words)}")
+    if self.submixes < 0:
+      raise UsageError(f"submixes: got {self.submixes}, expected a number from 0 on")
 
 
 def shards(

@@ -35,7 +35,8 @@ class Entry:
   """One mix on disk, not yet read.
 
   `id` is unique in its catalogue; caption and genre are "" and bpm is None where the set gives
-  none; `split` is "train", "valid", "test" or ""; `notes` say what was left out or guessed.
+  none; `split` is "train", "valid", "test" or ""; `notes` say what was left out or guessed; of a
+  `ragged` one the stems may end anywhere.
   """
 
   id: str
@@ -45,6 +46,7 @@ class Entry:
   bpm: float | None = None
   split: str = ""
   notes: tuple[str, ...] = ()
+  ragged: bool = False
 
 
 @dataclass(frozen=True)

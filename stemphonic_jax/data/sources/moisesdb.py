@@ -4,8 +4,8 @@
     ROOT/moisesdb_v0.1/SONG/STEM NAME/TRACK.wav         SONG and TRACK are UUIDs
 
 Tracks of one stem that are of one type of ours become one part, so that "other keys" is split into
-keys and synths, and a stem that is listed twice is one. Tracks of a song differ in length by some
-milliseconds; nothing is cut here.
+keys and synths, and a stem that is listed twice is one. Tracks of a song end up to 15 s apart in
+the published set, whose own reader pads them to the longest; so do we, whatever the tolerance.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _read(root: Path, folder: Path, name: str) -> Entry:
     parts.append(Part("", kind, files, ", ".join(dict.fromkeys(labels)), any(bleed)))
   genre = content.get("genre")
   genre = tree.clean(genre).replace("_", " ") if isinstance(genre, str) else ""
-  return Entry(name, named(parts), genre=genre, notes=tuple(notes))
+  return Entry(name, named(parts), genre=genre, notes=tuple(notes), ragged=True)
 
 
 def _is_song(path: Path) -> bool:

@@ -63,7 +63,8 @@ def read_entry(
   - Mono is duplicated; other rates are resampled.
   - The files of one stem are summed, the shorter ones padded with silence at their ends.
   - A stem whose peak stays under -60 dBFS is left out, with a note.
-  - Stems that differ by at most `tolerance` seconds are padded to the longest.
+  - Stems that differ by at most `tolerance` seconds, or by any of a ragged entry, are padded to
+    the longest.
   - Clipping is counted and noted, and costs nothing.
 
   DataError, which costs the whole mix: a file that is damaged, cut off, empty or longer than
@@ -84,7 +85,7 @@ def read_entry(
     found[part.name] = finding
   if not stems:
     raise DataError(f"mix {entry.id}: no stem that sounds, of {len(entry.parts)}")
-  samples = _longest(entry.id, stems, rate, tolerance)
+  samples = _longest(entry.id, stems, rate, math.inf if entry.ragged else tolerance)
   for name, stem in stems.items():
     if missing := samples - len(stem.audio):
       stems[name] = replace(stem, audio=np.pad(stem.audio, ((0, missing), (0, 0))))
@@ -146,7 +147,8 @@ def _longest(mix: str, stems: Mapping[str, Stem], rate: int, tolerance: float) -
   if longest - shortest > tolerance * rate:
     raise DataError(
       f"mix {mix}: {names[0]} lasts {shortest / rate:.3f} s and {names[-1]} {longest / rate:.3f} s,"
-      f" expected at most {tolerance:g} s between them"
+      f" expected at most {tolerance:g} s between them; export them from one start to one end, or"
+      f" allow more (--tolerance, data.tolerance)"
     )
   return longest
 

@@ -10,7 +10,7 @@ from typing import Any
 from absl import logging
 from ml_collections import ConfigDict
 
-from stemphonic_jax.data.preparing.captions import read_captions
+from stemphonic_jax.data.preparing.captions import check_ids, read_captions
 from stemphonic_jax.data.preparing.check import Rules, check, is_checked, refuse_bad
 from stemphonic_jax.data.preparing.report import write_report
 from stemphonic_jax.data.sources import demo
@@ -21,6 +21,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.data.taxonomy import MIX, STEM_TYPES
 from stemphonic_jax.errors import DataError, UsageError
 
+PARTS = ("train", "held_out")
 CROPS = 4  # times the length of a crop is read at once, to cut it out of anywhere
 # Seconds that composed pieces are longer than a segment, which is cut out of them anywhere: four
 # bars. With less, sections would begin at places that the tempo alone tells.
@@ -93,6 +94,7 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
     parts = {
       name: demo.Corpus(config.seed, count, seconds, config.sample_rate, first=first)
       for name, (first, count) in numbers.items()
+      if count
     }
     return Corpora(parts, "CC0-1.0", [], composed=True)
   rules = Rules(config.sample_rate, hop, d.tolerance, estimate_tempo=d.estimate_tempo)
@@ -118,7 +120,7 @@ def waveforms(config: ConfigDict, folder: Path, hop: int) -> tuple[Sequence[Mix]
     return list(make(count)), list(make(2, first=HELD_OUT))
   parts = open_corpora(config, folder, hop).parts
   seconds = CROPS * config.train_vae.samples / config.sample_rate
-  train, unseen = (Windows(parts[name], seconds) for name in ("train", "held_out"))
+  train, unseen = (Windows(parts.get(name, parts["train"]), seconds) for name in PARTS)
   if not len(train) or not len(unseen):
     raise DataError(f"{d.root}: no mix of {seconds:.1f} s or more to train the autoencoder on")
   return train, [unseen[i] for i in range(min(2, len(unseen)))]
@@ -138,10 +140,16 @@ def checked(
 ) -> Corpora:
   """The mixes of a catalogue that are fit for use; see `open_corpora`.
 
-  To `evaluate` on a set, all of it is its test part. UsageError where others do the same, so that
-  this is not `alone`, and the set is not checked yet.
+  To `evaluate` on a set, all of it is its test part. UsageError for numbers out of range, or where
+  others do the same, so that this is not `alone`, and the set is not checked yet.
   """
+  if not 0 <= max_bad <= 1:  # nor is NaN
+    raise UsageError(f"max_bad: got {max_bad}, expected a share from 0 to 1")
+  if held_out < 0:
+    raise UsageError(f"held_out: got {held_out}, expected a number of mixes from 0 on")
   spoken = read_captions(captions) if captions else {}
+  if captions:
+    check_ids(captions, spoken, [*(entry.id for entry in catalogue.entries), *catalogue.rejected])
   if not alone and not is_checked(catalogue, folder, rules, spoken):
     raise UsageError(
       f"{folder}: has no report of this set with these settings yet; check it once, on one host,"
@@ -164,20 +172,21 @@ def checked(
 def split(rows: Sequence[Mapping[str, Any]], held_out: int) -> dict[str, list[Mapping[str, Any]]]:
   """Rows by use: as the set is split or, where it has no validation part, by a hash of their ids.
 
-  So `held_out` mixes, at most a tenth, are hardly others when mixes are added. DataError where
-  there are fewer than two mixes to train and to measure on.
+  So `held_out` mixes, at most a tenth, are hardly others when mixes are added; with 0 all are to
+  train on. DataError where there are too few to train and, if so, to measure on.
   """
   parts = {"train": [], "held_out": [], "test": []}
   for row in rows:
     parts[{"valid": "held_out", "test": "test"}.get(row["split"], "train")].append(row)
-  if not parts["held_out"]:
+  if held_out and not parts["held_out"]:
     count = min(held_out, max(1, len(parts["train"]) // 10))
     ranked = sorted(parts["train"], key=lambda r: hashlib.sha256(r["id"].encode()).digest())
     chosen = {row["id"] for row in ranked[:count]}
     parts["held_out"] = [row for row in parts["train"] if row["id"] in chosen]
     parts["train"] = [row for row in parts["train"] if row["id"] not in chosen]
-  if not parts["train"] or not parts["held_out"]:
+  if not parts["train"] or (held_out and not parts["held_out"]):
     raise DataError(
-      f"{len(rows)} usable mixes are too few: at least one to train on and one to measure on"
+      f"{len(rows)} usable mixes are too few: expected at least one to train on and one to measure"
+      f" on; add mixes, or hold none out (--held-out 0, data.held_out=0)"
     )
   return {name: chosen for name, chosen in parts.items() if chosen}

@@ -67,6 +67,7 @@ def prepare_set(
   *,
   encode: bool = True,
   estimate_tempo: bool = True,
+  tolerance: float = 1.0,
   submixes: int,
   submix: str = "cached",
   posterior: str = "mean",
@@ -85,7 +86,7 @@ def prepare_set(
   records, so every host is run twice for them.
   """
   rate, hop = (model.config["sample_rate"], model.vae.hop) if model else (44_100, 3584)
-  rules = Rules(rate, hop, estimate_tempo=estimate_tempo)
+  rules = Rules(rate, hop, tolerance, estimate_tempo=estimate_tempo)
   corpora = checked(catalogue, out, rules, alone=hosts == 1, **options)
   if not encode:
     return
@@ -167,7 +168,7 @@ def write_corpora(
   """Records of each part in `folder`, those to train on last: where they are, all is there.
 
   Of a test part only stems count that sound in half of a segment or more, as in the paper.
-  MismatchError where a part is there that was made in another way.
+  MismatchError where a part is there that was made in another way, or of other mixes.
   """
   report = folder / REPORT
   notes = {
@@ -178,18 +179,33 @@ def write_corpora(
     "report": digest(report) if report.is_file() else None,
     **notes,
   }
-  for name, mixes in reversed(corpora.parts.items()):
-    own = replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
-    asked = notes | {"cut": asdict(own)}
-    if (folder / name).exists():
-      _check_notes(folder / name, asked)
+  if (
+    "train" in corpora.parts and "held_out" not in corpora.parts and (folder / "held_out").exists()
+  ):
+    raise MismatchError(
+      f"{folder / 'held_out'}: mixes were held out, now none are; remove {folder}, or prepare into"
+      f" another folder"
+    )
+  cuts = {
+    name: replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
+    for name in reversed(corpora.parts)
+  }
+  asked = {
+    name: notes | {"cut": asdict(own), "mixes": len(corpora.parts[name])}
+    for name, own in cuts.items()
+  }
+  for name in cuts:  # all of them before anything is written
+    _check_notes(folder / name, asked[name])
+  for name in cuts:
+    if (folder / name).exists():  # or by now, by another host
+      _check_notes(folder / name, asked[name])
       continue
     records = write_shards(
       folder / name,
-      shards(mixes, encode, own, size=size, seed=seed),
+      shards(corpora.parts[name], encode, cuts[name], size=size, seed=seed),
       hop=cut.hop,
       rate=rate,
-      notes=asked,
+      notes=asked[name],
       host=host,
       hosts=hosts,
     )
@@ -201,7 +217,11 @@ def write_corpora(
 
 
 def _check_notes(records: Path, asked: Mapping[str, Any]) -> None:
+  """MismatchError where records are there that were made in another way than is asked for."""
+  if not records.exists():
+    return
   found = open_records(records).index.notes
+  asked = {name: value for name, value in asked.items() if name in found or name != "mixes"}
   if different := [name for name, value in asked.items() if found.get(name) != value]:
     name = different[0]
     raise MismatchError(

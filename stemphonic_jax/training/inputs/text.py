@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.data.batching.records import Records, open_records
+from stemphonic_jax.data.batching.records import Records, open_records, open_unseen
 from stemphonic_jax.data.preparing.segments import training_texts
 from stemphonic_jax.data.preparing.shards import bytes_done, is_whole
 from stemphonic_jax.data.preparing.texts import open_texts, segment_texts, write_texts
@@ -110,7 +110,9 @@ def embed_prompts(
   Each of several hosts embeds its share, as in `write_texts`. OutputError where the disk is small.
   """
   weights, fingerprint = t5.open_text_encoder(encoder), digest(encoder)
-  sets = [open_records(records / name) for name in ("train", "held_out")]
+  sets = [open_records(records / "train")]
+  if (unseen := open_unseen(records)).directory != sets[0].directory:
+    sets.append(unseen)
   notes = {
     "length": length,
     "tokenizer": hashlib.sha256(tokenizer.model).hexdigest(),

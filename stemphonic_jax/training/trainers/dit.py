@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.data.batching import pipeline
 from stemphonic_jax.data.batching.alignment import Turns, align
-from stemphonic_jax.data.batching.records import Records, Statistics, open_records
+from stemphonic_jax.data.batching.records import Records, Statistics, open_records, open_unseen
 from stemphonic_jax.data.preparing.segments import Encode
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
@@ -83,7 +83,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   )
   encode = _encode_submixes(config, workdir, statistics)
   place = functools.partial(mesh.spread, devices)
-  unseen = open_records(folder / "held_out")
+  unseen = open_unseen(folder)
   held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
     held_out_loss, jax.jit(loss), [place(loop.arrays(encode(batch))) for batch in held_out], run_key

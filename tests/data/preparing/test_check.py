@@ -12,7 +12,7 @@ from stemphonic_jax.data.preparing import check as checking
 from stemphonic_jax.data.preparing.check import Rules, check, refuse_bad
 from stemphonic_jax.data.preparing.report import write_report
 from stemphonic_jax.data.sources.catalogue import scan
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, UsageError
 from tests.data.sources import trees
 
 RULES = Rules(44_100, 3584, estimate_tempo=False)
@@ -131,3 +131,9 @@ def test_the_report_counts_what_there_is(catalogue, tmp_path):
   assert f"{hours:.2f} hours of mixes" in text
   assert not math.isnan(hours)
   assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_tolerance_is_a_length_of_time(seconds):
+  with pytest.raises(UsageError, match=f"tolerance: got {seconds}, expected a number of seconds"):
+    Rules(44_100, 2048, seconds)

@@ -4,6 +4,7 @@ import pytest
 
 from stemphonic_jax.data import taxonomy
 from stemphonic_jax.data.sources import catalogue, moisesdb
+from stemphonic_jax.data.sources.reader import read_entry
 from tests.data.sources import trees
 
 
@@ -130,3 +131,11 @@ def test_a_song_without_data_is_rejected_and_the_rest_is_read(root):
 def test_a_track_that_is_listed_twice_is_summed_once(root):
   entry = edit(root, lambda content: content["stems"].append(content["stems"][0]))
   assert len(entry.parts[0].files) == 3
+
+
+def test_tracks_that_end_seconds_apart_are_padded(root):
+  trees.tone(song(root) / "late" / "x.wav", 9, 2.0)
+  late = theremin(root) | {"stemName": "late"}
+  entry = edit(root, lambda content: content["stems"].append(late))
+  mix, _ = read_entry(entry, 44_100)
+  assert mix.seconds == 2.0

@@ -120,6 +120,14 @@ def test_stems_ten_seconds_apart_cost_the_mix(save):
     read_entry(entry(**files), RATE, tolerance=9.999)
 
 
+def test_stems_of_a_ragged_entry_are_padded_whatever_the_tolerance(save):
+  ragged = entry(drums=save("d.wav", noise(1.5)), keys=save("k.wav", noise(16.5, seed=1)))
+  mix, findings = read_entry(replace(ragged, ragged=True), RATE, tolerance=0.0)
+  assert mix.seconds == 16.5
+  assert not mix.stems["drums"].audio[12_000:].any()
+  assert findings.stems["drums"].note == "padded by 15.000 s"
+
+
 def test_a_silent_stem_is_left_out_whatever_its_length(save):
   hum = np.full((50, 2), 0.000_99, np.float32)  # under -60 dBFS
   files = {"drums": save("d.wav", noise()), "keys": save("k.wav", hum)}

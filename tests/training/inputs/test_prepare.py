@@ -290,7 +290,8 @@ def test_without_a_validation_part_a_few_are_held_out_and_stay_so():
   assert [len(few[name]) for name in ("train", "held_out")] == [37, 3]
   assert sum(row in more["held_out"] for row in few["held_out"]) >= 2
   assert len(split(rows("", ""), held_out=64)["held_out"]) == 1
-  with pytest.raises(DataError, match="1 usable mixes are too few"):
+  assert split(rows("", ""), held_out=0) == {"train": rows("", "")}
+  with pytest.raises(DataError, match=r"1 usable mixes are too few.*or hold none out"):
     split(rows("train"), held_out=3)
 
 
