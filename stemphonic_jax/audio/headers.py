@@ -99,7 +99,7 @@ def _chunked(path: Path, file: BinaryIO, size: int, order: str) -> BinaryIO:
     if file.read(4) == b"RF64":  # whose own places for sizes are not filled in either
       patches[0] = b"RIFF"
     return View(file, 0, size, patches)
-  _check_rest(path, file, promised + promised % 2, size)
+  _check_rest(path, file, promised, size)
   return file
 
 
@@ -132,16 +132,19 @@ def _samples(file: BinaryIO, order: str) -> _Samples | None:
 
 
 def _check_rest(path: Path, file: BinaryIO, end: int, size: int) -> None:
-  """DataError where what follows the samples is audio again, and not a chunk or a little of any."""
-  if size - end < 12:
-    return
-  file.seek(end)
-  head = file.read(12)
-  if head[:4] in CHUNKED and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
-    raise DataError(
-      f"{path}: another file begins at byte {end} of {size}: files were joined; export them as one"
-    )
-  if size - end > REST and not _is_chunk(file, end) and _sounds(file, end):
+  """DataError where what follows the samples is audio again, and no chunk, tag or little of any."""
+  places = (end, end + 1) if end % 2 else (end,)  # not every program pads to an even number
+  for place in places:
+    file.seek(place)
+    head = file.read(12)
+    if head[:4] in CHUNKED and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
+      raise DataError(
+        f"{path}: another file begins at byte {place} of {size}: files were joined; export them as"
+        f" one"
+      )
+  if (
+    size - end > REST and not any(_is_chunk(file, place) for place in places) and _sounds(file, end)
+  ):
     raise DataError(
       f"{path}: {size - end} bytes follow the samples that its header tells of, as if its recording"
       f" was interrupted; open it as raw audio, or export it again"
@@ -149,10 +152,10 @@ def _check_rest(path: Path, file: BinaryIO, end: int, size: int) -> None:
 
 
 def _is_chunk(file: BinaryIO, position: int) -> bool:
-  """Whether a chunk's name is there: four printable characters."""
+  """Whether a chunk's name is there, four printable characters, or an ID3 tag."""
   file.seek(position)
   name = file.read(4)
-  return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
+  return name[:3] == b"ID3" or (len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name))
 
 
 def _sounds(file: BinaryIO, position: int) -> bool:

@@ -33,8 +33,8 @@ def without_tags(file: BinaryIO) -> tuple[int, int]:
   """
   end = file.seek(0, os.SEEK_END)
   start = _ape(file, 0) or 0
-  while (shorter := _last_tag(file, end)) < end:
-    end = max(start, shorter)
+  while start < (shorter := _last_tag(file, end)) < end:
+    end = shorter
   return start, end
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float32
 
-from stemphonic_jax.audio.files import read_audio
+from stemphonic_jax.audio.files import is_audio, read_audio
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
@@ -88,7 +88,9 @@ def _folder_files(path: Path) -> list[tuple[str, str, Path]]:
   try:
     entry = folder.read(Path(path.absolute().anchor), path.absolute(), path.name)
   except (DataError, MissingError) as error:
-    raise type(error)(f"{path}: {error}") from None
+    only_mixes = isinstance(error, MissingError) and any(map(is_audio, path.iterdir()))
+    hint = "; to play along with a mix, name its file" if only_mixes else ""
+    raise type(error)(f"{path}: {error}{hint}") from None
   except OSError as error:
     raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
   for note in entry.notes:

@@ -72,6 +72,23 @@ def test_a_wav_that_counts_fewer_samples_than_there_are_is_refused(tmp_path):
     read_audio(tmp_path / "x.wav", RATE)
 
 
+@pytest.mark.parametrize("samples", [1_000, 1_001])
+@pytest.mark.parametrize("tag", [b"ID3\x04\x00\x00\x00\x00\x7f\x7f", b"LIST\xf0\x1f\x00\x00INFO"])
+def test_what_taggers_leave_after_the_samples_of_a_wav_is_no_audio(tmp_path, samples, tag):
+  path = tmp_path / "x.wav"
+  soundfile.write(path, sine(0.1, RATE, 1)[:samples], RATE, subtype="PCM_U8")
+  data = path.read_bytes()
+  end = data.index(b"data") + 8 + samples  # with no padding after an odd number of bytes
+  path.write_bytes(data[:end] + tag + b"\xff\xd8cover" * 1_000)
+  assert len(read_audio(path, RATE)) == samples
+
+
+def test_a_file_of_tags_alone_is_no_mp3(tmp_path):
+  (tmp_path / "x.mp3").write_bytes(2 * ape_tag(1_000))
+  with pytest.raises(DataError, match="cannot be read as audio"):
+    read_audio(tmp_path / "x.mp3", RATE)
+
+
 def test_an_mp3_inside_a_wav_is_decoded_to_its_end(tmp_path):
   soundfile.write(tmp_path / "x.mp3", sine(1.0, RATE, 2), RATE)
   frames = (tmp_path / "x.mp3").read_bytes()

@@ -31,7 +31,7 @@ CAPTION = "caption.txt"
 def scan(root: Path) -> Catalogue:
   """Every folder in `root` as a mix; MissingError where there is none."""
   found = tree.folders(root)
-  loose = [path for path in tree.listing(root) if files.is_audio(path)]
+  loose = [p for p in tree.listing(root) if files.is_audio(p) or files.is_foreign(p)]
   if not found:
     hint = "; is it one mix? then name the folder that it is in" if loose else ""
     raise MissingError(f"{root}: holds no folders; expected {root.name}/MIX/STEM.wav{hint}")
