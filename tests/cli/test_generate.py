@@ -178,14 +178,14 @@ def test_wrong_context_is_one_line_and_makes_nothing(generate, tmp_path):
   (tmp_path / "stems").mkdir()
   write(tmp_path / "long.wav", np.zeros((tiny.SAMPLES + 1, 2)))
   write(tmp_path / "nan.wav", np.full((100, 2), np.nan))
-  write(tmp_path / "stems" / "untitled 1.wav", np.zeros((100, 2)))
+  write(tmp_path / "stems" / "no_vocals.wav", np.zeros((100, 2)))
   for path, code, message in [
     ("none.wav", 66, "no such audio file"),
     ("text.wav", 65, "cannot be read as audio"),
     ("long.wav", 65, "lasts 2.00 s, at most 2 s fit"),
     ("nan.wav", 65, "sample 0"),
-    ("empty", 66, "no audio files"),
-    ("stems", 2, "unknown stem type 'untitled'"),
+    ("empty", 66, "no stems, expected audio files"),
+    ("stems", 66, "no stems, no_vocals.wav: a mix, left out; to play along with a mix, name its"),
   ]:
     found, out, err = generate("--context", path)
     assert (found, out) == (code, "")

@@ -60,7 +60,7 @@ def test_a_type_asked_for_again_is_numbered():
     ({"prompt": "caf\udce9"}, "bytes that are not UTF-8"),
     ({"stems": []}, "no stems asked for"),
     ({"stems": ["drums"] * 17}, "17 stems asked for, expected at most 16"),
-    ({"stems": ["drum set"]}, "unknown stem type 'drum set'; did you mean 'drums'"),
+    ({"stems": ["drums set"]}, "unknown stem type 'drums set'; did you mean 'drums'"),
     ({"stems": ["xyzzy"]}, f"unknown stem type 'xyzzy'; types: {', '.join(STEM_TYPES)}"),
     ({"stems": ["drums", "keys", "drums"]}, "'drums' twice in one pass"),
     ({"bpm": 19.9}, r"bpm: got 19.9, expected 20.0 to 400.0"),
