@@ -18,7 +18,7 @@ from absl import logging
 from stemphonic_jax.data import taxonomy
 from stemphonic_jax.data.sources import tree
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part, gather, named
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import MissingError
 
 LICENCE = "MUSDB18: for academic use only"
 PACKED = ".stem.mp4"
@@ -44,7 +44,8 @@ VALID = {
 
 
 def scan(root: Path) -> Catalogue:
-  """The songs of both parts; MissingError where there is neither, DataError for a bad other.json.
+  """The songs of both parts; MissingError where there is neither, DataError for an other.json that
+  cannot be read.
 
   A song that lacks one of its four stems is rejected.
   """
@@ -93,7 +94,8 @@ def _others(base: Path, root: Path) -> dict[str, str]:
     return {}
   types = {}
   for title, word in tree.read_json(path, root).items():
-    if not isinstance(word, str) or not tree.clean(word):
-      raise DataError(f"{path}: {title!r} is {word!r}, expected a stem type")
-    types[normalize("NFC", title)] = taxonomy.guess_type(tree.clean(word))
+    if isinstance(word, str) and tree.clean(word):
+      types[normalize("NFC", title)] = taxonomy.guess_type(tree.clean(word))
+    else:
+      logging.warning("%s: %r is %r, expected a stem type; left out", path, title, word)
   return types

@@ -29,7 +29,7 @@ def test_fourteen_songs_validate_only_in_train():
   assert len(musdb.VALID) == 14
 
 
-def test_other_json_names_what_is_heard_in_other(tmp_path):
+def test_other_json_names_what_is_heard_in_other(tmp_path, caplog):
   root = trees.write_musdb(tmp_path / "unpacked" / "musdb18hq", seconds=0.05)
   content = {"A Band - Sång 00": "Guitar", "ANiMAL - Rockshow": "theremin"}
   (root / "other.json").write_text(json.dumps(content))
@@ -38,10 +38,12 @@ def test_other_json_names_what_is_heard_in_other(tmp_path):
   assert first.id == "musdb18hq/train/A Band - Sång 00"
   assert [entry.parts[2].type for entry in found.entries] == ["guitars", "theremin", "other"]
   assert (first.notes, second.notes, len(third.notes)) == ((), (), 1)
-  (root / "other.json").write_text('{"A Band - Sång 00": 3}')
-  with pytest.raises(
-    DataError, match=r"other\.json: 'A Band - Sång 00' is 3, expected a stem type"
-  ):
+  (root / "other.json").write_text('{"A Band - Sång 00": 3, "ANiMAL - Rockshow": "flute"}')
+  found = catalogue.scan("musdb", root)
+  assert [entry.parts[2].type for entry in found.entries] == ["other", "winds", "other"]
+  assert "'A Band - Sång 00' is 3, expected a stem type; left out" in caplog.text
+  (root / "other.json").write_text("{")
+  with pytest.raises(DataError, match=r"other\.json: malformed JSON"):
     catalogue.scan("musdb", root)
 
 
