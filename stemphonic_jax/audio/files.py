@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -252,36 +251,3 @@ def whole_file(path: str | Path) -> Iterator[Path]:
   finally:
     with suppress(OSError):
       partial.unlink()
-
-
-@contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
-  """Yields a new hidden folder to fill, which becomes `path` at the end of the block.
-
-  So a folder appears whole or not at all; one that is there is replaced, and put aside until then.
-  OutputError where the block or the renaming cannot write.
-  """
-  path = Path(path).absolute()
-  partial, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
-  try:
-    _restore(path, old)
-    for leftover in (partial, old):
-      shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    if path.exists():
-      os.replace(path, old)
-    os.replace(partial, path)
-  except OSError as error:
-    raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
-  finally:
-    _restore(path, old)
-    for leftover in (partial, old):
-      shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _restore(path: Path, old: Path) -> None:
-  """Brings back what was put aside by a run that failed or was killed before its last renaming."""
-  with suppress(OSError):
-    if old.exists() and not path.exists():
-      os.replace(old, path)

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def add(commands: Any) -> None:
   generate.add_argument(
     "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
   )
-  generate.add_argument("--overwrite", action="store_true", help="replace an existing song")
+  generate.add_argument(
+    "--overwrite",
+    action="store_true",
+    help="replace an existing song, but no other file in its folder",
+  )
 
 
 def run(request: argparse.Namespace) -> None:
@@ -66,8 +71,12 @@ def run(request: argparse.Namespace) -> None:
   numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below
   out = request.out or _named_folder(request.prompt, request.overwrite)
   folders = [out] if count == 1 else [out / str(number) for number in numbers]
-  for folder in folders:
-    check_output(folder, request.overwrite)
+
+  def allow(stems: Collection[str] = ()) -> None:
+    for folder in folders:
+      check_output(folder, request.overwrite, stems)
+
+  allow()
   options = dict(
     count=count,
     bpm=request.bpm,
@@ -79,6 +88,7 @@ def run(request: argparse.Namespace) -> None:
     steps=request.steps,
     guidance=request.guidance,
     share_noise=False if request.own_noise else None,
+    allow=allow,
   )
   stems = [word.strip() for word in request.stems.split(",") if word.strip()]
 

@@ -26,7 +26,8 @@ import soundfile
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import active_ranges, frame_activity
 from stemphonic_jax.audio.figures import spectrogram_figure
-from stemphonic_jax.audio.files import whole_file, whole_folder
+from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.evaluation import songs
 from stemphonic_jax.evaluation.sheet import Sheet, cells_of, legend_of
@@ -36,6 +37,7 @@ from stemphonic_jax.generation.pipeline import StemPipeline
 
 SHOWN = 4  # pieces to listen to
 BLOCK = 1 << 14  # samples that go to the encoder at once; libvorbis overflows its stack over many
+PLAYED = re.compile(r"\d+/\d+-[a-z0-9-]+/(?:mix\.ogg|spectrogram\.png|\d+-[a-z0-9-]+\.ogg)")
 Ranges = Sequence[tuple[float, float]]
 
 
@@ -64,7 +66,8 @@ class Piece:
 def write_report(out: Path, measured: Measured, seed: int) -> Path:
   """Writes the page of what was measured, with some real pieces beside what models make of them.
 
-  It goes to a folder of `out` with the first sheet's name. OutputError where it cannot be written.
+  It goes to a folder of `out` with the first sheet's name, where of what is in its `audio` only
+  files named as here are replaced. OutputError where it cannot be written.
   """
   home = out / measured.sheets[0].name
   each = math.ceil(SHOWN / len(measured.counts))
@@ -76,7 +79,7 @@ def write_report(out: Path, measured: Measured, seed: int) -> Path:
   prompts = [songs.prompt_of(mix) for mix in real]
   pieces = [Piece(prompt, []) for prompt in prompts]
   load = functools.cache(lambda model: StemPipeline(model.bundle))
-  with whole_folder(home / "audio") as folder:
+  with whole_folder(home / "audio", _played) as folder:
     for number, (piece, mix) in enumerate(zip(pieces, real, strict=True), 1):
       piece.versions.append(_save(folder, f"{number}/0-real", "real", mix, {}))
     for version, (label, (model, run)) in enumerate(measured.asked.items(), 1):
@@ -93,6 +96,12 @@ def write_report(out: Path, measured: Measured, seed: int) -> Path:
   with whole_file(path) as partial:
     partial.write_text(page(measured.sheets, pieces), encoding="utf-8")
   return path
+
+
+def _played(audio: Path) -> set[str]:
+  """The files in a folder of audio that are named as those of a page."""
+  names = (path.relative_to(audio).as_posix() for path in audio.glob("*/*/*"))
+  return set(filter(PLAYED.fullmatch, names))
 
 
 def page(sheets: Sequence[Sheet], pieces: Sequence[Piece]) -> str:

@@ -10,6 +10,7 @@ from absl import logging
 from jaxtyping import Float32
 
 from stemphonic_jax.audio.files import is_audio, read_audio
+from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
@@ -38,7 +39,7 @@ def read_context(
   path = Path(path)
   if not path.is_dir():
     return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
-  if (path / "song.json").is_file():
+  if (settled(path) / "song.json").is_file():
     found = [(file.stem, guess_type(file.stem), file) for file in _song_files(path)]
   else:
     found = _folder_files(path)

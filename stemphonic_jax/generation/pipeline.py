@@ -14,7 +14,7 @@ import functools
 import os
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,14 @@ class StemPipeline:
     steps: int | None = None,
     guidance: float | None = None,
     share_noise: bool | None = None,
+    allow: Callable[[Collection[str]], None] | None = None,
   ) -> list[Song]:
     """`count` songs from one request and as many noises, made together.
 
     `stems` are types such as "drums"; `context` is given audio (a file, a folder of stems, or
     arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
     stem to seconds in which it plays; `passes` is a number or "K". What is None is the model's own.
+    `allow` is called with the names of a song's stems before the work, which it may refuse.
     Raises UsageError, DataError or MissingError before anything is generated.
     """
     given = self._context(context)
@@ -115,6 +117,8 @@ class StemPipeline:
       activity=activity,
       context=None if given is None else list(given.audio),
     )
+    if allow:
+      allow([*(given.audio if given else ()), *request.stems])
     samples = round(request.seconds * self.rate)
     given = fit(given, samples, self.rate) if given else Context({}, {})
     return self._songs(request, given, samples)

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from safetensors import numpy as safetensors
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import stems_figure
-from stemphonic_jax.audio.files import whole_folder, write_wav
+from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.audio.folders import refuse_taken, settled, whole_folder
 from stemphonic_jax.errors import OutputError
+
+INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,34 +45,52 @@ class Song:
     """Writes the song's folder, whole or not at all.
 
     One 32-bit float WAV per stem, `mix.wav`, `latents.safetensors`, `stems.png` with the activity
-    asked for (or else found), `song.json`. OutputError where it cannot be written, or exists and
-    `overwrite` is not set.
+    asked for (or else found), `song.json`. With `overwrite`, of a folder that is there only the
+    files of its song are replaced, as its song.json names them; whatever else is kept there stays.
+    If the process is killed, the folder holds the old song or the new one, as song.json and
+    `read_context` see it (audio/folders.py). OutputError where it cannot be written, or exists and
+    `overwrite` is not set, or a file that is not the old song's has the name of a new stem.
     """
     directory = Path(directory).absolute()
-    check_output(directory, overwrite)
-    with whole_folder(directory) as folder:
+    check_output(directory, overwrite, self.stems)
+    with whole_folder(directory, song_files) as folder:
       for name, audio in self.stems.items():
         write_wav(folder / f"{name}.wav", audio, self.rate)
-      write_wav(folder / "mix.wav", self.mix(), self.rate)
+      write_wav(folder / MIX_FILE, self.mix(), self.rate)
       latents = {name: np.ascontiguousarray(z) for name, z in self.latents.items()}
-      safetensors.save_file(latents, folder / "latents.safetensors")
+      safetensors.save_file(latents, folder / LATENTS)
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop))
         for name, audio in self.stems.items()
       }
       title = self.info["request"]["prompt"]
-      stems_figure(folder / "stems.png", self.stems, lanes, self.rate, title)
-      (folder / "song.json").write_text(json.dumps(self.info, indent=2) + "\n")
+      stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title)
+      (folder / INFO).write_text(json.dumps(self.info, indent=2) + "\n")
 
 
-def check_output(directory: Path, overwrite: bool) -> None:
-  """OutputError where `directory` may not be written to; cheap, so it is asked before the work."""
+def song_files(folder: Path) -> set[str]:
+  """Names of the files that are the song's in a folder, by its song.json; none without one."""
+  if not (folder / INFO).is_file():
+    return set()
+  with suppress(OSError, ValueError, KeyError, TypeError):
+    stems = json.loads((folder / INFO).read_text())["stems"]
+    return {INFO, MIX_FILE, LATENTS, FIGURE, *(f"{name}.wav" for name in stems)}
+  return {INFO, MIX_FILE, LATENTS, FIGURE}
+
+
+def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) -> None:
+  """OutputError where a song with these `stems` may not be written to `directory`.
+
+  It is cheap, so it is asked before the work.
+  """
   if directory.exists():
     if not overwrite:
       raise OutputError(f"{directory}: already exists; choose another --out or add --overwrite")
     empty = directory.is_dir() and not any(directory.iterdir())
-    if not empty and not (directory / "song.json").is_file():
+    if not empty and not (settled(directory) / INFO).is_file():
       raise OutputError(f"{directory}: is not the folder of a song, so it is not overwritten")
+    names = [f"{name}.wav" for name in stems]
+    refuse_taken(directory, names, song_files(directory))
   parent = directory.parent
   while not parent.exists():
     parent = parent.parent

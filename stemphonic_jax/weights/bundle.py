@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from stemphonic_jax.audio.files import whole_folder
+from stemphonic_jax.audio.folders import settled, whole_folder
 from stemphonic_jax.data.batching.alignment import Turns
 from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.data.tokenizer import Tokenizer
@@ -60,6 +60,7 @@ from stemphonic_jax.weights.tensors import (
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
 TEXT_ENCODER, ALIGNMENT = "text_encoder.safetensors", "alignment.safetensors"
+EVERY_FILE = frozenset({*FILES, TEXT_ENCODER, ALIGNMENT, "manifest.json"})
 NEEDED = {  # of a config, beside what its modules are built from
   "sample_rate": (),
   "seconds": (),
@@ -104,14 +105,14 @@ def save_bundle(
   text_encoder: TextWeights | None = None,
   turns: Turns | None = None,
 ) -> None:
-  """Writes a model folder, whole or not at all; an older one in its place is replaced.
+  """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
 
   Parameters may be `Lazy`: then no more than one tensor is in memory. `turns` belong to a config
   with sample.align_noise. OutputError where the folder cannot be written.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
   content = {"format": f"{KIND} {VERSION}", **config, "latents": latents}
-  with whole_folder(directory) as folder:
+  with whole_folder(directory, lambda _: EVERY_FILE) as folder:
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / "vae.safetensors", vae_params)
     save_params(folder / "dit.safetensors", dit_params)
@@ -179,7 +180,7 @@ def find_bundle(directory: Path) -> Path:
   """The model folder that `directory` is or, as a training workdir, holds; MissingError if none."""
   if not directory.is_dir():
     raise MissingError(f"{directory}: no such model folder")
-  for candidate in (directory, directory / "model"):
+  for candidate in map(settled, (directory, directory / "model")):
     if (candidate / "manifest.json").is_file():
       return candidate
   raise MissingError(

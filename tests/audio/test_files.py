@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemphonic_jax.audio.files import (
-  BLOCK,
-  decode,
-  read_audio,
-  whole_folder,
-  write_wav,
-)
+from stemphonic_jax.audio.files import BLOCK, decode, read_audio, write_wav
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
@@ -214,29 +208,3 @@ def test_only_the_decoder_is_kept_quiet(capfd):
     os.write(2, b"step 10\n[src/libmpg123/layer3.c:INT123_do_layer3():2034] error: bits\n")
     assert capfd.readouterr().err == ""
   assert capfd.readouterr().err == "step 10\n"
-
-
-def test_a_folder_that_was_put_aside_comes_back(tmp_path, monkeypatch):
-  (tmp_path / "model").mkdir()
-  (tmp_path / "model" / "weights").write_text("old")
-  replace, calls = os.replace, []
-
-  def fails_last(source, target):
-    calls.append(target)
-    if len(calls) == 2:
-      raise OSError(5, "Input/output error")
-    replace(source, target)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(os, "replace", fails_last)
-    with (
-      pytest.raises(OutputError, match="Input/output"),
-      whole_folder(tmp_path / "model") as new,
-    ):
-      (new / "weights").write_text("new")
-  assert (tmp_path / "model" / "weights").read_text() == "old"
-  assert [path.name for path in tmp_path.iterdir()] == ["model"]
-  (tmp_path / "model").rename(tmp_path / ".model.old")  # killed between the two renamings
-  with pytest.raises(OutputError), whole_folder(tmp_path / "model"):
-    raise OSError(28, "No space left on device")
-  assert (tmp_path / "model" / "weights").read_text() == "old"

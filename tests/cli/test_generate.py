@@ -105,6 +105,10 @@ def test_an_existing_song_is_left_unless_it_may_be_overwritten(generate):
   assert err == "stemphonic: error: song: already exists; choose another --out or add --overwrite\n"
   assert info()["request"]["seed"] == 0
   assert generate("--seed", 1, "--overwrite")[0] == 0
+  Path("song/vocals.wav").write_text("a take")
+  code, out, err = generate("--overwrite", stems=("--stems", "drums,Vocal"))
+  assert (code, out) == (73, "")
+  assert "song/vocals.wav: is not of what was saved here before" in err
   assert info()["request"]["seed"] == 1
 
 

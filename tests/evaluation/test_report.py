@@ -113,6 +113,14 @@ def test_lanes_say_what_was_asked_and_what_is_found(page):
   assert said[5].startswith("asked for 0.5 to 2.0 s; sounds ")
 
 
+def test_all_of_a_page_is_replaced_by_the_next_and_nothing_else(folder):
+  audio = folder / "audio"
+  found = {str(path.relative_to(audio)) for path in audio.glob("*/*/*")}
+  (audio / "1" / "my notes.txt").touch()
+  assert report._played(audio) == found
+  (audio / "1" / "my notes.txt").unlink()
+
+
 @pytest.mark.parametrize("level", [1e-3, 0.05, 3.0])
 def test_stems_add_up_to_their_mix_and_none_is_clipped(tmp_path, level):
   version = report._save(tmp_path, "1/0-real", "real", piece(0, level), {})

@@ -1,6 +1,11 @@
 """Saved songs: what a folder holds, and that it is there whole or not at all."""
 
+import contextlib
+import dataclasses
+import itertools
 import json
+import os
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -11,6 +16,7 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.files import read_audio
 from stemphonic_jax.errors import OutputError
 from stemphonic_jax.generation import song as module
+from stemphonic_jax.generation.context import read_context
 from stemphonic_jax.generation.song import check_output
 from tests import tiny
 
@@ -115,6 +121,76 @@ def test_nothing_but_a_song_is_overwritten(song, tmp_path):
   assert files(tmp_path / "holiday") == {"photo.jpg": b""}
   (tmp_path / "empty").mkdir()
   song.save(tmp_path / "empty", overwrite=True)
+
+
+def names(folder):
+  return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_the_user_keeps_in_a_songs_folder_stays(song, tmp_path):
+  folder = tmp_path / "song"
+  song.save(folder)
+  mine = {"take 1.wav": "a take", "project/song.als": "a project", "project/keys.wav": "a bounce"}
+  for name, text in mine.items():
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+  info = song.info | {"stems": {"vocals": {"type": "vocals", "given": False}}}
+  other = dataclasses.replace(song, stems={"vocals": song.stems["drums"]}, latents={}, info=info)
+  other.save(folder, overwrite=True)
+  assert {name: (folder / name).read_text() for name in mine} == mine
+  made = {"vocals.wav", "mix.wav", "latents.safetensors", "stems.png", "song.json"}
+  assert names(folder) == made | mine.keys()
+
+
+def test_a_file_of_the_users_with_the_name_of_a_new_stem_is_known_before_the_work(song, tmp_path):
+  folder = tmp_path / "song"
+  dataclasses.replace(song, stems={"keys": song.stems["keys"]}).save(folder)
+  info = json.loads((folder / "song.json").read_text())
+  (folder / "song.json").write_text(json.dumps(info | {"stems": {"keys": {}}}))
+  (folder / "drums.wav").write_text("a take")
+  before = files(folder)
+  check_output(folder, True, ["keys", "basses"])
+  for refused in (lambda: check_output(folder, True, ["drums"]), lambda: song.save(folder, True)):
+    with pytest.raises(OutputError, match=r"drums\.wav: is not of what was saved here before"):
+      refused()
+  assert files(folder) == before
+
+
+def test_a_song_json_cannot_name_files_elsewhere(song, tmp_path):
+  song.save(tmp_path / "song")
+  (tmp_path / "letter.wav").write_text("mine")
+  info = json.loads((tmp_path / "song" / "song.json").read_text())
+  stems = {"../letter": {}, str(tmp_path / "letter"): {}} | info["stems"]
+  (tmp_path / "song" / "song.json").write_text(json.dumps(info | {"stems": stems}))
+  song.save(tmp_path / "song", overwrite=True)
+  assert (tmp_path / "letter.wav").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kill", range(8))  # a song of three stems is seven files and one folder
+def test_a_kill_leaves_the_old_song_or_the_new_one(song, tmp_path, monkeypatch, kill):
+  folder, other = tmp_path / "song", make(seed=8, context=None)
+  song.save(folder)
+  (folder / "take.wav").write_text("mine")
+  replace, count = os.replace, itertools.count()
+
+  def killed(source, target):
+    inside = Path(source).name.startswith(".stemphonic") or ".saved" in str(source)
+    if inside and next(count) >= kill:
+      raise SystemExit  # and nothing more is done
+    replace(source, target)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(os, "replace", killed)
+    with contextlib.suppress(SystemExit):
+      other.save(folder, overwrite=True)
+  found = read_context(folder, tiny.RATE, 2.0).audio
+  expected = song if kill == 0 else other
+  assert list(found) == list(expected.stems)
+  for name, audio in expected.stems.items():
+    np.testing.assert_array_equal(found[name], audio)
+  assert (folder / "take.wav").read_text() == "mine"
+  assert (folder / "keys.wav").exists() == (kill == 0)
+  assert not [name for name in names(folder) if name.startswith(".")]
 
 
 FAILURES = [OSError(28, "No space left on device"), ValueError("a fault"), KeyboardInterrupt()]

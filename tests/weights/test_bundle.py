@@ -239,10 +239,12 @@ def test_a_text_encoder_of_another_width_is_refused(tmp_path):
     bundle.load_bundle(folder)
 
 
-def test_saving_again_replaces_the_model_and_leaves_nothing_else(folder):
-  (folder / "stray").touch()
+def test_saving_again_replaces_the_model_and_leaves_what_the_user_put_there(folder):
+  (folder / "README.md").write_text("mine")
+  (folder / bundle.ALIGNMENT).touch()  # of a model that had its noise aligned
   tiny.save_model(folder, seconds=1.0)
-  assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+  assert sorted(path.name for path in folder.iterdir()) == sorted({*FILES, "README.md"})
+  assert (folder / "README.md").read_text() == "mine"
   assert bundle.load_bundle(folder).config["seconds"] == 1.0
   assert list(folder.parent.iterdir()) == [folder]
 

@@ -1,0 +1,125 @@
+"""Folders that appear whole or not at all, and leave alone what they did not bring."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from stemphonic_jax.errors import OutputError
+
+# Within a folder that is there: what is being filled, and what is filled and has to be moved yet.
+PARTIAL, SAVED = ".stemphonic.partial", ".stemphonic.saved"
+STALE = ".stale"  # in SAVED: names of the files that the old content had and the new one has not
+
+
+def nothing(_: Path) -> Collection[str]:
+  """The files that are ours in a folder which never was: none."""
+  return ()
+
+
+@contextmanager
+def whole_folder(
+  path: str | Path, own: Callable[[Path], Collection[str]] = nothing
+) -> Iterator[Path]:
+  """Yields a hidden folder to fill, whose files are those of `path` at the end of the block.
+
+  A new folder appears by one renaming. In one that is there, only the files that `own` names
+  (relative to it: what an earlier block brought) are replaced or removed; all others are the user's
+  and stay. What was filled first becomes `path`/.stemphonic.saved, by one renaming. A process that
+  is killed before it leaves the old files, and one that is killed after it the new ones: `settle`
+  brings to their places those that are not there yet, when the folder is next read or written.
+
+  OutputError where the block or a renaming cannot write, or a file of the user's is in the way.
+  """
+  path = Path(path).absolute()
+  there = path.is_dir()
+  partial = path / PARTIAL if there else path.with_name(f".{path.name}.partial")
+  try:
+    settle(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if there:
+      _decide(path, partial, set(filter(_inside, own(path))))
+      settle(path)
+    else:
+      os.replace(partial, path)
+  except OSError as error:
+    raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def settle(path: Path) -> None:
+  """Brings to its place in `path` what was saved there and, in a killed process, not moved yet."""
+  saved = path / SAVED
+  if not saved.is_dir():
+    return
+  stale = _stale(saved)
+  for name in _files(saved):
+    if name != STALE:
+      (path / name).parent.mkdir(parents=True, exist_ok=True)
+      with suppress(FileNotFoundError):  # another process does the same, and was faster
+        os.replace(saved / name, path / name)
+  for name in stale:
+    (path / name).unlink(missing_ok=True)
+    _prune(path, name)
+  shutil.rmtree(saved, ignore_errors=True)
+
+
+def settled(path: Path) -> Path:
+  """`path`, after `settle` where it can be written; to be asked before a folder is read."""
+  with suppress(OSError, ValueError):
+    settle(path)
+  return path
+
+
+def refuse_taken(path: Path, names: Iterable[str], own: Collection[str]) -> None:
+  """OutputError where a file `names` would take the place of what is not `own` in `path`."""
+  for name in names:
+    place = path / name
+    way = [path / parent for parent in PurePosixPath(name).parents][:-1]
+    blocked = [p for p in way if os.path.lexists(p) and not p.is_dir()]
+    if os.path.lexists(place) and (name not in own or place.is_dir()):
+      blocked.append(place)
+    if blocked:
+      raise OutputError(
+        f"{blocked[0]}: is not of what was saved here before, so it is not overwritten; move it, or"
+        f" choose another folder"
+      )
+
+
+def _decide(path: Path, partial: Path, own: set[str]) -> None:
+  """The one renaming after which the new files count."""
+  new = _files(partial)
+  refuse_taken(path, new, own)
+  (partial / STALE).write_text(json.dumps(sorted(own - set(new))))
+  os.replace(partial, path / SAVED)
+
+
+def _stale(saved: Path) -> list[str]:
+  with suppress(FileNotFoundError):
+    return json.loads((saved / STALE).read_text())
+  return []
+
+
+def _files(folder: Path) -> list[str]:
+  """The files in a folder and below, relative to it."""
+  return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _inside(name: str) -> bool:
+  """Whether a name stays within its folder: what a file says of others may be a stranger's."""
+  parts = PurePosixPath(name).parts
+  return bool(parts) and ".." not in parts and not Path(name).is_absolute()
+
+
+def _prune(path: Path, name: str) -> None:
+  """Removes the folders of a removed file that are empty now."""
+  with suppress(OSError):
+    for parent in list(PurePosixPath(name).parents)[:-1]:
+      (path / parent).rmdir()
