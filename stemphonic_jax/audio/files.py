@@ -19,6 +19,7 @@ import soxr
 from scipy.io import wavfile
 
 from stemphonic_jax.audio import headers, mpeg
+from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
@@ -76,7 +77,7 @@ def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, in
       audio, rate = _decode_stream(path, parts[0], max_seconds)
       for part in parts[1:]:
         audio = _append(path, audio, rate, *_decode_stream(path, part, max_seconds))
-      _check_length(path, len(audio) / rate, max_seconds)
+      _check_length(path, len(audio), rate, max_seconds)
   except soundfile.LibsndfileError as error:
     reason = error.error_string.rstrip(".")
     if "does not exist" in reason:  # what libsndfile says of an MP3 without a frame
@@ -157,23 +158,23 @@ def _check_header(path: Path, file: soundfile.SoundFile) -> None:
 
 def _read_blocks(path: Path, file: soundfile.SoundFile, max_seconds: float | None) -> np.ndarray:
   """All samples, in an array that grows as they come."""
-  limit = file.frames if max_seconds is None else int(max_seconds * file.samplerate)
+  limit = file.frames if max_seconds is None else samples_of(max_seconds, file.samplerate)
   audio = np.empty((min(BLOCK, file.frames), file.channels), np.float32)
   filled = len(file.read(out=audio))
   while filled == len(audio) < file.frames and filled <= limit:
     audio.resize((min(2 * filled, file.frames), file.channels), refcheck=False)
     filled += len(file.read(out=audio[filled:]))
   if filled > limit:
-    _check_length(
-      path, (file.frames if file.frames < UNSAID else filled) / file.samplerate, max_seconds
-    )
+    lasts = file.frames if file.frames < UNSAID else filled
+    _check_length(path, lasts, file.samplerate, max_seconds)
   audio.resize((filled, file.channels), refcheck=False)
   return audio
 
 
-def _check_length(path: Path, seconds: float, most: float | None) -> None:
-  if most is not None and seconds > most:
-    raise DataError(f"{path}: lasts {seconds:.2f} s, at most {most:g} s fit; cut it")
+def _check_length(path: Path, samples: int, rate: int, most: float | None) -> None:
+  if most is not None and samples > samples_of(most, rate):
+    lasts = at_least(samples / rate)
+    raise DataError(f"{path}: lasts {lasts} s, at most {at_most(most)} s fit; cut it")
 
 
 def _check_end(path: Path, file: soundfile.SoundFile, samples: int, raw: BinaryIO) -> None:
@@ -199,7 +200,7 @@ def _check_end(path: Path, file: soundfile.SoundFile, samples: int, raw: BinaryI
     )
 
 
-def check_samples(path: Path, audio: np.ndarray, rate: int) -> None:
+def check_samples(path: Path | str, audio: np.ndarray, rate: int) -> None:
   """DataError where samples [samples, channels] at `rate` Hz are none, not finite, or no audio."""
   if len(audio) == 0:
     raise DataError(f"{path}: holds no samples")

@@ -23,6 +23,7 @@ from absl import logging
 from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio.activity import active_ranges, frame_activity, lanes_from_ranges
+from stemphonic_jax.audio.lengths import whole_times
 from stemphonic_jax.data.preparing.check import Rules
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
@@ -122,7 +123,7 @@ def on_disk(
     scan(source, root), folder, rules, captions=captions, held_out=held_out, max_bad=MAX_BAD
   )
   windows = Windows(found.parts.get("test") or found.parts["held_out"], seconds)
-  counts = [int(row["seconds"] // seconds) for row in windows.mixes.rows]
+  counts = [whole_times(row["seconds"], seconds, rate) for row in windows.mixes.rows]
   firsts = np.cumsum([0, *counts])
   rng = np.random.default_rng(seed)
   mixes = rng.permutation(np.flatnonzero(counts)).tolist()

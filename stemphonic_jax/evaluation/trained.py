@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.run.checkpoints import reached
 from stemphonic_jax.training.run.identity import flat, lasting
@@ -100,11 +101,15 @@ def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, in
   if len(rates) > 1:
     raise MismatchError(f"models of different sample rates: {sorted(rates)} Hz; compare like ones")
   longest = min(config["seconds"] for config in configs.values())
-  if seconds is not None and not 1 <= seconds <= longest:
+  rate, hop = rates.pop(), min(model.bundle.vae.hop for model in models)
+  shortest = min(1.0, longest)
+  found = longest if seconds is None else cut_to(seconds, longest, rate, hop)
+  if not within(found, shortest, longest, rate):
     raise UsageError(
-      f"seconds: got {seconds:g}, expected 1 to {longest:g}, the most all models make"
+      f"seconds: got {seconds:g}, expected {at_most(shortest)} to {at_most(longest)}, the most all"
+      f" models make"
     )
-  return seconds or longest, rates.pop()
+  return found, rate
 
 
 def _check_training(path: Path, setting: str, number: int, config: Mapping[str, Any]) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float32
 
-from stemphonic_jax.audio.files import is_audio, read_audio
+from stemphonic_jax.audio.files import check_samples, is_audio, read_audio
 from stemphonic_jax.audio.folders import settled
+from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.generation import values
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
 UNTYPED = (WHOLE, "music")  # and that of a generated one
@@ -57,20 +59,26 @@ def given_context(
   stems = context if isinstance(context, Mapping) else {WHOLE: context}
   if not stems:
     raise UsageError("context holds no stems; leave it out to make music from scratch")
-  audio = {name: _stereo(name, array, rate, max_seconds) for name, array in stems.items()}
+  named = {values.text("context", name): array for name, array in stems.items()}
+  audio = {name: _stereo(name, array, rate, max_seconds) for name, array in named.items()}
   return Context(audio, _known({name: guess_type(name) for name in audio}, free_types))
 
 
-def fit(context: Context, samples: int, rate: int) -> Context:
-  """Pads with silence to `samples`; DataError where the context is longer."""
+def fit(context: Context, samples: int, rate: int, hop: int) -> Context:
+  """Pads with silence to `samples`, or cuts off less than a latent frame of `hop` samples.
+
+  DataError where the context is longer than that.
+  """
   longest = max(len(audio) for audio in context.audio.values())
-  if longest > samples:
+  if longest - samples >= hop:
+    lasts, most = at_least(longest / rate), at_most(samples / rate)
     raise DataError(
-      f"context lasts {longest / rate:.2f} s and the song {samples / rate:g} s; cut the context or"
-      f" ask for a longer --duration"
+      f"context lasts {lasts} s and the song {most} s; cut it, or ask for a longer --duration"
     )
+  if longest > samples:
+    logging.info("context: cut to the song's length, by %d samples", longest - samples)
   padded = {
-    name: np.pad(audio, ((0, samples - len(audio)), (0, 0)))
+    name: np.pad(audio[:samples], ((0, max(0, samples - len(audio))), (0, 0)))
     for name, audio in context.audio.items()
   }
   return Context(padded, context.types)
@@ -109,13 +117,19 @@ def _known(types: Mapping[str, str], free_types: Collection[str]) -> dict[str, s
 
 
 def _stereo(name: str, array: np.ndarray, rate: int, max_seconds: float) -> np.ndarray:
-  audio = np.asarray(array, np.float32)
+  try:
+    with np.errstate(over="ignore"):  # to infinity, which is refused below
+      audio = np.asarray(array, np.float32)
+  except (TypeError, ValueError):
+    raise DataError(
+      f"context {name!r}: is not an array of numbers, expected [samples, 2]"
+    ) from None
   if audio.ndim == 1 or (audio.ndim == 2 and audio.shape[1] == 1):
     audio = np.repeat(audio.reshape(-1, 1), 2, axis=1)
   if audio.ndim != 2 or audio.shape[1] != 2 or not len(audio):
     raise DataError(f"context {name!r}: got shape {list(np.shape(array))}, expected [samples, 2]")
-  if not np.isfinite(audio).all():
-    raise DataError(f"context {name!r}: holds NaN or infinity")
-  if len(audio) > max_seconds * rate:
-    raise DataError(f"context {name!r}: lasts {len(audio) / rate:.2f} s, at most {max_seconds:g} s")
+  check_samples(f"context {name!r}", audio, rate)
+  if len(audio) > samples_of(max_seconds, rate):
+    lasts, most = at_least(len(audio) / rate), at_most(max_seconds)
+    raise DataError(f"context {name!r}: lasts {lasts} s, at most {most} s fit; cut it")
   return audio

@@ -26,6 +26,7 @@ from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
+from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.taxonomy import MIX
@@ -104,6 +105,7 @@ class StemPipeline:
     given = self._context(context)
     request = check_request(
       self.bundle.config,
+      self.bundle.vae.hop,
       prompt=prompt,
       stems=stems,
       bpm=bpm,
@@ -119,17 +121,18 @@ class StemPipeline:
     )
     if allow:
       allow([*(given.audio if given else ()), *request.stems])
-    samples = round(request.seconds * self.rate)
-    given = fit(given, samples, self.rate) if given else Context({}, {})
+    samples = samples_of(request.seconds, self.rate)
+    given = fit(given, samples, self.rate, self.bundle.vae.hop) if given else Context({}, {})
     return self._songs(request, given, samples)
 
   def _context(self, context: Any) -> Context | None:
     if context is None:
       return None
+    longest = self.seconds + (self.bundle.vae.hop - 1) / self.rate  # less than a frame is cut off
     free_types = self.bundle.config.get("types", ())
     if isinstance(context, str | Path):
-      return read_context(context, self.rate, self.seconds, free_types)
-    return given_context(context, self.rate, self.seconds, free_types)
+      return read_context(context, self.rate, longest, free_types)
+    return given_context(context, self.rate, longest, free_types)
 
   def _songs(self, request: Request, given: Context, samples: int) -> list[Song]:
     """Runs the passes of a request for all variations at once."""

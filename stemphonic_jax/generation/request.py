@@ -5,10 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from absl import logging
+
+from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import MIX, parse_type
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation import values
 
+SHORTEST = 0.1  # seconds
 MAX_STEMS = 16
 MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
@@ -42,6 +47,7 @@ class Request:
 
 def check_request(
   model: Mapping[str, Any],
+  hop: int,
   *,
   prompt: str,
   stems: Sequence[str],
@@ -58,12 +64,16 @@ def check_request(
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
-  `context` holds the names of the stems given as context, None where none is given.
+  `hop` is the number of samples in a latent frame, `context` holds the names of the stems given as
+  context, None where none is given. What comes out is plain Python, which JSON can hold.
   """
   sampler = model["sample"]
-  steps = sampler["steps"] if steps is None else steps
-  guidance = sampler["guidance"] if guidance is None else guidance
-  seconds = model["seconds"] if seconds is None else seconds
+  prompt, seed = values.text("prompt", prompt), values.whole("seed", seed)
+  variations = values.whole("variations", variations)
+  steps = values.whole("steps", sampler["steps"] if steps is None else steps)
+  guidance = values.number("guidance", sampler["guidance"] if guidance is None else guidance)
+  share_noise = sampler["share_noise"] if share_noise is None else share_noise
+  share_noise = values.flag("share_noise", share_noise)
   if not prompt.strip():
     raise UsageError("the prompt is empty; describe the music in a few words")
   if any("\ud800" <= letter <= "\udfff" for letter in prompt):
@@ -72,23 +82,20 @@ def check_request(
     raise UsageError(f"the prompt has {len(prompt)} characters, expected at most {MAX_PROMPT}")
   if bpm is not None:
     _require(model, "bpm", "write the tempo into the prompt instead")
+    bpm = values.number("bpm", bpm)
     _within("bpm", bpm, *BPM_RANGE)
   _within("seed", seed, 0, MAX_SEED)
-  _within("duration", seconds, 0.1, model["seconds"], "s, the longest this model makes")
+  seconds = _duration(model, hop, seconds)
   _within("variations", variations, 1, MAX_VARIATIONS)
   _within("steps", steps, 1, MAX_STEPS)
   _within("guidance", guidance, 0, MAX_GUIDANCE)
   named = _name_stems(model, stems, taken=context or ())
   if context is not None:
     _require(model, "context")
-  if passes == "K":
-    passes = len(named)
-  if not isinstance(passes, int):
-    raise UsageError(f"passes: got {passes!r}, expected a number or K for one stem at a time")
+  passes = _passes(passes, len(named))
   _within("passes", passes, 1, len(named), f"for {len(named)} stems")
   if passes > 1:  # of which the later ones hear the earlier
     _require(model, "context", "make all stems in one pass")
-  share_noise = sampler["share_noise"] if share_noise is None else share_noise
   if share_noise:
     _check_twins(named, passes)
   return Request(
@@ -102,7 +109,7 @@ def check_request(
     steps=steps,
     guidance=guidance,
     share_noise=share_noise,
-    activity=_check_activity(model, activity or {}, named, seconds),
+    activity=_check_activity(model, hop, {} if activity is None else activity, named, seconds),
   )
 
 
@@ -127,6 +134,29 @@ def unique_name(stem_type: str, taken: Sequence[str]) -> str:
   return name
 
 
+def _duration(model: Mapping[str, Any], hop: int, seconds: float | None) -> float:
+  """The seconds asked for; what is less than a latent frame beyond the model's longest is cut."""
+  longest, rate = model["seconds"], model["sample_rate"]
+  asked = longest if seconds is None else values.number("duration", seconds)
+  found = cut_to(asked, longest, rate, hop)
+  if not within(found, SHORTEST, longest, rate):
+    raise UsageError(
+      f"duration: got {asked}, expected {SHORTEST} to {at_most(longest)} s, the longest this model"
+      f" makes"
+    )
+  if found != asked:
+    logging.info("duration: %g s cut to %.6g s, the longest this model makes", asked, found)
+  return found
+
+
+def _passes(passes: Any, stems: int) -> int:
+  if isinstance(passes, str):
+    if passes.upper() != "K":
+      raise UsageError(f"passes: got {passes!r}, expected a number or K for one stem at a time")
+    return stems
+  return values.whole("passes", passes)
+
+
 def _type_of(model: Mapping[str, Any], word: str) -> str:
   """The stem type of a word: one of the eleven, or a free type that the model was trained on."""
   return word if word in model.get("types", ()) else parse_type(word)
@@ -136,6 +166,9 @@ def _name_stems(
   model: Mapping[str, Any], stems: Sequence[str], taken: Sequence[str]
 ) -> dict[str, str]:
   whole_mixes = model["whole_mixes"]
+  if isinstance(stems, str):
+    raise UsageError(f"stems: got the text {stems!r}, expected a list, as ['drums', 'basses']")
+  stems = [values.text("stem", word) for word in stems]
   if not stems:
     raise UsageError("no stems asked for; name at least one, as in --stems drums,basses")
   if len(stems) > MAX_STEMS:
@@ -168,23 +201,40 @@ def _check_twins(named: Mapping[str, str], passes: int) -> None:
 
 def _check_activity(
   model: Mapping[str, Any],
+  hop: int,
   activity: Mapping[str, Sequence[tuple[float, float]]],
   named: Mapping[str, str],
   seconds: float,
 ) -> dict[str, Ranges]:
+  if not isinstance(activity, Mapping):
+    raise UsageError("activity: expected ranges by stem, as {'drums': [(0, 4), (8, 12)]}")
   checked: dict[str, Ranges] = {}
+  rate = model["sample_rate"]
   for word, ranges in activity.items():
+    word = values.text("activity", word)
     _require(model, "activity")
     name = word if word in named else _type_of(model, word)
     if name not in named:
       raise UsageError(f"activity for {word!r}, which is not asked for; stems: {', '.join(named)}")
-    for start, end in ranges:
-      if not 0 <= start < end <= seconds:
+    pairs = _pairs(name, ranges)
+    pairs = [(start, cut_to(end, seconds, rate, hop)) for start, end in pairs]
+    for start, end in pairs:
+      if not (0 <= start < end and within(end, 0, seconds, rate)):
         raise UsageError(
-          f"activity {name}={start:g}-{end:g}: expected start < end within 0-{seconds:g} s"
+          f"activity {name}={start:g}-{end:g}: expected start < end within 0-{at_most(seconds)} s"
         )
-    checked[name] = checked.get(name, ()) + tuple((float(a), float(b)) for a, b in ranges)
+    checked[name] = (*checked.get(name, ()), *pairs)
   return checked
+
+
+def _pairs(name: str, ranges: Any) -> list[tuple[float, float]]:
+  try:
+    pairs = [(start, end) for start, end in ranges]
+  except (TypeError, ValueError):
+    raise UsageError(
+      f"activity {name}: expected a list of (start, end) in seconds, as [(0, 4), (8, 12)]"
+    ) from None
+  return [tuple(values.number(f"activity {name}", edge) for edge in pair) for pair in pairs]
 
 
 def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it out") -> None:
@@ -194,5 +244,5 @@ def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it 
 
 def _within(name: str, value: float, low: float, high: float, note: str = "") -> None:
   if not low <= value <= high:  # nor is NaN
-    what = f"expected {low} to {round(high, 4)}{note and ' ' + note}"
+    what = f"expected {low} to {high}{note and ' ' + note}"
     raise UsageError(f"{name}: got {value}, {what}")

@@ -10,7 +10,7 @@ from stemphonic_jax.data.sources import folder
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.generation.context import WHOLE, fit, given_context, read_context
 
-RATE, LONGEST = 44_100, 2.0
+RATE, LONGEST, HOP = 44_100, 2.0, 3584
 
 
 def noise(seconds=1.0, rate=RATE, channels=2, seed=0):
@@ -159,8 +159,11 @@ def test_arrays_are_a_mix_or_stems():
     (noise(channels=3), r"'context': got shape \[44100, 3\], expected \[samples, 2\]"),
     (np.zeros((0, 2)), r"got shape \[0, 2\]"),
     (np.float32(1), r"got shape \[\]"),
-    (np.full((10, 2), np.inf), "'context': holds NaN or infinity"),
-    ({"drums": np.full((10, 2), np.nan)}, "'drums': holds NaN or infinity"),
+    (np.full((10, 2), np.inf), "'context': sample 0 .* expected finite numbers"),
+    (np.full((10, 2), 1e300), "'context': sample 0 .* expected finite numbers"),
+    ({"drums": np.full((10, 2), np.nan)}, "'drums': sample 0 .* expected finite numbers"),
+    (np.full((10, 2), 30_000, np.int16), "sample 0 .* expected within ±1, as audio is"),
+    ({"drums": ["no", "audio"]}, "'drums': is not an array of numbers"),
   ],
 )
 def test_faults_of_arrays_are_named(context, message):
@@ -178,10 +181,20 @@ def test_arrays_of_no_known_type_are_heard_without_a_name():
 
 def test_short_stems_are_padded_each_by_itself_and_long_ones_refused():
   stems = {"drums": noise(0.5), "bass": noise(1.0)}
-  context = fit(given_context(stems, RATE, LONGEST), RATE, RATE)
+  context = fit(given_context(stems, RATE, LONGEST), RATE, RATE, HOP)
   for name, audio in stems.items():
     assert context.audio[name].shape == (RATE, 2)
     np.testing.assert_array_equal(context.audio[name][: len(audio)], audio)
     assert not context.audio[name][len(audio) :].any()
   with pytest.raises(DataError, match=r"context lasts 1\.00 s and the song 0\.5 s"):
-    fit(context, RATE // 2, RATE)
+    fit(context, RATE // 2, RATE, HOP)
+
+
+def test_less_than_a_latent_frame_is_cut_and_more_refused():
+  stems = {"drums": noise(1.0), "bass": noise(0.5)}
+  for beyond in (1, HOP - 1):
+    context = fit(given_context(stems, RATE, LONGEST), RATE - beyond, RATE, HOP)
+    np.testing.assert_array_equal(context.audio["drums"], stems["drums"][:-beyond])
+    assert context.audio["bass"].shape == (RATE - beyond, 2)
+  with pytest.raises(DataError, match=r"lasts 1\.00 s and the song 0\.9187 s"):
+    fit(given_context(stems, RATE, LONGEST), RATE - HOP, RATE, HOP)

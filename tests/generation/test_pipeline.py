@@ -311,10 +311,25 @@ def test_a_saved_song_and_its_mix_are_contexts(tmp_path):
   np.testing.assert_array_equal(whole.stems["context"], song.mix())
 
 
+def test_a_models_own_song_is_a_context_though_its_length_is_no_round_number(tmp_path):
+  pipe = pipeline.StemPipeline.load(tiny.save_model(tmp_path / "model", seconds=88_199 / tiny.RATE))
+  pipe._sample, pipe._decode, pipe._encode = (
+    getattr(tiny.pipeline(), name) for name in ("_sample", "_decode", "_encode")
+  )
+  song = pipe.generate(PROMPT, ["drums"])
+  song.save(tmp_path / "song")
+  longer = np.pad(song.stems["drums"], ((0, 3583), (0, 0)))
+  for context in (tmp_path / "song", {"drums": longer}):
+    more = pipe.generate(PROMPT, ["keys"], context=context)
+    np.testing.assert_array_equal(more.stems["drums"], song.stems["drums"])
+  with pytest.raises(DataError, match=r"'drums': lasts 2\.09 s, at most 2\.0812 s fit"):
+    pipe.generate(PROMPT, ["keys"], context={"drums": np.pad(longer, ((0, 1), (0, 0)))})
+
+
 def test_what_cannot_be_heard_is_refused_before_anything_is_made(calls):
   with pytest.raises(DataError, match=r"lasts 2\.00 s and the song 1 s"):
     generate("drums", context=tone(), duration=1.0)
-  with pytest.raises(DataError, match="holds NaN"):
+  with pytest.raises(DataError, match="expected finite numbers"):
     generate("drums", context=np.full((10, 2), np.nan))
   with pytest.raises(UsageError, match="activity"):
     generate("drums", activity={"drums": [(0, 3)]})

@@ -1,8 +1,13 @@
 """Requests: what is left open is the model's own, and every fault is one clear line."""
 
+import dataclasses
 import itertools
+import json
 import math
+import re
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from stemphonic_jax.data.taxonomy import STEM_TYPES
@@ -10,6 +15,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.request import MAX_STEMS, check_request, plan, unique_name
 from tests import tiny
 
+HOP = 3584
 OPEN = dict(
   prompt="Relaxing country rock",
   stems=("drums", "basses", "keys"),
@@ -27,7 +33,7 @@ OPEN = dict(
 
 
 def check(model=tiny.CONFIG, **options):
-  return check_request(model, **OPEN | options)
+  return check_request(model, HOP, **OPEN | options)
 
 
 def test_what_is_left_open_is_the_models_own():
@@ -70,7 +76,7 @@ def test_a_type_asked_for_again_is_numbered():
     ({"seed": -1}, "seed: got -1"),
     ({"seed": 2**32}, "seed: got 4294967296, expected 0 to 4294967295"),
     ({"seed": 10**400}, "seed: got 10000"),
-    ({"seconds": 2.01}, "duration: got 2.01, expected 0.1 to 2.0 s, the longest this model"),
+    ({"seconds": 2.1}, "duration: got 2.1, expected 0.1 to 2 s, the longest this model"),
     ({"seconds": 0}, "duration: got 0"),
     ({"seconds": -1.0}, "duration: got -1.0"),
     ({"seconds": math.inf}, "duration: got inf"),
@@ -88,6 +94,24 @@ def test_a_type_asked_for_again_is_numbered():
     ({"activity": {"vocals": [(0, 1)]}}, "for 'vocals', which is not asked for; stems: drums"),
     ({"activity": {"xyzzy": [(0, 1)]}}, "unknown stem type 'xyzzy'"),
     ({"activity": {"drums": [(0, 2.1)]}}, "drums=0-2.1: expected start < end within 0-2 s"),
+    ({"activity": {"drums": (0, 1)}}, r"drums: expected a list of \(start, end\) in seconds"),
+    ({"activity": {"drums": [("0", 1)]}}, "activity drums: got '0', expected a number"),
+    ({"activity": [("drums", 0, 1)]}, "activity: expected ranges by stem"),
+    ({"prompt": b"rock"}, "prompt: got b'rock', expected a text"),
+    ({"stems": "drums"}, "stems: got the text 'drums', expected a list"),
+    ({"stems": [1]}, "stem: got 1, expected a text"),
+    ({"bpm": "96"}, "bpm: got '96', expected a number"),
+    ({"bpm": [96]}, r"bpm: got \[96\], expected a number"),
+    ({"bpm": np.array([96.0, 97.0])}, r"bpm: got array\(\[96., 97.\]\), expected a number"),
+    ({"bpm": True}, "bpm: got True, expected a number"),
+    ({"bpm": 10**400}, "bpm: got 10000"),
+    ({"seed": 3.5}, "seed: got 3.5, expected a whole number"),
+    ({"seed": None}, "seed: got None, expected a whole number"),
+    ({"seed": math.nan}, "seed: got nan, expected a whole number"),
+    ({"steps": "4"}, "steps: got '4', expected a whole number"),
+    ({"guidance": 1j}, "guidance: got 1j, expected a number"),
+    ({"share_noise": "no"}, "share_noise: got 'no', expected True or False"),
+    ({"passes": 1.5}, "passes: got 1.5, expected a whole number"),
     ({"activity": {"drums": [(-1, 1)]}}, "drums=-1-1"),
     ({"activity": {"drums": [(1, 1)]}}, "drums=1-1"),
     ({"activity": {"drums": [(0, math.nan)]}}, "drums=0-nan"),
@@ -122,6 +146,48 @@ def test_activity_finds_its_stem_by_name_or_by_type_and_forgets_nothing():
   request = check(stems=stems, share_noise=False, activity=activity)
   assert request.activity == {"guitars 2": ((0.0, 1.0),), "basses": ((0.0, 0.5), (1.0, 2.0))}
   assert check(activity={"drums": []}).activity == {"drums": ()}  # silent all along
+
+
+def test_numbers_of_any_kind_are_plain_ones_afterwards():
+  asked = dict(
+    prompt=np.str_("rock"),
+    stems=np.array(["drums", "keys"]),
+    bpm=np.array([96.0]),
+    seed=np.int64(3),
+    seconds=jnp.float32(1.5),
+    passes=np.uint8(2),
+    variations=np.array(2),
+    steps=np.float64(4),
+    guidance=np.float32(2.5),
+    share_noise=np.bool_(False),
+    activity={np.str_("drums"): np.array([[0, 1], [1.25, 1.5]], np.float32)},
+  )
+  plain = dict(
+    prompt="rock", stems={"drums": "drums", "keys": "keys"}, bpm=96.0, seed=3, seconds=1.5,
+    passes=2, variations=2, steps=4, guidance=2.5, share_noise=False,
+    activity={"drums": ((0.0, 1.0), (1.25, 1.5))},
+  )  # fmt: skip
+  found = dataclasses.asdict(check(**asked))
+  assert found == plain
+  assert repr(found) == repr(plain), "of the same types"
+  json.dumps(found)
+
+
+@pytest.mark.parametrize("samples", [8192, 70_560, 2_097_152])
+def test_a_models_own_length_is_served_however_it_is_rounded(samples):
+  model = tiny.CONFIG | {"seconds": samples / 44_100}
+  for digits in (3, 4, 6):
+    near = round(samples / 44_100, digits)
+    found = check(model, seconds=near, activity={"drums": [(0, near)]})
+    assert round(found.seconds * 44_100) in (samples, round(near * 44_100))
+    assert round(found.seconds * 44_100) <= samples
+    assert round(found.activity["drums"][0][1] * 44_100) <= round(found.seconds * 44_100)
+  assert check(model, seconds=(samples + HOP - 1) / 44_100).seconds == model["seconds"]
+  with pytest.raises(UsageError, match="duration") as error:
+    check(model, seconds=(samples + HOP) / 44_100)
+  limit = float(re.search(r"to ([\d.]+) s", str(error.value))[1])
+  assert samples - 5 <= round(limit * 44_100) <= samples
+  assert check(model, seconds=limit).seconds == limit
 
 
 def untrained(condition):

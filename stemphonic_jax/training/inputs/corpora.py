@@ -10,6 +10,7 @@ from typing import Any
 from absl import logging
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import whole_times
 from stemphonic_jax.data.preparing.captions import check_ids, read_captions
 from stemphonic_jax.data.preparing.check import Rules, check, is_checked, refuse_bad
 from stemphonic_jax.data.preparing.report import write_report
@@ -59,7 +60,8 @@ class Windows(Sequence):
   @functools.cached_property
   def _places(self) -> list[tuple[int, int]]:
     """(mix, window) of each; what is shorter than a window, or left of a mix, is not one."""
-    counts = [int(row["seconds"] // self.seconds) for row in self.mixes.rows]
+    rate = self.mixes.rules.rate
+    counts = [whole_times(row["seconds"], self.seconds, rate) for row in self.mixes.rows]
     return [(i, k) for i, count in enumerate(counts) for k in range(count)]
 
   def __len__(self) -> int:
