@@ -16,7 +16,8 @@ def run(work: Callable[[], None]) -> int:
   """Runs `work` and returns the exit code; an error becomes one line on stderr.
 
   Codes follow sysexits.h: 0 done, 2 usage, 65 bad data, 66 missing, 70 a fault of ours, 73 and 74
-  cannot write or read, 75 preempted but saved, 76 diverged, 78 another model's, 130 interrupted.
+  cannot write or read, 75 preempted but saved, 76 diverged (a training, or what a model makes),
+  78 another model's, 130 interrupted.
   A run that hangs ends itself, with 71 (training/run/watchdog.py).
   """
   try:

@@ -45,7 +45,7 @@ class PreemptedError(StemphonicError):
 
 
 class DivergedError(StemphonicError):
-  """A training whose updates are no longer finite."""
+  """A training whose updates are no longer finite, or a model that makes what is no sound."""
 
   exit_code = 76
 

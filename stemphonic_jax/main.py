@@ -25,7 +25,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
-from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
 from stemphonic_jax.training.run.identity import lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
@@ -105,7 +105,10 @@ def generate(config: ConfigDict, workdir: Path) -> None:
 
 
 def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
-  """Writes songs to `out/0`, `out/1`, …, one for each of the first pieces that are measured on."""
+  """Writes songs to `out/0`, `out/1`, …, one for each of the first pieces that are measured on.
+
+  DivergedError, after the others, where what the model made for one is no sound.
+  """
   from stemphonic_jax.data.batching.records import open_unseen
   from stemphonic_jax.generation.pipeline import StemPipeline
   from stemphonic_jax.training.inputs import text
@@ -119,9 +122,11 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
   pipe = StemPipeline(
     load_bundle(model), text.reader(config, workdir, folder)[1] if frozen else None
   )
+  failed: list[DivergedError] = []
   for i in range(min(count, len(records))):
     piece = records[i]
-    song = pipe.generate(
+    ask = functools.partial(
+      pipe.generate,
       piece.caption,
       # Once each: two stems of one type have one prompt, and would be one stem.
       stems=list(dict.fromkeys(itertools.compress(piece.types, piece.audible))),
@@ -131,8 +136,16 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
       guidance=config.sample.guidance,
       share_noise=config.sample.share_noise,
     )
+    try:
+      song = ask()
+    except DivergedError as error:
+      logging.warning("song %d: %s", i, error)
+      failed.append(error)
+      continue
     song.save(out / str(i), overwrite=True)
     logging.info("song: %s", out / str(i))
+  if failed:
+    raise DivergedError(f"{out}: {len(failed)} of {count} songs are not there; {failed[0]}")
 
 
 def describe(config: ConfigDict) -> str:

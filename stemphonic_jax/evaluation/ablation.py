@@ -17,7 +17,7 @@ from jaxtyping import Int8
 from tqdm import tqdm
 
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.errors import DataError, MismatchError
+from stemphonic_jax.errors import DataError, DivergedError, MismatchError
 from stemphonic_jax.evaluation import features, kept, metrics, songs
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Cell, Heard
@@ -114,7 +114,8 @@ def ask(
   """The cell of a model and a run: a song for each prompt, all of them measured; see kept.py.
 
   `load` is called where a song is not there yet. Songs are scored by the activity of the real
-  stems, whether the model was given it or not.
+  stems, whether the model was given it or not. One that is no sound does not count; DivergedError
+  if none counts.
   """
   key = {
     "model": model.bundle.fingerprint,
@@ -138,6 +139,10 @@ def ask(
   def measured() -> Cell:
     heard = kept.songs(out, key, len(real.prompts), make)
     lanes = [songs.asked_lanes(prompt, seconds, rate, hop) for prompt in real.prompts]
+    sounding = [(one, asked) for one, asked in zip(heard, lanes, strict=True) if one.song.stems]
+    if not sounding:
+      raise DivergedError(f"{model.name}: none of {len(heard)} songs is sound; the log says why")
+    heard, lanes = map(list, zip(*sounding, strict=True))
     scores = metrics.measure([one.song for one in heard], real.reference, lanes)
     times = [one.seconds for one in heard]
     return Cell(scores, bootstrap(statistics.fmean, times) if timed else None)
@@ -146,6 +151,8 @@ def ask(
 
 
 def _heard(hop: int, made: songs.Made) -> Heard:
+  if made.mix is None:
+    return Heard(SongFeatures("", None, {}), 0.0)
   return Heard(features.features(made.mix, hop), sum(made.seconds.values()))
 
 
@@ -196,7 +203,10 @@ def playing_along(
     whole = songs.held_out(mixes, len(real.prompts), lambda mix: mix)
     both = songs.accompany(load(), whole, seed)
     looks = songs.in_threads(lambda pair: tuple(map(features.features, pair)), both)
-    return list(map(list, zip(*looks, strict=True)))
+    found = list(looks)
+    if not found:
+      raise DivergedError(f"{model.name}: plays nothing to {len(whole)} pieces; the log says why")
+    return list(map(list, zip(*found, strict=True)))
 
   rows: dict[str, Callable[[], Sequence[SongFeatures]]] = {
     "generated to real": lambda: pairs()[1],

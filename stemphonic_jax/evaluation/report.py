@@ -88,6 +88,8 @@ def write_report(out: Path, measured: Measured, seed: int) -> Path:
         passes=run.passes, share_noise=run.share_noise, activity=run.activity,
       )  # fmt: skip
       for number, (piece, song) in enumerate(zip(pieces, made, strict=True), 1):
+        if song.mix is None:
+          continue
         told = piece.prompt.active if run.activity else {}
         piece.versions.append(
           _save(folder, f"{number}/{version}-{_slug(label)}", label, song.mix, told)

@@ -29,7 +29,7 @@ from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, DivergedError
 from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED, plan
 from stemphonic_jax.generation.song import Song
@@ -210,9 +210,9 @@ def asked_lanes(
 
 @dataclass(frozen=True, eq=False)
 class Made:
-  """A generated song, and what it took in seconds by stage."""
+  """A generated song, None where it is no sound, and what it took in seconds by stage."""
 
-  mix: Mix
+  mix: Mix | None
   seconds: Mapping[str, float]
 
 
@@ -246,7 +246,13 @@ def generate(
       passes=count,
       share_noise=share_noise,
     )
-    song, kind = ask(), tuple(map(len, plan(prompt.types, count)))
+    try:
+      song = ask()
+    except DivergedError as error:
+      logging.warning("%s is left out: %s", prompt.id, error)
+      yield Made(None, {})
+      continue
+    kind = tuple(map(len, plan(prompt.types, count)))
     if jax.default_backend() == "cpu":  # which makes each stem by itself with one program
       kind = len(kind) > 1
     if timed and kind not in warm:
@@ -258,19 +264,24 @@ def generate(
 def accompany(pipe: StemPipeline, mixes: Iterable[Mix], seed: int = 0) -> Iterator[tuple[Mix, Mix]]:
   """Half of the stems of each real mix, drawn, are given, and the others are generated to them.
 
-  Yields one given stem beside one asked for, as that is in the real mix and as it was made.
+  Yields one given stem beside one asked for, as that is in the real mix and as it was made; a mix
+  to which the model makes no sound is left out, and the log says so.
   """
   for number, mix in enumerate(mixes):
     types = np.random.default_rng([seed, number]).permutation(list(mix.stems)).tolist()
     given, asked = types[: (len(types) + 1) // 2], types[(len(types) + 1) // 2 :]
-    song = pipe.generate(
-      mix.caption,
-      asked,
-      bpm=_bpm(pipe, mix.bpm),
-      seed=(seed + number) % MAX_SEED,
-      context={name: mix.stems[name].audio for name in given},
-      duration=mix.seconds,
-    )
+    try:
+      song = pipe.generate(
+        mix.caption,
+        asked,
+        bpm=_bpm(pipe, mix.bpm),
+        seed=(seed + number) % MAX_SEED,
+        context={name: mix.stems[name].audio for name in given},
+        duration=mix.seconds,
+      )
+    except DivergedError as error:
+      logging.warning("%s is left out: %s", mix.id, error)
+      continue
     pair = {name: mix.stems[name] for name in (given[0], asked[0])}
     made = Stem(asked[0], song.stems[asked[0]])
     yield replace(mix, stems=pair), replace(mix, stems=pair | {asked[0]: made})

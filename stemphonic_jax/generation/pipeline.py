@@ -32,6 +32,7 @@ from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, ste
 from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.flow import shared_noise, turn
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
@@ -100,7 +101,8 @@ class StemPipeline:
     arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
     stem to seconds in which it plays; `passes` is a number or "K". What is None is the model's own.
     `allow` is called with the names of a song's stems before the work, which it may refuse.
-    Raises UsageError, DataError or MissingError before anything is generated.
+    Raises UsageError, DataError or MissingError before anything is generated, and DivergedError
+    where what is generated is no sound. What is silent though it was to sound, the log says.
     """
     given = self._context(context)
     request = check_request(
@@ -159,20 +161,19 @@ class StemPipeline:
       for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
+        refuse_absurd(request, v, names[k], sound[:samples])
         audio[v][names[k]] = sound[:samples]
       clock.lap("decode")
       heard += [request.stems[name] for name in names]
-    return [
-      Song(
-        stems=audio[v],
-        rate=self.rate,
-        hop=hop,
-        latents=latents[v],
-        lanes={name: lane[:needed] for name, lane in lanes.items()},
-        info=self._info(request, given, v, clock.seconds),
-      )
-      for v in range(request.variations)
-    ]
+    lanes = {name: lane[:needed] for name, lane in lanes.items()}
+    songs = []
+    for v, stems in enumerate(audio):
+      silent = [n for n in request.stems if is_silent(stems[n], hop, lanes.get(n))]
+      for name in silent:
+        say_silent(request, v, name)
+      info = self._info(request, given, v, silent, clock.seconds)
+      songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))
+    return songs
 
   def _pass(
     self,
@@ -254,9 +255,14 @@ class StemPipeline:
     return np.asarray(audio[0])
 
   def _info(
-    self, request: Request, given: Context, variation: int, timings: Mapping[str, float]
+    self,
+    request: Request,
+    given: Context,
+    variation: int,
+    silent: Collection[str],
+    timings: Mapping[str, float],
   ) -> dict[str, Any]:
-    """What song.json says."""
+    """What song.json says; `silent` are stems that were to sound and do not."""
     return {
       "request": {
         "prompt": request.prompt,
@@ -280,7 +286,10 @@ class StemPipeline:
       "sample_rate": self.rate,
       "stems": {
         **{name: {"type": given.types.get(name), "given": True} for name in given.audio},
-        **{name: {"type": kind, "given": False} for name, kind in request.stems.items()},
+        **{
+          name: {"type": kind, "given": False} | ({"silent": True} if name in silent else {})
+          for name, kind in request.stems.items()
+        },
       },
       "latents": "latents.safetensors",
       "timings": {name: round(seconds, 3) for name, seconds in timings.items()},

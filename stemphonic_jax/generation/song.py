@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import stems_figure
-from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.audio.files import check_samples, write_wav
 from stemphonic_jax.audio.folders import refuse_taken, settled, whole_folder
 from stemphonic_jax.errors import OutputError
 
@@ -48,11 +48,14 @@ class Song:
     asked for (or else found), `song.json`. With `overwrite`, of a folder that is there only the
     files of its song are replaced, as its song.json names them; whatever else is kept there stays.
     If the process is killed, the folder holds the old song or the new one, as song.json and
-    `read_context` see it (audio/folders.py). OutputError where it cannot be written, or exists and
-    `overwrite` is not set, or a file that is not the old song's has the name of a new stem.
+    `read_context` see it (audio/folders.py). DataError where a stem is no sound; OutputError where
+    it cannot be written, or exists and `overwrite` is not set, or a file that is not the old song's
+    has the name of a new stem.
     """
     directory = Path(directory).absolute()
     check_output(directory, overwrite, self.stems)
+    for name, audio in self.stems.items():
+      check_samples(f"stem {name!r}", audio, self.rate)
     with whole_folder(directory, song_files) as folder:
       for name, audio in self.stems.items():
         write_wav(folder / f"{name}.wav", audio, self.rate)

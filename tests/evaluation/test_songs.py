@@ -10,7 +10,7 @@ import pytest
 from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.stems import Mix, Stem
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, DivergedError
 from stemphonic_jax.evaluation import songs
 from tests import tiny
 
@@ -191,6 +191,23 @@ def test_what_is_given_stays_and_what_is_asked_for_is_new():
     assert real.stems[asked] is piece.stems[asked]
     assert not np.allclose(made.stems[asked].audio, piece.stems[asked].audio)
     assert made.samples == piece.samples
+
+
+def test_what_is_no_sound_is_not_measured(monkeypatch, warned):
+  pieces = [mix("drums", "keys", name=name) for name in "ab"]
+  generate = tiny.pipeline().generate
+
+  def answer(*asked, seed, **options):
+    if seed == 0:
+      raise DivergedError("the model made NaN")
+    return generate(*asked, seed=seed, **options)
+
+  monkeypatch.setattr(tiny.pipeline(), "generate", answer)
+  prompts = [songs.prompt_of(piece) for piece in pieces]
+  made = [one.mix for one in songs.generate(tiny.pipeline(), prompts, timed=True)]
+  assert (made[0], made[1].id) == (None, "b")
+  assert [real.id for real, _ in songs.accompany(tiny.pipeline(), pieces)] == ["b"]
+  assert warned == ["a is left out: the model made NaN"] * 2
 
 
 def test_the_autoencoder_keeps_names_and_lengths():

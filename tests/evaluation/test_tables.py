@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.data.stems import Mix, Stem
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, DivergedError, MismatchError, MissingError, UsageError
 from stemphonic_jax.evaluation import ablation, kept, sheet, songs, tables, trained
 from stemphonic_jax.evaluation.ablation import Run
 from stemphonic_jax.evaluation.scores import NOTHING, Score
@@ -188,6 +188,27 @@ def test_songs_are_kept_one_by_one_and_a_damaged_one_is_named(models, tmp_path):
     cell.unlink()
   with pytest.raises(DataError, match=r"00000.npz: is damaged .* remove it"):
     tables.table(3, models, out, FEW)
+
+
+def test_what_is_no_sound_is_left_out_and_the_others_are_counted(
+  models, requests, tmp_path, monkeypatch, warned
+):
+  answer = tiny.pipeline().generate
+
+  def sometimes(prompt, stems, *, seed, **options):
+    if seed in broken:
+      raise DivergedError("the model made NaN")
+    return answer(prompt, stems, seed=seed, **options)
+
+  monkeypatch.setattr(tiny.pipeline(), "generate", sometimes)
+  broken = {1}
+  for _ in range(2):  # the second is read from what was kept
+    row, *_ = as_json(tables.table(1, models, tmp_path / "out", FEW))["rows"]
+    assert row["scores"]["synchrony"]["n"] == 2
+  assert "piece 1 is left out: the model made NaN" in warned
+  broken = range(3)
+  with pytest.raises(DivergedError, match="none of 3 songs is sound"):
+    tables.table(1, models, tmp_path / "other", FEW)
 
 
 def test_other_pieces_are_other_cells(models, requests, tmp_path, monkeypatch):
