@@ -30,7 +30,11 @@ def add(commands: Any) -> None:
   evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
   evaluate.add_argument("--root", metavar="DIR", help="where the source is")
   evaluate.add_argument(
-    "--held-out", type=count, metavar="N", help="mixes, as in the training; default 64"
+    "--held-out",
+    type=count,
+    metavar="N",
+    help="of a source that the model was trained on: mixes that the training left out; default as"
+    " its workdir says, else all of the source is measured on",
   )
   evaluate.add_argument("--captions", metavar="FILE", help="of the source, as in the training")
   evaluate.add_argument(
@@ -50,7 +54,7 @@ def run(request: argparse.Namespace) -> None:
   if request.source == "demo" and (request.held_out or request.captions):
     raise UsageError("--held-out and --captions are of a --source on disk")
   door.set_up()
-  from stemphonic_jax.evaluation import report, sheet, songs, tables
+  from stemphonic_jax.evaluation import report, sheet, tables
   from stemphonic_jax.weights.hub import find_model
 
   options = tables.Options(
@@ -60,7 +64,7 @@ def run(request: argparse.Namespace) -> None:
     request.seed,
     request.source,
     request.root or "",
-    request.held_out or songs.HELD_OUT,
+    request.held_out,
     request.captions or "",
   )
   if request.table:

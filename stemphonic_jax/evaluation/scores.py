@@ -10,11 +10,15 @@ import numpy as np
 
 RESAMPLES = 1000
 LEVELS = (0.025, 0.975)  # of a 95 % interval
+FEWEST = 5  # songs from which an interval can be told: those of fewer are much too narrow
 
 
 @dataclass(frozen=True)
 class Score:
-  """A value with its 95 % interval over the `n` songs that could be measured; NaN where n is 0."""
+  """A value with its 95 % interval over the `n` songs that could be measured.
+
+  The value is NaN where n is 0, the interval where it is below FEWEST.
+  """
 
   value: float
   low: float
@@ -42,6 +46,8 @@ def bootstrap(
   count = len(groups)
   if not count:
     return NOTHING
+  if count < FEWEST:
+    return Score(float(statistic(groups)), np.nan, np.nan, count)
   rng = np.random.default_rng(seed)
   drawn = ([groups[i] for i in rng.integers(count, size=count)] for _ in range(resamples))
   values = np.array([statistic(some) for some in drawn])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.stats
 
-from stemphonic_jax.evaluation.scores import NOTHING, Score
+from stemphonic_jax.evaluation.scores import FEWEST, NOTHING, Score
 
 
 def pooled(parts: Sequence[Score], within: tuple[float, float] = (-math.inf, math.inf)) -> Score:
@@ -44,8 +44,9 @@ def difference(first: Mapping[str, Score], second: Mapping[str, Score]) -> Score
   if len(pairs) < 2:
     return NOTHING
   apart = [a.value - b.value for a, b in pairs]
-  mean, half = float(np.mean(apart)), _half(apart)
-  return Score(mean, mean - half, mean + half, max(score.n for pair in pairs for score in pair))
+  songs = max(score.n for pair in pairs for score in pair)
+  mean, half = float(np.mean(apart)), _half(apart) if songs >= FEWEST else math.nan
+  return Score(mean, mean - half, mean + half, songs)
 
 
 def _half(values: Sequence[float]) -> float:

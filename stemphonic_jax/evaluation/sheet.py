@@ -13,9 +13,10 @@ from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.evaluation import figures, kept, seeds
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.metrics import METRICS
-from stemphonic_jax.evaluation.scores import Score
+from stemphonic_jax.evaluation.scores import FEWEST, Score
 
 NONE = "n.a."
+SONGS = ("n", f"Songs in the row; without [interval] a number is of fewer than {FEWEST} of them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,11 @@ class Line:
   models: Mapping[str, Cell] = field(default_factory=dict)
   group: str = ""  # of rows that compare
   subtracts: bool = False
+
+  @property
+  def n(self) -> int:
+    """Songs of which most metrics are."""
+    return max((score.n for score in self.scores.values()), default=0)
 
   def by_seed(self, name: str) -> dict[str, Score]:
     """The scores of a metric by the seed of training."""
@@ -82,12 +88,12 @@ def cells_of(sheet: Sheet) -> tuple[list[str], list[list[tuple[str, bool]]]]:
   """The head of a sheet, and of each row the words with whether they are the best of the models."""
   arrows = {"higher": "↑", "lower": "↓"}
   labels = (f"{METRICS[name].label} {arrows[METRICS[name].better]}" for name in sheet.metrics)
-  head = [*sheet.columns, *labels, *["Seconds per song ↓"] * sheet.timed]
+  head = [*sheet.columns, SONGS[0], *labels, *["Seconds per song ↓"] * sheet.timed]
   groups = {line.group for line in sheet.lines}
   best = {(group, name): _ahead(sheet, group, name) for group in groups for name in sheet.metrics}
   rows = []
   for line in sheet.lines:
-    row = [(word, False) for word in line.columns]
+    row = [(word, False) for word in (*line.columns, str(line.n or NONE))]
     for name in sheet.metrics:
       words = number(line.scores.get(name), signed=line.subtracts)
       row.append((words, line is best[line.group, name]))
@@ -98,15 +104,17 @@ def cells_of(sheet: Sheet) -> tuple[list[str], list[list[tuple[str, bool]]]]:
 
 
 def legend_of(sheet: Sheet) -> list[tuple[str, str]]:
-  """Label and summary of each metric of a sheet."""
-  return [(METRICS[name].label, METRICS[name].summary) for name in sheet.metrics]
+  """Label and summary of each metric of a sheet, and of n."""
+  return [SONGS, *((METRICS[name].label, METRICS[name].summary) for name in sheet.metrics)]
 
 
 def number(score: Score | None, *, signed: bool = False) -> str:
-  """ "0.934 [0.912, 0.951]", or n.a. where nothing could be measured."""
+  """ "0.934 [0.912, 0.951]", "0.934" of too few songs, n.a. where nothing could be measured."""
   if score is None or not score.n or not math.isfinite(score.value):
     return NONE
   form = f"{'+' if signed else ''}.{3 if abs(score.value) < 10 else 1}f"
+  if not math.isfinite(score.low + score.high):
+    return f"{score.value:{form}}"
   return f"{score.value:{form}} [{score.low:{form}}, {score.high:{form}}]"
 
 

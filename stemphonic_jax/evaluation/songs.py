@@ -109,26 +109,31 @@ def on_disk(
   rate: int,
   seed: int,
   *,
-  held_out: int = HELD_OUT,
+  held_out: int | None = None,
   captions: Path | None = None,
 ) -> tuple[Cut, Cut]:
-  """The same of a data set's test part or, where it has none, of what training holds out of it.
+  """The same of a data set's test part or, where it has none, of all of it, by mix.
 
-  `held_out` and `captions` are to be those of the training. No mix is in both halves. The report of
-  its check goes to `folder`. Errors are those of `corpora.checked`, and DataError where there are
-  fewer than two mixes of that length.
+  Of a set that was trained on, `held_out` says how many mixes the training left out, and these are
+  taken instead; `captions` too are to be those of the training. No mix is in both halves. The
+  report of its check goes to `folder`. Errors are those of `corpora.checked`, and DataError where
+  there are fewer than two mixes of that length.
   """
   rules = Rules(rate, FRAME)
+  catalogue = scan(source, root)
+  whole = held_out is None and all(entry.split != "test" for entry in catalogue.entries)
   found = checked(
-    scan(source, root), folder, rules, captions=captions, held_out=held_out, max_bad=MAX_BAD
-  )
+    catalogue, folder, rules, captions=captions, held_out=held_out or HELD_OUT, max_bad=MAX_BAD,
+    evaluate=whole,
+  )  # fmt: skip
   windows = Windows(found.parts.get("test") or found.parts["held_out"], seconds)
   counts = [whole_times(row["seconds"], seconds, rate) for row in windows.mixes.rows]
   firsts = np.cumsum([0, *counts])
   rng = np.random.default_rng(seed)
   mixes = rng.permutation(np.flatnonzero(counts)).tolist()
   if len(mixes) < 2:
-    raise DataError(f"{root}: needs two held-out mixes of {seconds:g} s or more to measure with")
+    what = "two mixes" if held_out is None else "two held-out mixes"
+    raise DataError(f"{root}: needs {what} of {seconds:g} s or more to measure with")
   chosen = [(mix, (firsts[mix] + rng.permutation(counts[mix])).tolist()) for mix in mixes]
   return Cut(windows, chosen[::2]), Cut(windows, chosen[1::2])
 

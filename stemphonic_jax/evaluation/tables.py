@@ -13,7 +13,7 @@ import importlib.metadata
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from stemphonic_jax.evaluation.ablation import Pieces, Run
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.metrics import METRICS
 from stemphonic_jax.evaluation.sheet import NONE, Line, Sheet
-from stemphonic_jax.evaluation.songs import HELD_OUT
 from stemphonic_jax.evaluation.trained import Model
 from stemphonic_jax.generation.pipeline import StemPipeline
 
@@ -126,7 +125,7 @@ class Options:
   seed: int = 0
   source: str = "demo"
   root: str = ""
-  held_out: int = HELD_OUT  # of a set on disk, as is `captions`
+  held_out: int | None = None  # of a set on disk, as is `captions`; None: as the trainings had it
   captions: str = ""
 
 
@@ -162,6 +161,7 @@ def table(number: int, models: Path, out: Path, options: Options) -> Measured:
       ablation.check_model(model, [row.run for row in plan.rows if row.trained == setting])
   everyone = [model for ones in found.values() for model in ones]
   trained.check_alike(everyone)
+  options = _settle(everyone, options)
   seconds, mixes = _mixes(everyone, out, options)
   each = math.ceil(options.songs / len(STEMS))
   counts = dict.fromkeys(STEMS, each) if number == 2 else {None: options.songs}
@@ -209,6 +209,7 @@ def one_model(path: Path, out: Path, options: Options, accompany: bool = False) 
   if model.bundle.config["dropout"]["activity"] < 1:
     runs["generated, activity given"] = Run(share_noise=_shares(model), activity=True)
   ablation.check_model(model, [Run(passes=2)] if accompany else [])
+  options = _settle([model], options)
   seconds, mixes = _mixes([model], out, options)
   real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed)
   cells = _cells(out, model, runs, real, seconds, options, timed=True)
@@ -238,6 +239,14 @@ def _mixes(
     options.source, options.root, out / "check", seconds, rate, options.seed,
     held_out=options.held_out, captions=Path(options.captions) if options.captions else None,
   )  # fmt: skip
+
+
+def _settle(models: Iterable[Model], options: Options) -> Options:
+  """The options, with `held_out` as the trainings had it that were on this set."""
+  if options.held_out or options.source == "demo":
+    return options
+  found = [trained.held_out_of(model, options.source, options.root) for model in models]
+  return replace(options, held_out=min(filter(None, found), default=None))
 
 
 def _cells(
@@ -327,15 +336,16 @@ def _seeds(found: Mapping[str, Sequence[Model]]) -> str:
 
 def _measured_on(real: Mapping[int | None, Pieces], seconds: float, options: Options) -> str:
   counts = ", ".join(f"{count}{f' of K = {k}' if k else ''}" for k, count in _counts(real).items())
-  source = options.source
+  source, pieces = options.source, "held-out pieces"
   if source != "demo":
     told = f", captions of {Path(options.captions).name}" if options.captions else ""
-    source = (
-      f"one of each mix of {source}, {options.held_out} held out if it has no test part{told}"
-    )
+    part = f"the {options.held_out} mixes that were held out"
+    if not options.held_out:
+      pieces, part = "pieces", "all mixes, on which no model here is known to be trained"
+    source = f"one of each mix of {source}: of its test part or, without one, of {part}{told}"
   others = len(next(iter(real.values())).reference)
   return (
-    f"{counts} held-out pieces of {seconds:g} s ({source}), compared with {others} others, on"
+    f"{counts} {pieces} of {seconds:g} s ({source}), compared with {others} others, on"
     f" {ablation.hardware()}."
   )
 

@@ -79,6 +79,20 @@ def open_model(path: Path) -> Model:
   return Model(name, bundle, read_json(path / "config.json") if is_run else None)
 
 
+def held_out_of(model: Model, source: str, root: str) -> int | None:
+  """How many mixes of a data set the training of a model left out, None where it is of another set.
+
+  Nor is it known of a model folder, which does not say what it was trained on.
+  """
+  if model.config is None:
+    return None
+  found = flat(model.config)
+  same = found.get("data.source") == source and not found.get("data.records")
+  if not same or Path(found.get("data.root") or "").resolve() != Path(root).resolve():
+    return None
+  return found.get("data.held_out")
+
+
 def check_alike(models: Iterable[Model]) -> None:
   """MismatchError where trainings differ in more than their setting, seed and beginning."""
   runs = [(model.name, _compared(model.config)) for model in models if model.config is not None]

@@ -25,6 +25,7 @@ def test_what_is_measured_of_one_song_stays_together():
 def test_songs_weigh_as_much_as_was_measured_of_them_and_empty_ones_do_not_count():
   score = mean([[1.0], [], [0.0, 0.0, 0.0]])
   assert (score.value, score.n) == (0.25, 2)
+  assert np.isnan([score.low, score.high]).all(), "two songs give no interval"
   assert mean([[], []]).n == 0
   assert np.isnan(mean([]).value)
   assert scores.NOTHING.n == 0
@@ -46,3 +47,10 @@ def test_the_same_groups_give_the_same_interval():
   groups = list(np.random.default_rng(0).normal(size=30))
   assert bootstrap(np.mean, groups) == bootstrap(np.mean, groups)
   assert bootstrap(np.mean, groups) != bootstrap(np.mean, groups, seed=1)
+
+
+def test_an_interval_takes_five_songs():
+  for count in (1, 4, 5):
+    score = mean([[float(value)] for value in range(count)])
+    assert score.value == (count - 1) / 2
+    assert np.isfinite([score.low, score.high]).all() == (count == 5)

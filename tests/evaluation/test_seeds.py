@@ -1,5 +1,6 @@
 """Several trainings: intervals that hold what they promise, also with three of them."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -25,6 +26,13 @@ def test_halves_over_seeds_and_songs_add_in_quadrature():
   both = pooled([Score(value, value - 0.2, value + 0.1, 60) for value in (0.7, 0.8, 0.9)])
   assert both.low == pytest.approx(0.8 - math.hypot(half, 0.2), abs=1e-4)
   assert both.high == pytest.approx(0.8 + math.hypot(half, 0.1), abs=1e-4)
+
+
+def test_seeds_of_too_few_songs_have_no_interval():
+  few = pooled([Score(value, math.nan, math.nan, 4) for value in (0.5, 0.7)], (0.0, 1.0))
+  assert few.value == pytest.approx(0.6)
+  assert math.isnan(few.low)
+  assert math.isnan(few.high)
 
 
 def test_an_interval_of_shares_stays_between_none_and_all():
@@ -56,5 +64,8 @@ def test_differences_are_paired_by_seed():
   assert apart.n == 60
   turned = difference(first, dict(zip("012", reversed(second.values()), strict=True)))
   assert turned.low < 0 < turned.high
+  few = [{seed: dataclasses.replace(s, n=4) for seed, s in of.items()} for of in (first, second)]
+  assert difference(*few).value == pytest.approx(0.1)
+  assert math.isnan(difference(*few).low), "four songs give no interval"
   assert difference(first, dict(list(second.items())[:1])).n == 0
   assert difference(first, {"0": NOTHING, "1": NOTHING}).n == 0

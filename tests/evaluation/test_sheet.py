@@ -1,6 +1,7 @@
 """A measured table as it is written down."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from stemphonic_jax.evaluation.sheet import Line, Sheet, markdown
   [
     (Score(0.93449, 0.9, 0.95, 60), "0.934 [0.900, 0.950]"),
     (Score(123.46, 99.0, 150.0, 60), "123.5 [99.0, 150.0]"),
+    (Score(0.5, math.nan, math.nan, 4), "0.500"),
     (NOTHING, "n.a."),
     (None, "n.a."),
   ],
@@ -71,7 +73,7 @@ def test_a_difference_is_no_rival_and_no_baseline_is_best():
   lines.append(Line("c − a", ("c − a",), {"synchrony": near(5.0)}, subtracts=True))
   table = Sheet("table", "T", "", ("Setting",), ("synchrony",), lines, {})
   assert best(table) == ["c"]
-  assert "| c − a | +5.000 [+4.900, +5.100] |" in markdown(table)
+  assert "| c − a | 9 | +5.000 [+4.900, +5.100] |" in markdown(table)
   assert not difference(lines[0].by_seed("synchrony"), lines[1].by_seed("synchrony")).n
 
 
@@ -88,12 +90,12 @@ def wild():
 
 def test_markdown():
   rows = markdown(wild()).splitlines()
-  assert rows[2].startswith("| Setting | Synchrony ↑ |")
+  assert rows[2].startswith("| Setting | n | Synchrony ↑ |")
   assert rows[4:8] == [
-    "| A \\| B | 0.500 [0.400, 0.600] | n.a. |",
-    "| C | **0.800 [0.700, 0.900]** | n.a. |",
-    "| C − A | n.a. | n.a. |",
-    "| real | 0.900 [0.900, 0.900] | n.a. |",
+    "| A \\| B | 9 | 0.500 [0.400, 0.600] | n.a. |",
+    "| C | 9 | **0.800 [0.700, 0.900]** | n.a. |",
+    "| C − A | n.a. | n.a. | n.a. |",
+    "| real | 9 | 0.900 [0.900, 0.900] | n.a. |",
   ]
 
 

@@ -107,13 +107,12 @@ def folder(tmp_path):
   return tmp_path / "set"
 
 
-def test_one_window_of_each_mix_of_a_set_on_disk_is_measured(folder, tmp_path, monkeypatch):
+def test_one_window_of_each_mix_of_a_set_on_disk_is_measured(folder, tmp_path):
   def open_set(**options):
     return songs.on_disk("folder", folder, tmp_path / "check", 1.5, RATE, 0, **options)
 
   with pytest.raises(DataError, match="two held-out mixes"):  # as a tenth of three is one
-    open_set()
-  monkeypatch.setattr(songs, "checked", functools.partial(songs.checked, evaluate=True))
+    open_set(held_out=64)
   parts = open_set()
   captions = [mix.caption for part in parts for mix in part]
   assert sorted(captions) == ["Song one", "Song three", "Song two"]
@@ -130,7 +129,10 @@ def test_what_is_held_out_of_a_set_on_disk_is_what_the_training_held_out(folder,
   monkeypatch.setattr(songs, "checked", lambda *_, **options: seen.append(options) or 1 / 0)
   with pytest.raises(ZeroDivisionError):
     songs.on_disk("folder", folder, folder, 1.5, RATE, 0, held_out=32)
-  assert seen[0]["held_out"] == 32
+  assert (seen[0]["held_out"], seen[0]["evaluate"]) == (32, False)
+  with pytest.raises(ZeroDivisionError):
+    songs.on_disk("folder", folder, folder, 1.5, RATE, 0)
+  assert seen[1]["evaluate"], "all of a set that nothing was trained on"
 
 
 # What is asked of a model.

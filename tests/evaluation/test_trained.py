@@ -1,6 +1,8 @@
 """Which trainings a table takes, and which it refuses."""
 
+import functools
 import json
+from dataclasses import replace
 
 import pytest
 from ml_collections import ConfigDict
@@ -48,6 +50,16 @@ def test_finished_trainings_are_found_by_setting_and_number(training, tmp_path):
   names = [model.name for model in found["a"]]
   assert names == ["a_0", "a_2", "a_10"]
   check_alike(model for models in found.values() for model in models)
+
+
+def test_a_training_says_what_it_held_out_of_its_own_set(training, tmp_path, monkeypatch):
+  own = {"data.source": "folder", "data.root": "set", "data.held_out": 7}
+  model = trained.open_model(training("c_0", **own))
+  monkeypatch.chdir(tmp_path)
+  held_out = functools.partial(trained.held_out_of, model)
+  assert held_out("folder", "set") == held_out("folder", str(tmp_path / "set")) == 7
+  assert held_out("folder", "other") is held_out("mixes", "set") is None
+  assert trained.held_out_of(replace(model, config=None), "folder", "set") is None
 
 
 def test_a_model_folder_is_taken_as_it_is(tmp_path):
