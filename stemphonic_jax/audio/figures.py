@@ -6,20 +6,32 @@ Figures are drawn on `matplotlib.figure.Figure` itself: no display, no state of 
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.audio.levels import dbfs
 
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
+
 COLUMNS = 1400  # horizontal resolution of a waveform or spectrogram
 WINDOW, BANDS = 0.093, 160  # seconds of one spectrum (4096 samples at 44.1 kHz), bands of a picture
 LOWEST_HZ, RANGE_DB = 40.0, 80.0
 INK, FAINT = "#2b2f36", "#e6e8eb"
+# Of other letters than Latin, Greek and Cyrillic; systems come with one or the other.
+OTHER_FONTS = (
+  "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB",
+  "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+  "Arial Unicode MS", "Nirmala UI", "Leelawadee UI", "Noto Sans Devanagari", "Noto Sans Thai",
+)  # fmt: skip
 COLOURS = ("#3b6fb6", "#d9822b", "#3f9c6b", "#c14953", "#7d5ba6", "#2e9aa8", "#b8872b", "#6b7686")
 
 
@@ -55,8 +67,7 @@ def stems_figure(
       strip.stairs(lanes[name], edges, fill=True, color=colour)
     _time_axis(strip, last=row == rows - 1)
     wave.spines[:].set_visible(False)
-  with whole_file(path) as partial:
-    figure.savefig(partial, format="png")
+  write_figure(path, figure)
 
 
 def spectrogram_figure(
@@ -81,26 +92,45 @@ def spectrogram_figure(
     axis.tick_params(axis="y", labelsize=6.5, length=2, colors=INK)
     _label(axis, name, INK, pad=42)
     _time_axis(axis, last=row == len(rows) - 1)
-  with whole_file(path) as partial:
+  write_figure(path, figure)
+
+
+def write_figure(path: str | Path, figure: Figure) -> None:
+  """Writes a figure as a PNG file, with any text in it as it is; OutputError where it cannot be.
+
+  Letters that matplotlib's own font lacks are drawn with those of the system, where it has any of
+  OTHER_FONTS, else as boxes; matplotlib would warn of each. Dollar signs are dollar signs.
+  """
+  from matplotlib import font_manager
+  from matplotlib.text import Text
+
+  there = {font.name for font in font_manager.fontManager.ttflist}
+  families = ["DejaVu Sans", *(name for name in OTHER_FONTS if name in there)]
+  for text in figure.findobj(Text):
+    text.set_fontfamily(families)
+    text.set_parse_math(False)
+  with whole_file(path) as partial, warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+    warnings.filterwarnings("ignore", "Matplotlib currently does not support .*", UserWarning)
     figure.savefig(partial, format="png")
+
+
+def new_figure(**options: Any) -> Figure:
+  """A figure without a display, of a matplotlib that keeps to itself where its caches are."""
+  logging.getLogger("matplotlib").setLevel(logging.ERROR)
+  from matplotlib.figure import Figure
+
+  return Figure(facecolor="white", **options)
 
 
 def _figure(rows: int, title: str):
   """An empty figure of a height that suits its rows, with the title at the top left."""
-  from matplotlib.figure import Figure
-
   margin, height = 0.55, 1.0 * rows + 1.1  # inches
-  figure = Figure(figsize=(12, height), dpi=110, facecolor="white")
+  figure = new_figure(figsize=(12, height), dpi=110)
   figure.subplots_adjust(left=0.15, right=0.985, top=1 - margin / height, bottom=margin / height)
   place = (0.012, 1 - 0.5 * margin / height)
-  text = figure.text(
-    *place,
-    textwrap.fill(title, 150, max_lines=2, placeholder=" …"),
-    va="center",
-    color=INK,
-    fontsize=10,
-  )
-  text.set_parse_math(False)  # a prompt may hold dollar signs
+  title = textwrap.fill(title, 150, max_lines=2, placeholder=" …")
+  figure.text(*place, title, va="center", color=INK, fontsize=10)
   return figure
 
 

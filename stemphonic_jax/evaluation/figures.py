@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from stemphonic_jax.audio.figures import COLOURS, FAINT, INK
-from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.audio.figures import COLOURS, FAINT, INK, new_figure, write_figure
 from stemphonic_jax.evaluation.scores import Score
 
 PANELS = 4  # side by side
@@ -24,13 +23,11 @@ def scores_figure(
 
   `metrics` maps names to label and what is better, "higher" or "lower".
   """
-  from matplotlib.figure import Figure
-
   across = min(PANELS, len(metrics))
   down = math.ceil(len(metrics) / across)
   size = (2.2 + 2.6 * across, 0.9 + down * (0.8 + 0.24 * len(rows)))
-  figure = Figure(figsize=size, dpi=130, facecolor="white", layout="constrained")
-  figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11).set_parse_math(False)
+  figure = new_figure(figsize=size, dpi=130, layout="constrained")
+  figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
   axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
   for axis, (name, (label, better)) in zip(axes, metrics.items(), strict=False):
     for place, (scores, baseline) in enumerate(rows.values()):
@@ -48,5 +45,4 @@ def scores_figure(
     axis.spines[:].set_visible(False)
   for axis in axes[len(metrics) :]:
     axis.set_visible(False)
-  with whole_file(path) as partial:
-    figure.savefig(partial, format="png")
+  write_figure(path, figure)

@@ -4,6 +4,7 @@ import pytest
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import spectrogram_figure, stems_figure
 from stemphonic_jax.errors import OutputError
+from stemphonic_jax.evaluation.figures import scores_figure
 
 RATE = 8000
 
@@ -40,6 +41,19 @@ def test_figures_take_silence_short_sound_no_lanes_and_any_title(tmp_path):
   spectrogram_figure(tmp_path / "b.png", silent, RATE)
   for name in ("a.png", "b.png"):
     assert read_png(tmp_path / name).shape[1] == 1320
+
+
+@pytest.mark.parametrize(
+  "letters", ["慢慢的钢琴", "ギター", "기타", "गिटार", "غيتار", "🎸", "\U000f0000"]
+)
+def test_letters_that_no_font_has_are_no_noise(tmp_path, letters, recwarn, capfd):
+  sound = {letters: np.zeros((100, 2), np.float32)}
+  stems_figure(tmp_path / "a.png", sound, None, RATE, letters)
+  spectrogram_figure(tmp_path / "b.png", sound, RATE, letters)
+  scores_figure(tmp_path / "c.png", {letters: ({}, False)}, {"x": ("X", "higher")}, letters)
+  assert not recwarn.list
+  assert capfd.readouterr() == ("", "")
+  assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_spectrogram_is_brightest_at_the_pitch_while_it_sounds(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stemphonic_jax.audio.figures import COLOURS, INK
+from stemphonic_jax.audio.figures import COLOURS, INK, new_figure, write_figure
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.sources.catalogue import Catalogue
 from stemphonic_jax.data.taxonomy import STEM_TYPES
@@ -85,8 +85,6 @@ def _middle(values: np.ndarray) -> str:
 
 def _figure(path: Path, taken: Sequence[Mapping[str, Any]], title: str) -> None:
   """Six histograms on one page."""
-  from matplotlib.figure import Figure
-
   stems = [stem for row in taken for stem in row["findings"]["stems"].values()]
   counts = [len(row["types"]) for row in taken]
   activity = [share for row in taken for share in row["activity"].values()]
@@ -99,7 +97,7 @@ def _figure(path: Path, taken: Sequence[Mapping[str, Any]], title: str) -> None:
     ("tempo (BPM)" if tempi else "tempo (not known of any mix)", tempi, np.arange(40, 230, 10)),
     ("length of a mix (s)", seconds, np.linspace(0, 1.05 * max(seconds), 22)),
   ]
-  figure = Figure(figsize=(12, 6.5), dpi=110, facecolor="white", layout="constrained")
+  figure = new_figure(figsize=(12, 6.5), dpi=110, layout="constrained")
   figure.suptitle(title, color=INK, fontsize=11)
   axes = figure.subplots(2, 3).flat
   for axis, colour, (name, values, edges) in zip(axes, COLOURS, histograms, strict=False):
@@ -111,5 +109,4 @@ def _figure(path: Path, taken: Sequence[Mapping[str, Any]], title: str) -> None:
   for axis in axes:
     axis.tick_params(labelsize=8, colors=INK)
     axis.spines[["top", "right"]].set_visible(False)
-  with whole_file(path) as partial:
-    figure.savefig(partial, format="png")
+  write_figure(path, figure)
