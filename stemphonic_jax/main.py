@@ -26,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
-from stemphonic_jax.training.run.identity import lasting
+from stemphonic_jax.training.run.identity import PLACES, flat, lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe")
 
@@ -158,13 +158,16 @@ def describe(config: ConfigDict) -> str:
 def claim(config: ConfigDict, workdir: Path) -> None:
   """Writes the config to a new workdir, or checks that the workdir is this config's own.
 
-  MismatchError with the first difference where it is another's; OutputError where it cannot be
-  written.
+  Paths may differ where what is there is the same. MismatchError with the first difference where it
+  is another's; OutputError where it cannot be written.
   """
+  from stemphonic_jax.training.run import places
+
   path = workdir / "config.json"
   if path.is_file():
     try:
-      ours, theirs = lasting(config), lasting(json.loads(path.read_text()))
+      now, then = json.loads(config.to_json()), json.loads(path.read_text())
+      ours, theirs = lasting(now), lasting(then)
     except (ValueError, AttributeError) as error:
       raise MismatchError(f"{path}: is not the config of a run ({error})") from None
     for name in sorted(ours.keys() | theirs.keys()):
@@ -173,11 +176,19 @@ def claim(config: ConfigDict, workdir: Path) -> None:
           f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
           f" take another --workdir"
         )
+    for name in PLACES:
+      if not places.is_same(name, now, then):
+        raise MismatchError(
+          f"{workdir}: was made with {name} = {flat(then).get(name)!r}, of which"
+          f" {flat(now).get(name)!r} is no copy; take another --workdir"
+        )
     return
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(config.to_json(indent=2) + "\n")
+    content = json.loads(config.to_json())
+    content[places.KEY] = places.digests(content)
+    partial.write_text(json.dumps(content, indent=2) + "\n")
     os.replace(partial, path)
   except OSError as error:
     raise OutputError(f"{workdir}: cannot be written ({error.strerror})") from None

@@ -17,8 +17,9 @@ from typing import Any
 
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
+from stemphonic_jax.training.run import places
 from stemphonic_jax.training.run.checkpoints import reached
-from stemphonic_jax.training.run.identity import flat, lasting
+from stemphonic_jax.training.run.identity import PLACES, flat, lasting
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.tensors import read_json
 
@@ -88,13 +89,14 @@ def held_out_of(model: Model, source: str, root: str) -> int | None:
     return None
   found = flat(model.config)
   same = found.get("data.source") == source and not found.get("data.records")
-  if not same or Path(found.get("data.root") or "").resolve() != Path(root).resolve():
+  if not same or not places.is_same("data.root", model.config, {"data": {"root": root}}):
     return None
   return found.get("data.held_out")
 
 
 def check_alike(models: Iterable[Model]) -> None:
   """MismatchError where trainings differ in more than their setting, seed and beginning."""
+  models = list(models)
   runs = [(model.name, _compared(model.config)) for model in models if model.config is not None]
   for (one, ours), (other, theirs) in itertools.product(runs[:1], runs[1:]):
     for name in sorted(ours.keys() | theirs.keys()):
@@ -102,6 +104,19 @@ def check_alike(models: Iterable[Model]) -> None:
         raise MismatchError(
           f"{one} was trained with {name} = {ours.get(name)!r}, {other} with {theirs.get(name)!r};"
           f" train them alike, then their settings can be compared"
+        )
+  _check_places([model for model in models if model.config is not None])
+
+
+def _check_places(models: Sequence[Model]) -> None:
+  """MismatchError where trainings read from places that hold something else."""
+  for one, other in itertools.product(models[:1], models[1:]):
+    for name in set(PLACES) - OWN:
+      if not places.is_same(name, one.config, other.config):
+        ours, theirs = (flat(model.config).get(name) for model in (one, other))
+        raise MismatchError(
+          f"{one.name} was trained with {name} = {ours!r}, {other.name} with {theirs!r}, which hold"
+          f" different things; train them alike, then their settings can be compared"
         )
 
 

@@ -29,7 +29,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.training.run import disk, manifest
-from stemphonic_jax.training.run.identity import flat
+from stemphonic_jax.training.run.identity import lasting
 from stemphonic_jax.training.run.state import TrainState
 
 TRASH, DAMAGED = "trash", "damaged"
@@ -55,7 +55,7 @@ class Checkpoints:
     fingerprint: Mapping[str, Any],
   ):
     self._directory = directory.absolute()
-    self._fingerprint = json.loads(json.dumps(fingerprint))
+    self._fingerprint = lasting(json.loads(json.dumps(fingerprint)))
     self._saving: int | None = None
     self._failures = 0
     self._tried = self._lost = False
@@ -140,7 +140,7 @@ class Checkpoints:
         self._set_aside(step, damage)
         continue
       run = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
-      self._compare(step, "is of another run", flat(run["fingerprint"]), flat(self._fingerprint))
+      self._compare(step, "is of another run", lasting(run["fingerprint"]), self._fingerprint)
       saved = _shapes(self._manager.item_metadata(step)["state"].tree)
       self._compare(step, "holds another model", saved, _shapes(abstract))
       places = ocp.checkpoint_utils.construct_restore_args(abstract)

@@ -11,13 +11,16 @@ from ml_collections import ConfigDict
 FREE = frozenset({
   "sample", "generate", "steps", "decay", "save_every", "log_every", "held_out_batches", "max_bad",
   "processes", "workers", "mesh", "micro_batches", "remat", "keep", "keep_best", "hang_seconds",
+  "places",
 })  # fmt: skip
+# Where a run reads from: known by what is there, not by its path (places.py).
+PLACES = ("data.records", "data.root", "data.captions", "init_from", "text.path")
 
 
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   """What must not change, as JSON has it: {"train.learning_rate": 0.0001, …}.
 
-  A part whose `weight` is zero is off, and as good as not there.
+  A part whose `weight` is zero is off, and as good as not there. PLACES are left out.
   """
   found = flat(json.loads(config.to_json()) if isinstance(config, ConfigDict) else config)
   off = tuple(name.removesuffix("weight") for name in found if name.endswith(".weight"))
@@ -25,7 +28,7 @@ def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   return {
     name: value
     for name, value in found.items()
-    if FREE.isdisjoint(name.split(".")) and not name.startswith(off)
+    if FREE.isdisjoint(name.split(".")) and not name.startswith(off) and name not in PLACES
   }
 
 
