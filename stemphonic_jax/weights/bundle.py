@@ -56,6 +56,7 @@ from stemphonic_jax.weights.tensors import (
   read_json,
   save_params,
 )
+from stemphonic_jax.weights.wrappers import hint
 
 KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
@@ -179,13 +180,13 @@ def load_bundle(directory: Path) -> Bundle:
 def find_bundle(directory: Path) -> Path:
   """The model folder that `directory` is or, as a training workdir, holds; MissingError if none."""
   if not directory.is_dir():
-    raise MissingError(f"{directory}: no such model folder")
+    raise MissingError(f"{directory}: no such model folder{hint(directory)}")
   for candidate in map(settled, (directory, directory / "model")):
     if (candidate / "manifest.json").is_file():
       return candidate
   raise MissingError(
     f"{directory}: holds no model (no manifest.json); it should be a model folder or the workdir of"
-    f" a finished --mode=train"
+    f" a finished --mode=train{hint(directory)}"
   )
 
 

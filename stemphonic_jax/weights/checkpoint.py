@@ -16,18 +16,24 @@ import ml_dtypes
 import numpy as np
 from absl import logging
 
-from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.weights.tensors import NAMES, ROWS, Lazy, save_params
+from stemphonic_jax.weights.wrappers import unwrap
 
+# Where trainings keep a model in a checkpoint, and its average.
+MODELS = ("state_dict", "model_state_dict", "model", "module")
+AVERAGES = ("ema_state_dict", "model_ema", "ema_model", "ema")
 DTYPES = {str(dtype): dtype for dtype in NAMES}
 
 
 def convert_checkpoint(source: Path, out: Path, trust: bool) -> None:
-  """Writes the tensors of a checkpoint, or of its `state_dict`, to `out` under their own names.
+  """Writes the tensors of a checkpoint, or of the model in it, to the new file `out`.
 
-  The file is mapped, not loaded. What is no tensor is left out with a warning that names it.
-  UsageError without `trust`; MissingError where the file or PyTorch is absent; DataError where the
-  file is damaged, asks for more than tensors, or holds tensors that safetensors cannot.
+  The file is mapped, not loaded. Names are those of the model, without what a training puts around
+  them (wrappers.py), and an average is taken where there is one. What is no tensor is left out. A
+  warning names all of that. UsageError without `trust`; MissingError where the file or PyTorch is
+  absent; OutputError where `out` exists; DataError where the file is damaged, asks for more than
+  tensors, or holds tensors that safetensors cannot.
   """
   if not trust:
     raise UsageError(
@@ -36,13 +42,27 @@ def convert_checkpoint(source: Path, out: Path, trust: bool) -> None:
     )
   if out.suffix != ".safetensors":
     raise UsageError(f"{out}: expected a name that ends in .safetensors")
+  if out.exists():
+    raise OutputError(f"{out}: already exists; name a new file, or remove this one")
   if not source.is_file():
     raise MissingError(f"{source}: no such checkpoint")
-  found = _load(source)
-  if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-    _warn(source, [name for name in found if name != "state_dict"])
-    found = found["state_dict"]
-  save_params(out, _tensors(source, found))
+  save_params(out, unwrap(source, _tensors(source, _model_in(source, _load(source)))))
+
+
+def _model_in(source: Path, found: Any) -> Any:
+  """The tensors of the model in what a training saved, those of its average where it has one."""
+  if not isinstance(found, Mapping):
+    return found
+  taken = next((name for name in MODELS if isinstance(found.get(name), Mapping)), None)
+  if taken is None:
+    return found
+  for name in AVERAGES:
+    if isinstance(found.get(name), Mapping) and found[name].keys() == found[taken].keys():
+      logging.warning("%s: the average %r is taken, not %r", source, name, taken)
+      taken = name
+      break
+  _warn(source, [name for name in found if name != taken])
+  return found[taken]
 
 
 def _load(source: Path) -> Any:

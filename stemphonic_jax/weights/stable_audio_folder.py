@@ -21,6 +21,7 @@ import numpy as np
 
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.weights.tensors import ROWS, Lazy, open_tensors, read_json
+from stemphonic_jax.weights.wrappers import hint, unwrap
 
 Tensors = dict[str, Lazy]
 
@@ -114,7 +115,7 @@ def open_peer(folder: Path) -> Peer:
   another model.
   """
   if not folder.is_dir():
-    raise MissingError(f"{folder}: no such folder")
+    raise MissingError(f"{folder}: no such folder{hint(folder)}")
   index, original = folder / "model_index.json", folder / "model_config.json"
   if index.is_file() and ((folder / "transformer").is_dir() or not original.is_file()):
     return _open_diffusers(folder)
@@ -128,7 +129,7 @@ def open_peer(folder: Path) -> Peer:
     raise MismatchError(f"{folder}: is an adapter ({adapters[0]}), expected a whole model")
   raise MissingError(
     f"{folder}: neither model_index.json (diffusers) nor model_config.json (original layout) is"
-    f" there; expected a copy of a Stable Audio Open folder"
+    f" there; expected a copy of a Stable Audio Open folder{hint(folder)}"
   )
 
 
@@ -226,6 +227,8 @@ def _open_original(folder: Path) -> Peer:
   except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
     raise MismatchError(f"{path}: {error!r}; expected Stable Audio Open's model_config") from None
   weights = folder / "model.safetensors"
+  if not weights.is_file():
+    raise MissingError(f"{weights}: no such file; copy it here{hint(folder)}")
   parts = _original_parts(weights, stages)
   return Peer(
     layout="original",
@@ -291,7 +294,7 @@ def _original_parts(path: Path, stages: int) -> dict[str, Tensors]:
   }
   parts: dict[str, Tensors] = {part: {} for part, _ in renamed.values()}
   foreign = []
-  for name, tensor in open_tensors(path).items():
+  for name, tensor in unwrap(path, open_tensors(path)).items():
     prefix = next((prefix for prefix in renamed if name.startswith(prefix)), None)
     if prefix is None:
       foreign.append(name)

@@ -28,6 +28,7 @@ from stemphonic_jax.weights.tensors import (
   read_metadata,
   save_params,
 )
+from stemphonic_jax.weights.wrappers import hint
 
 # Their word for each size of ours, and the size where an old config does not say.
 SIZES = {
@@ -148,7 +149,7 @@ def find_tokenizer(folder: Path) -> Tokenizer:
 
 def _read_config(path: Path) -> dict[str, Any]:
   if not path.parent.is_dir():
-    raise MissingError(f"{path.parent}: no such folder of a T5")
+    raise MissingError(f"{path.parent}: no such folder of a T5{hint(path.parent)}")
   if not path.is_file():
     raise MissingError(f"{path}: missing; expected a T5 in the layout of Hugging Face")
   return _parse(path, path.read_bytes())

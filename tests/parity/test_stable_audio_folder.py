@@ -16,6 +16,7 @@ from stemphonic_jax.errors import (
   OutputError,
   StemphonicError,
 )
+from stemphonic_jax.weights.checkpoint import convert_checkpoint
 from stemphonic_jax.weights.stable_audio import import_stable_audio
 from stemphonic_jax.weights.stable_audio_folder import open_peer
 
@@ -277,6 +278,22 @@ def test_what_is_there_is_not_replaced(public, tmp_path):
   with pytest.raises(OutputError, match="already exists"):
     import_stable_audio(public, tmp_path / "ours")
   assert not list((tmp_path / "ours").iterdir())
+
+
+def test_a_checkpoint_of_a_training_is_converted_and_imported_with_its_average(original, tmp_path):
+  folder = shutil.copytree(original, tmp_path / "peer")
+  state = safetensors.load_file(folder / "model.safetensors")
+  training = {f"diffusion.{n}": 0 * t if n[:12] == "model.model." else t for n, t in state.items()}
+  training |= {f"diffusion_ema.ema_{n}": t for n, t in state.items() if n[:12] == "model.model."}
+  (folder / "model.safetensors").unlink()
+  torch.save({"state_dict": training, "epoch": 3}, folder / "model.ckpt")
+  error = refused(folder, tmp_path / "ours", folder / "t5")
+  assert "model.ckpt is a PyTorch checkpoint: `stemphonic bundle convert" in str(error)
+  convert_checkpoint(folder / "model.ckpt", folder / "model.safetensors", trust=True)
+  import_stable_audio(folder, tmp_path / "ours", folder / "t5")
+  import_stable_audio(original, tmp_path / "plain", original / "t5")
+  ours, plain = ((tmp_path / name / "dit.safetensors").read_bytes() for name in ("ours", "plain"))
+  assert ours == plain
 
 
 def test_of_a_folder_with_both_layouts_one_is_taken(public, original, tmp_path):

@@ -108,7 +108,9 @@ def test_where_there_is_no_model_the_error_says_so(tmp_path):
   with pytest.raises(MissingError, match="nothing: no such model folder"):
     bundle.load_bundle(tmp_path / "nothing")
   (tmp_path / "file").touch()
-  with pytest.raises(MissingError, match="file: no such model folder"):
+  with pytest.raises(
+    MissingError, match="file: no such model folder; it is a file: name the folder"
+  ):
     bundle.load_bundle(tmp_path / "file")
   (tmp_path / "foreign").mkdir()
   (tmp_path / "foreign" / "pytorch_model.bin").touch()

@@ -10,7 +10,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from stemphonic_jax import door
-from stemphonic_jax.errors import DataError, MissingError, StemphonicError, UsageError
+from stemphonic_jax.errors import DataError, MissingError, OutputError, StemphonicError, UsageError
 from stemphonic_jax.weights import checkpoint, tensors
 from stemphonic_jax.weights.checkpoint import convert_checkpoint
 
@@ -73,6 +73,26 @@ def test_of_a_lightning_checkpoint_the_state_dict_is_taken_and_the_rest_named(tm
   for name in rest:
     assert name in warned[0]
   assert "2 entries are no tensors, left out: version, extra" in warned[1]
+
+
+@pytest.mark.parametrize("model", ["state_dict", "model_state_dict", "model", "module"])
+def test_of_other_containers_the_model_is_taken_and_its_average_before_it(tmp_path, warned, model):
+  tensors = {"module.a": torch.ones(2)}
+  found = convert(tmp_path, {model: tensors, "ema": {"module.b": torch.zeros(2)}, "epoch": 3})
+  assert_same(found, {"a": torch.ones(2)})
+  assert "left out: ema, epoch" in warned[0]
+  assert "'module.' is taken off" in warned[1]
+  (tmp_path / "model.safetensors").unlink()
+  found = convert(tmp_path, {model: tensors, "ema": {"module.a": torch.zeros(2)}})
+  assert_same(found, {"a": torch.zeros(2)})
+  assert "the average 'ema' is taken, not" in warned[2]
+
+
+def test_a_file_that_is_there_is_not_replaced(tmp_path):
+  (tmp_path / "model.safetensors").write_text("mine")
+  with pytest.raises(OutputError, match="already exists; name a new file"):
+    convert(tmp_path, state())
+  assert (tmp_path / "model.safetensors").read_text() == "mine"
 
 
 def test_of_many_entries_left_out_ten_are_named(tmp_path, warned):
@@ -169,7 +189,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(tmp_path):
     ({}, "expected tensors by name, got nothing"),
     ([torch.ones(2)], "expected tensors by name, got a list"),
     (torch.ones(2), "expected tensors by name, got a Tensor"),
-    ({"model": {"a": torch.ones(2)}, "ema": 0}, r"got model \(dict\), ema \(int\)"),
+    ({"net": {"a": torch.ones(2)}, "ema": 0}, r"got net \(dict\), ema \(int\)"),
     ({"state_dict": {}}, "got nothing"),
     ({"a": torch.zeros(2, dtype=torch.uint8)}, "a is uint8, torch.strided on cpu, expected one of"),
     ({"a": torch.zeros(2, dtype=torch.complex64)}, "a is complex64"),

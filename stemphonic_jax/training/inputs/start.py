@@ -9,6 +9,7 @@ from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import MissingError
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.hub import folder_of
+from stemphonic_jax.weights.wrappers import hint
 
 
 def start_file(config: ConfigDict, name: str) -> Path | None:
@@ -23,7 +24,7 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
   if not any((folder / "vae.safetensors").is_file() for folder in folders):
     raise MissingError(
       f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
-      f" the workdir of a run"
+      f" the workdir of a run{hint(folder)}"
     )
   return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
