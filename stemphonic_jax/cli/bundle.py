@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from stemphonic_jax import door
 from stemphonic_jax.cli.arguments import command, group
 
 
@@ -54,6 +55,7 @@ def _export(request: argparse.Namespace) -> None:
 def _import(request: argparse.Namespace) -> None:
   from stemphonic_jax.weights.stable_audio import import_stable_audio
 
+  door.set_up()
   import_stable_audio(request.folder, request.out, request.text_encoder)
   print(request.out)
 
@@ -76,5 +78,6 @@ def _show(request: argparse.Namespace) -> None:
 def _convert(request: argparse.Namespace) -> None:
   from stemphonic_jax.weights.checkpoint import convert_checkpoint
 
+  door.set_up()
   convert_checkpoint(request.checkpoint, request.out, request.trust)
   print(request.out)

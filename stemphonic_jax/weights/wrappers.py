@@ -54,7 +54,7 @@ def unwrap(source: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def hint(path: Path) -> str:
   """What to do where a model folder was expected and a checkpoint, or a file, is there; or ""."""
   if path.is_file() and path.suffix in CHECKPOINTS:
-    return _convert(path, "is a PyTorch checkpoint, not a folder")
+    return _convert(path, "it is a PyTorch checkpoint, not a folder")
   if path.is_file():
     return f"; it is a file: name the folder, {path.parent}"
   if path.is_dir():
