@@ -121,7 +121,8 @@ def on_disk(
   """
   rules = Rules(rate, FRAME)
   catalogue = scan(source, root)
-  whole = held_out is None and all(entry.split != "test" for entry in catalogue.entries)
+  to_test = {entry.split == "test" for entry in catalogue.entries}
+  whole = held_out is None and len(to_test) == 1  # none of it, or all
   found = checked(
     catalogue, folder, rules, captions=captions, held_out=held_out or HELD_OUT, max_bad=MAX_BAD,
     evaluate=whole,

@@ -83,7 +83,8 @@ def open_model(path: Path) -> Model:
 def held_out_of(model: Model, source: str, root: str) -> int | None:
   """How many mixes of a data set the training of a model left out, None where it is of another set.
 
-  Nor is it known of a model folder, which does not say what it was trained on.
+  Nor is it known of a model folder, which does not say what it was trained on. MismatchError where
+  the training left out none.
   """
   if model.config is None:
     return None
@@ -91,6 +92,10 @@ def held_out_of(model: Model, source: str, root: str) -> int | None:
   same = found.get("data.source") == source and not found.get("data.records")
   if not same or not places.is_same("data.root", model.config, {"data": {"root": root}}):
     return None
+  if found.get("data.held_out") == 0:
+    raise MismatchError(
+      f"{model.name}: was trained on all of {root} (data.held_out = 0); measure on another set"
+    )
   return found.get("data.held_out")
 
 

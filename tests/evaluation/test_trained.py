@@ -60,6 +60,9 @@ def test_a_training_says_what_it_held_out_of_its_own_set(training, tmp_path, mon
   assert held_out("folder", "set") == held_out("folder", str(tmp_path / "set")) == 7
   assert held_out("folder", "other") is held_out("mixes", "set") is None
   assert trained.held_out_of(replace(model, config=None), "folder", "set") is None
+  whole = trained.open_model(training("c_1", **own | {"data.held_out": 0}))
+  with pytest.raises(MismatchError, match="was trained on all of set"):
+    trained.held_out_of(whole, "folder", "set")
 
 
 def test_a_model_folder_is_taken_as_it_is(tmp_path):
