@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from stemphonic_jax.audio.files import check_samples
+from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.errors import DataError, MissingError
 
 TIMEOUT = 600.0  # seconds; a song takes one or two
@@ -76,7 +77,7 @@ def read_stream(
     reason = next(filter(None, lines), f"code {run.returncode}")
     raise DataError(f"{path}: audio stream {stream} cannot be read (ffmpeg: {reason[:200]})")
   audio, rate = _from_au(path, run.stdout)
-  if len(audio) > max_seconds * rate:
+  if len(audio) > samples_of(max_seconds, rate):
     raise DataError(f"{path}: lasts longer than {max_seconds:g} s; cut it")
   check_samples(path, audio, rate)
   return audio, rate

@@ -110,6 +110,17 @@ def read_report(folder: Path) -> list[Row]:
     ) from None
 
 
+def report_digest(folder: Path) -> str | None:
+  """The SHA-256 of what a report says of its mixes, None where there is none.
+
+  Why mixes cannot be used is left out: that names files by their paths, which may change.
+  """
+  if not (folder / REPORT).is_file():
+    return None
+  rows = [row if row["taken"] else row | {"reason": ""} for row in read_report(folder)]
+  return hashlib.sha256("".join(f"{_line(row)}\n" for row in rows).encode()).hexdigest()
+
+
 def refuse_bad(rows: Sequence[Row], folder: Path, most: float) -> None:
   """DataError where no mix can be used, or more than the share `most` of them cannot."""
   bad = [row for row in rows if not row["taken"]]

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from stemphonic_jax.data.batching.records import open_records
-from stemphonic_jax.data.preparing.check import REPORT, Rules
+from stemphonic_jax.data.preparing.check import Rules, report_digest
 from stemphonic_jax.data.preparing.segments import Cut, shards
 from stemphonic_jax.data.preparing.shards import write_shards
 from stemphonic_jax.data.sources.catalogue import Catalogue
@@ -170,13 +170,12 @@ def write_corpora(
   Of a test part only stems count that sound in half of a segment or more, as in the paper.
   MismatchError where a part is there that was made in another way, or of other mixes.
   """
-  report = folder / REPORT
   notes = {
     "licence": corpora.licence,
     "seed": seed,
     "mixes_to_a_file": size,
     "types": corpora.free_types,
-    "report": digest(report) if report.is_file() else None,
+    "report": report_digest(folder),
     **notes,
   }
   if (

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.figures import spectrogram_figure
-from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.audio.files import check_samples, write_wav
 from stemphonic_jax.data.batching.crops import KINDS, Crops, Kind, crops
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
@@ -111,6 +111,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = {"original": original, "reconstruction": rebuilt}
     for name, audio in rows.items():
+      check_samples(f"{name} of step {step}", audio, config.sample_rate)
       write_wav(folder / f"{name}.wav", audio, config.sample_rate)
     spectrogram_figure(folder / "spectrograms.png", rows, config.sample_rate)
 

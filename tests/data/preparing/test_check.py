@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 
+from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.data.preparing import check as checking
 from stemphonic_jax.data.preparing.check import Rules, check, refuse_bad
 from stemphonic_jax.data.preparing.report import write_report
@@ -46,6 +48,21 @@ def test_every_mix_has_a_row_with_its_reason(catalogue, tmp_path):
   lines = (tmp_path / "report.jsonl").read_text().splitlines()
   assert [json.loads(line) for line in lines] == rows
   assert {path.name for path in tmp_path.iterdir()} == {"report.jsonl", ".report"}
+
+
+def test_a_report_is_the_same_wherever_the_set_is(catalogue, root, tmp_path, monkeypatch):
+  moved = shutil.copytree(root, tmp_path / "moved")
+  monkeypatch.chdir(tmp_path)
+  sets = {"a": catalogue, "b": scan("folder", moved), "c": scan("folder", "moved")}
+  for name, found in sets.items():
+    check(found, tmp_path / name, RULES, {}, processes=1)
+  assert len({(tmp_path / name / "report.jsonl").read_bytes() for name in sets}) == 3
+  assert len({checking.report_digest(tmp_path / name) for name in sets}) == 1
+  (moved / "another").mkdir()
+  write_wav(moved / "another" / "drums.wav", np.full((60_000, 2), 0.1), 44_100)
+  check(scan("folder", moved), tmp_path / "b", RULES, {}, processes=1)
+  assert len({checking.report_digest(tmp_path / name) for name in sets}) == 2
+  assert checking.report_digest(tmp_path / "none") is None
 
 
 def test_several_processes_write_the_same_report(catalogue, tmp_path, monkeypatch):
