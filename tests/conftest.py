@@ -52,6 +52,7 @@ jaxtyping.install_import_hook(
 )
 
 
+ENOUGH = 1.5e9  # bytes of memory of a process
 LONGEST = ("tests/test_configs.py", "tests/training/inputs/test_prepare.py")
 
 
@@ -60,29 +61,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
-  """After each file, what it took goes back to the system, lest a process grows to 5 GB.
-
-  Compiled programs are let go only where there are many: those that files share would be traced
-  anew.
-  """
+  """What a test took goes back to the system where it is much, lest a process grows to 5 GB."""
   yield
-  if sys.platform != "linux":
-    return
-  trim = ctypes.CDLL(None).malloc_trim
-  gc.collect()
-  trim(0)
-  if _resident() > 1.5e9:
+  if _resident() > ENOUGH:
+    _trim()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_let_go() -> Iterator[None]:
+  """So are compiled programs after a file, where they are many: others trace anew what they need."""
+  yield
+  if _resident() > ENOUGH:
     import jax  # after the environment above
 
     jax.clear_caches()
-    gc.collect()
+    _trim()
+
+
+def _trim() -> None:
+  """Hands free memory back, which glibc keeps; elsewhere that is not needed, or not possible."""
+  gc.collect()
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim:
     trim(0)
 
 
 def _resident() -> int:
-  """Bytes of memory that this process holds now."""
+  """Bytes of memory that this process holds now; 0 where Linux does not tell."""
+  if sys.platform != "linux":
+    return 0
   pages = Path("/proc/self/statm").read_text().split()[1]
   return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
