@@ -26,6 +26,7 @@ from stemphonic_jax.models.layers import (
   SelfAttention,
   rotary_table,
 )
+from stemphonic_jax.models.machine import Machine
 
 CONDITIONS = ("text", "bpm", "context", "activity")
 NOT_GIVEN = 2  # activity value of a frame for which neither 0 (silent) nor 1 (active) is asked
@@ -110,13 +111,14 @@ class TextEncoder(nn.Module):
   depth: int
   heads: int
   dtype: DTypeLike = jnp.float32
+  machine: Machine | None = None
 
   @nn.compact
   def __call__(self, tokens: Int[Array, "B S"], mask: Bool[Array, "B S"]) -> Float[Array, "B S E"]:
     x = nn.Embed(self.vocabulary, self.features, name="tokens")(tokens)
     rotary = rotary_table(tokens.shape[1], self.features // self.heads)
     for i in range(self.depth):
-      attention = SelfAttention(self.heads, self.dtype, name=f"attention_{i}")
+      attention = SelfAttention(self.heads, self.dtype, self.machine, name=f"attention_{i}")
       x = x + attention(LayerNorm(name=f"attention_norm_{i}")(x), rotary, mask)
       feed_forward = FeedForward(self.dtype, name=f"feed_forward_{i}")
       x = x + feed_forward(LayerNorm(name=f"feed_forward_norm_{i}")(x))

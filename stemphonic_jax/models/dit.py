@@ -34,7 +34,7 @@ from stemphonic_jax.models.layers import (
   attend,
   rotary_table,
 )
-from stemphonic_jax.models.machine import dtype_here
+from stemphonic_jax.models.machine import Machine, dtype_here
 from stemphonic_jax.models.prediction import velocity_of_v
 
 BPM_RANGE = (20.0, 400.0)
@@ -68,6 +68,7 @@ class CrossAttention(nn.Module):
   heads: int
   memory_heads: int
   dtype: DTypeLike = jnp.float32
+  machine: Machine | None = None
 
   def setup(self):
     self.query = Dense(self.width, dtype=self.dtype)
@@ -83,7 +84,7 @@ class CrossAttention(nn.Module):
 
   def __call__(self, x: Float[Array, "B T D"], memory: Memory) -> Float[Array, "B T D"]:
     query = self.query(x).reshape(*x.shape[:2], self.heads, -1)
-    return self.out(attend(query, *memory, self.dtype))
+    return self.out(attend(query, *memory, self.dtype, machine=self.machine))
 
 
 class Block(nn.Module):
@@ -99,11 +100,14 @@ class Block(nn.Module):
   memory_heads: int
   dtype: DTypeLike = jnp.float32
   modulated: bool = False
+  machine: Machine | None = None
 
   def setup(self):
     self.self_norm, self.cross_norm, self.feed_norm = LayerNorm(), LayerNorm(), LayerNorm()
-    self.self_attention = SelfAttention(self.heads, self.dtype)
-    self.cross_attention = CrossAttention(self.width, self.heads, self.memory_heads, self.dtype)
+    self.self_attention = SelfAttention(self.heads, self.dtype, self.machine)
+    self.cross_attention = CrossAttention(
+      self.width, self.heads, self.memory_heads, self.dtype, self.machine
+    )
     self.feed_forward = FeedForward(self.dtype)
     if self.modulated:
       self.modulation = Dense(6 * self.width, parts=6, bias=True, zero=True, dtype=self.dtype)
@@ -157,6 +161,12 @@ def for_this_machine(dit: "DiT") -> "DiT":
   return dit.clone(dtype=dtype_here(dit.dtype), text_encoder=encoder)
 
 
+def for_machine(dit: "DiT", machine: Machine) -> "DiT":
+  """The network in the form that is compiled for another machine than this one."""
+  encoder = dit.text_encoder and dit.text_encoder.clone(machine=machine)
+  return dit.clone(machine=machine, text_encoder=encoder)
+
+
 @flax.struct.dataclass
 class Prepared:
   """Conditions after embedding: all that stays the same from step to step."""
@@ -183,6 +193,8 @@ class DiT(nn.Module):
   that is learned along, so is a vector for each word, because a mean hides what one word decides,
   such as a key.
 
+  It is made for this machine, or for the one that `machine` tells of (`for_machine`).
+
   With a `frame_rate`, in latent frames per second, attention knows besides positions in frames how
   many beats lie between them (`rotary_table`), which is not the paper's either.
   """
@@ -202,6 +214,7 @@ class DiT(nn.Module):
   frame_rate: float = 0.0
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
+  machine: Machine | None = None
 
   def setup(self):
     if self.remat not in REMAT:
@@ -237,7 +250,13 @@ class DiT(nn.Module):
   def _block(self) -> Block:
     memory_heads = self.memory_heads or self.heads
     return Block(
-      self.width, self.heads, memory_heads, self.dtype, modulated=self.modulation, parent=None
+      self.width,
+      self.heads,
+      memory_heads,
+      self.dtype,
+      self.modulation,
+      self.machine,
+      parent=None,
     )
 
   def _init_blocks(self, key: Array) -> dict:

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from stemphonic_jax.models.machine import cuda_capability
+from stemphonic_jax.models.machine import Machine, here
 
 # Axes of a mesh (training/distributed/mesh.py). Where there is none, nothing here changes anything.
 ROW_AXES = ("data", "fsdp")  # rows of a batch are split over both together
@@ -205,34 +205,43 @@ def attend(
   value: Float[Array, "B S G K"],
   dtype: DTypeLike,
   mask: Bool[Array, "B S"] | None = None,
+  machine: Machine | None = None,
 ) -> Float[Array, "B T D"]:
   """Softmax attention, heads side by side in the result; H/G neighbouring queries share a key.
 
-  Products run in `dtype`. How it is computed follows from the machine, see `attention_by`.
+  Products run in `dtype`. How it is computed follows from the machine that it is compiled for, this
+  one where it is None: see `attention_by`.
   """
   (B, T, H, K), G = query.shape, key.shape[2]
   heads = TENSOR_AXIS if tensor_parts(query, H, G) > 1 else None
   query, key, value = (by_rows(x, None, heads, None) for x in (query, key, value))
-  by = attention_by(query, dtype, mask)
+  machine = machine or here()
+  by = attention_by(query, dtype, mask, machine)
   if by == "head":
     return _attend_head_by_head(query, key, value, dtype, mask)
+  if () < machine.capability < (8, 0):
+    dtype = jnp.float32  # jax asks for bfloat16 by name, which these GPUs refuse
   return attend_at_once(query, key, value, dtype, mask, by).reshape(B, T, H * K)
 
 
 def attention_by(
-  query: Float[Array, "B T H K"], dtype: DTypeLike, mask: Bool[Array, "B S"] | None
+  query: Float[Array, "B T H K"],
+  dtype: DTypeLike,
+  mask: Bool[Array, "B S"] | None,
+  machine: Machine | None = None,
 ) -> str:
-  """Who computes attention on this machine: "head" after head, "xla", or "cudnn".
+  """Who computes attention on a machine (None: this one): "head" after head, "xla", or "cudnn".
 
   Head by head takes less than half of the others' time on one CPU, because logits are made, used
   and forgotten within the cache; where rows are split between devices, it would gather them all.
   cuDNN never writes the logits, and wants 16 bits, Ampere or later, and heads as wide as a multiple
   of 8 up to 128. A mask would have to be a bias of all logits there, so that it is XLA's.
   """
-  if jax.default_backend() == "cpu":
+  machine = machine or here()
+  if machine.platform == "cpu":
     return "xla" if on_mesh(query) else "head"
   fits = dtype in (jnp.bfloat16, jnp.float16) and query.shape[-1] % 8 == 0 < query.shape[-1] <= 128
-  return "cudnn" if FLASH and fits and mask is None and cuda_capability() >= (8, 0) else "xla"
+  return "cudnn" if FLASH and fits and mask is None and machine.capability >= (8, 0) else "xla"
 
 
 def attend_at_once(
@@ -244,8 +253,6 @@ def attend_at_once(
   implementation: str,
 ) -> Float[Array, "B T H K"]:
   """Attention of all rows and heads by jax.nn.dot_product_attention, with its own gradient."""
-  if () < cuda_capability() < (8, 0):
-    dtype = jnp.float32  # jax asks for bfloat16 by name, which these GPUs refuse
   query, key, value = (x.astype(dtype) for x in (query, key, value))
   mask = None if mask is None else mask[:, None, None, :]
   y = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
@@ -302,6 +309,7 @@ class SelfAttention(nn.Module):
 
   heads: int
   dtype: DTypeLike = jnp.float32
+  machine: Machine | None = None
 
   @nn.compact
   def __call__(
@@ -313,7 +321,7 @@ class SelfAttention(nn.Module):
     B, T, D = x.shape
     qkv = Dense(3 * D, parts=3, dtype=self.dtype, name="qkv")(x)
     q, k, v = (part.reshape(B, T, self.heads, -1) for part in qkv)
-    y = attend(rotate(q, rotary), rotate(k, rotary), v, self.dtype, mask)
+    y = attend(rotate(q, rotary), rotate(k, rotary), v, self.dtype, mask, self.machine)
     return Dense(D, zero=True, dtype=self.dtype, name="out")(y)
 
 

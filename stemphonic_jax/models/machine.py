@@ -1,6 +1,7 @@
 """What the machine underneath can do, where that decides how something is computed."""
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,25 @@ from jax.typing import DTypeLike
 
 CPU_INFO = Path("/proc/cpuinfo")  # where Linux says what a CPU can do
 BFLOAT16 = {"amx_bf16", "avx512_bf16"}  # instructions, by the names in there, for products of it
+
+
+@dataclass(frozen=True)
+class Machine:
+  """What a program is compiled for, which need not be the machine that compiles it.
+
+  `platform` is jax's name of it: "cpu", "gpu" or "tpu"; `capability` is the compute capability of
+  NVIDIA's GPUs, such as (9, 0), and empty elsewhere.
+  """
+
+  platform: str
+  capability: tuple[int, ...] = ()
+
+
+def here() -> Machine:
+  """The machine that this process computes on."""
+  capability = getattr(jax.local_devices()[0], "compute_capability", "")
+  found = re.fullmatch(r"(\d+)\.(\d+)", str(capability))
+  return Machine(jax.default_backend(), tuple(map(int, found.groups())) if found else ())
 
 
 def dtype_here(dtype: DTypeLike) -> DTypeLike:
@@ -29,10 +49,3 @@ def _cpu_has_bfloat16() -> bool:
     return False
   flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.M)
   return bool(flags and BFLOAT16 & set(flags[1].split()))
-
-
-def cuda_capability() -> tuple[int, ...]:
-  """Compute capability of this machine's GPUs, such as (9, 0); empty where none is NVIDIA's."""
-  capability = getattr(jax.local_devices()[0], "compute_capability", "")
-  found = re.fullmatch(r"(\d+)\.(\d+)", str(capability))
-  return tuple(map(int, found.groups())) if found else ()

@@ -1,5 +1,6 @@
 """Attention on accelerators is attention on a CPU, and cuDNN computes it only where it can."""
 
+import functools
 import types
 
 import jax
@@ -8,7 +9,11 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.models import layers
+from stemphonic_jax.models.conditioning import Conditions, TextEncoder
+from stemphonic_jax.models.dit import DiT, for_machine
 from stemphonic_jax.models.layers import attend, attend_at_once, attention_by
+from stemphonic_jax.models.machine import Machine, here
+from stemphonic_jax.weights.architecture import init_dit
 
 KEY = jax.random.key(8)
 B, T, S, H, K = 3, 7, 5, 4, 8
@@ -63,55 +68,63 @@ def test_values_of_masked_tokens_do_not_matter():
     np.testing.assert_array_equal(a, b)
 
 
-def on(platform, monkeypatch, capability=None):
-  device = types.SimpleNamespace()
-  if capability:
-    device.compute_capability = capability
-  monkeypatch.setattr(jax, "default_backend", lambda: platform)
-  monkeypatch.setattr(jax, "local_devices", lambda: [device])
+HOPPER, TURING = Machine("gpu", (9, 0)), Machine("gpu", (7, 5))
 
 
-def choice(dtype=jnp.bfloat16, width=64, mask=None):
-  return attention_by(jnp.zeros((B, T, H, width)), dtype, mask)
+def choice(machine, dtype=jnp.bfloat16, width=64, mask=None):
+  return attention_by(jnp.zeros((B, T, H, width)), dtype, mask, machine)
 
 
-@pytest.mark.parametrize("capability", ["8.0", "8.9", "9.0", "10.3"])
-def test_cudnn_computes_it_on_gpus_of_today(capability, monkeypatch):
-  on("gpu", monkeypatch, capability)
-  assert choice() == choice(jnp.float16) == choice(width=8) == choice(width=128) == "cudnn"
+@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 3)])
+def test_cudnn_computes_it_on_gpus_of_today(capability):
+  gpu = Machine("gpu", capability)
+  found = [choice(gpu), choice(gpu, jnp.float16), choice(gpu, width=8), choice(gpu, width=128)]
+  assert found == ["cudnn"] * 4
 
 
 def test_xla_computes_what_cudnn_does_not(monkeypatch):
-  on("gpu", monkeypatch, "9.0")
   others = [
-    choice(jnp.float32),
-    choice(width=60),
-    choice(width=136),
-    choice(mask=jnp.ones((B, S), bool)),
+    choice(HOPPER, jnp.float32),
+    choice(HOPPER, width=60),
+    choice(HOPPER, width=136),
+    choice(HOPPER, mask=jnp.ones((B, S), bool)),
   ]
   assert others == ["xla"] * len(others)
   monkeypatch.setattr(layers, "FLASH", False)
-  assert choice() == "xla"
+  assert choice(HOPPER) == "xla"
+
+
+@pytest.mark.parametrize("machine", [TURING, Machine("gpu"), Machine("tpu")])
+def test_xla_computes_it_on_other_accelerators(machine):
+  assert choice(machine) == choice(machine, jnp.float32) == "xla"
 
 
 @pytest.mark.parametrize(
-  ("platform", "capability"), [("gpu", "7.5"), ("gpu", "gfx942"), ("gpu", None), ("tpu", None)]
+  ("platform", "capability", "expected"),
+  [
+    ("gpu", "9.0", HOPPER),
+    ("gpu", "gfx942", Machine("gpu")),
+    ("tpu", None, Machine("tpu")),
+    ("cpu", None, Machine("cpu")),
+  ],
 )
-def test_xla_computes_it_on_other_accelerators(platform, capability, monkeypatch):
-  on(platform, monkeypatch, capability)
-  assert choice() == choice(jnp.float32) == "xla"
+def test_without_a_machine_it_is_this_one(platform, capability, expected, monkeypatch):
+  device = types.SimpleNamespace(**({"compute_capability": capability} if capability else {}))
+  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  monkeypatch.setattr(jax, "local_devices", lambda: [device])
+  assert here() == expected
+  assert choice(None) == choice(expected)
 
 
-def test_old_gpus_are_not_asked_for_bfloat16_by_name(monkeypatch):
+def test_old_gpus_are_not_asked_for_bfloat16_by_name():
   """Turing has no such algorithm: XLA would refuse the program."""
 
-  def program():
-    return str(jax.make_jaxpr(lambda *a: attend_at_once(*a, jnp.bfloat16, None, "xla"))(*arrays(H)))
+  def program(machine):
+    run = functools.partial(attend, dtype=jnp.bfloat16, machine=machine)
+    return str(jax.make_jaxpr(run)(*arrays(H)))
 
-  on("gpu", monkeypatch, "7.5")
-  assert "bf16" not in program()
-  on("gpu", monkeypatch, "9.0")
-  assert "bf16" in program()
+  assert "bf16" not in program(TURING)
+  assert "bf16" in program(Machine("tpu"))
 
 
 def test_the_choice_reaches_jax(monkeypatch):
@@ -122,10 +135,33 @@ def test_the_choice_reaches_jax(monkeypatch):
     return query
 
   monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
-  on("gpu", monkeypatch, "9.0")
   for dtype in (jnp.bfloat16, jnp.float32):
-    assert attend(*arrays(H), dtype).dtype == jnp.float32
+    assert attend(*arrays(H), dtype, machine=HOPPER).dtype == jnp.float32
   assert seen == [("cudnn", jnp.bfloat16), ("xla", jnp.float32)]
+
+
+@pytest.mark.parametrize("machine", [HOPPER, Machine("tpu")])
+def test_every_layer_is_made_for_the_machine_of_the_network(machine, monkeypatch):
+  asked = []
+
+  def spy(query, dtype, mask, machine):
+    asked.append(machine)
+    return "xla"
+
+  monkeypatch.setattr(layers, "attention_by", spy)
+  dit = for_machine(DiT(4, 16, 2, 2, 16, text_encoder=TextEncoder(7, 16, 1, 2)), machine)
+  given = Conditions(
+    text=jnp.zeros((1, 3), jnp.int32),
+    text_mask=jnp.ones((1, 3), bool),
+    bpm=jnp.ones(1),
+    context=jnp.zeros((1, 5, 4)),
+    activity=jnp.zeros((1, 5), jnp.int8),
+  )
+  params = jax.eval_shape(functools.partial(init_dit, dit), KEY)
+  asked.clear()
+  jax.eval_shape(dit.apply, {"params": params}, jnp.zeros((1, 5, 4)), jnp.ones(1), given)
+  assert len(asked) == 3  # of the text, of the frames to themselves and to the text
+  assert set(asked) == {machine}
 
 
 @pytest.mark.parametrize("groups", [1, 2])
