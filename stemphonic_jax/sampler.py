@@ -7,10 +7,15 @@ with their conditions and R with the null conditions; outside it sees R. Three s
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
+
+from stemphonic_jax.flow import shared_noise, turn
+from stemphonic_jax.models.conditioning import Conditions, null_conditions
+from stemphonic_jax.models.dit import DiT
 
 Velocity = Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "R T C"]]
 
@@ -75,6 +80,36 @@ def sample(
   x = run(noise, conditional, 0, before)
   x = run(x, guided, before, inside)
   return run(x, conditional, before + inside, after)
+
+
+def one_pass(
+  dit: DiT,
+  params: Any,
+  key: Key[Array, ""],
+  guidance: Float[Array, ""] | float,
+  group: Int[Array, "R"],
+  turns: Float[Array, "R C C"] | None,
+  conditions: Conditions,
+  *,
+  steps: int = 32,
+  interval: tuple[int, int] | None = (3, 28),
+) -> Float[Array, "R T C"]:
+  """Standardised latents of R stems from one noise per group, each row's turned by its `turns`.
+
+  Conditions are embedded once for all steps. This is what a generation compiles.
+  """
+  variables = {"params": params}
+  both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
+
+  def velocity(conditions: Conditions) -> Velocity:
+    prepared = dit.apply(variables, conditions, method="prepare")
+    return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
+
+  noise = shared_noise(key, group, conditions.context.shape[1:])
+  if turns is not None:
+    noise = turn(noise, turns)
+  guided = guide(velocity(both), guidance)
+  return sample(noise, velocity(conditions), guided, steps, interval)
 
 
 def rescale_interval(

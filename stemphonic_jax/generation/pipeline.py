@@ -30,15 +30,14 @@ from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.taxonomy import MIX
-from stemphonic_jax.flow import shared_noise, turn
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
-from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, null_conditions
+from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
-from stemphonic_jax.sampler import guide, rescale_interval, sample
+from stemphonic_jax.sampler import one_pass, rescale_interval
 from stemphonic_jax.weights.architecture import frames_of, parameter_count
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.embedder import Embedder
@@ -65,7 +64,7 @@ class StemPipeline:
       self._dit_params = for_sampling(self._dit_params, dit.dtype)
     self._vae_params = materialize(bundle.vae_params, jnp.asarray)
     vae = bundle.vae
-    self._sample = jax.jit(functools.partial(_sample, dit), static_argnames=("steps", "interval"))
+    self._sample = jax.jit(functools.partial(one_pass, dit), static_argnames=("steps", "interval"))
     self._encode = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
     self._decode = jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode"))
 
@@ -349,19 +348,3 @@ def _for_each_row(work, rows):
     return [work(row) for row in rows]
   with ThreadPoolExecutor(THREADS) as pool:
     return list(pool.map(work, rows))
-
-
-def _sample(dit, params, key, guidance, group, turns, conditions, *, steps, interval):
-  """Standardised latents of R rows, in one jitted call."""
-  variables = {"params": params}
-  both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
-
-  def velocity(conditions: Conditions):
-    prepared = dit.apply(variables, conditions, method="prepare")
-    return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
-
-  noise = shared_noise(key, group, conditions.context.shape[1:])
-  if turns is not None:
-    noise = turn(noise, turns)
-  guided = guide(velocity(both), guidance)
-  return sample(noise, velocity(conditions), guided, steps, interval)
