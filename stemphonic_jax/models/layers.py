@@ -252,11 +252,24 @@ def attend_at_once(
   mask: Bool[Array, "B S"] | None,
   implementation: str,
 ) -> Float[Array, "B T H K"]:
-  """Attention of all rows and heads by jax.nn.dot_product_attention, with its own gradient."""
+  """Attention of all rows and heads by jax.nn.dot_product_attention, with its own gradient.
+
+  For cuDNN odd lengths are made even, without which jax refuses its gradient: by a query that is
+  cut off again, and a key that is not attended to.
+  """
+  (B, T), S = query.shape[:2], key.shape[1]
   query, key, value = (x.astype(dtype) for x in (query, key, value))
   mask = None if mask is None else mask[:, None, None, :]
-  y = jax.nn.dot_product_attention(query, key, value, mask=mask, implementation=implementation)
-  return y.astype(jnp.float32)
+  lengths = None
+  if implementation == "cudnn":
+    query, key, value = (
+      jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (query, key, value)
+    )
+    lengths = jnp.full(B, S, jnp.int32) if S % 2 else None
+  y = jax.nn.dot_product_attention(
+    query, key, value, mask=mask, key_value_seq_lengths=lengths, implementation=implementation
+  )
+  return y[:, :T].astype(jnp.float32)
 
 
 def _attend_head_by_head(query, key, value, dtype, mask):

@@ -140,6 +140,40 @@ def test_the_choice_reaches_jax(monkeypatch):
   assert seen == [("cudnn", jnp.bfloat16), ("xla", jnp.float32)]
 
 
+@pytest.mark.parametrize(("frames", "tokens"), [(7, 5), (7, 4), (6, 5), (6, 4)])
+def test_odd_lengths_are_made_even_for_cudnn(frames, tokens, monkeypatch):
+  """By which nothing changes; the arithmetic is XLA's here, for want of a GPU."""
+  attention, seen = jax.nn.dot_product_attention, []
+
+  def spy(query, key, value, *, implementation, **options):
+    seen.append((implementation, query.shape[1] % 2, key.shape[1] % 2))
+    return attention(query, key, value, implementation="xla", **options)
+
+  def run(by):
+    return with_gradients(lambda *qkv: attend_at_once(*qkv, jnp.float32, None, by))(*given)
+
+  q, k, v = arrays(H)
+  given = q[:, :frames], k[:, :tokens], v[:, :tokens]
+  expected = run("xla")
+  monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
+  assert_close(run("cudnn"), expected, 1e-5)
+  assert set(seen) == {("cudnn", 0, 0)}
+
+
+def test_the_gradient_of_cudnn_is_lowered_for_a_gpu(monkeypatch):
+  """Of as many frames and tokens as the paper has, 395 and 129, both odd."""
+  kernels = "jax._src.cudnn.fused_attention_stablehlo"
+  monkeypatch.setattr(f"{kernels}.check_cudnn_version", lambda: 91_300)
+  monkeypatch.setattr(f"{kernels}.check_compute_capability", lambda capability: True)
+
+  def loss(*qkv):
+    return jnp.sum(attend(*qkv, jnp.bfloat16, machine=HOPPER))
+
+  given = [jax.ShapeDtypeStruct((2, n, 2, 64), jnp.float32) for n in (395, 129, 129)]
+  program = jax.jit(jax.grad(loss, (0, 1, 2))).trace(*given).lower(lowering_platforms=("cuda",))
+  assert "fmhaSoftmaxBackward" in program.as_text()
+
+
 @pytest.mark.parametrize("machine", [HOPPER, Machine("tpu")])
 def test_every_layer_is_made_for_the_machine_of_the_network(machine, monkeypatch):
   asked = []
