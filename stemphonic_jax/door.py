@@ -1,5 +1,7 @@
 """What both doors do around their work: logs, the compilation cache, errors in one line."""
 
+import glob
+import importlib.util
 import os
 import sys
 import traceback
@@ -10,6 +12,7 @@ from stemphonic_jax.errors import StemphonicError
 
 DEBUG = "STEMPHONIC_DEBUG"  # set to 1, errors come with their traceback
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # what a host of TPUs has
 
 
 def run(work: Callable[[], None]) -> int:
@@ -52,6 +55,7 @@ def set_up() -> None:
   import jax
   from absl import logging
 
+  pass_over_tpus()
   if CACHE not in os.environ:
     cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     jax.config.update("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
@@ -65,3 +69,18 @@ def set_up() -> None:
   logging.get_absl_logger().handlers = [handler]
   logging.get_absl_logger().propagate = False
   logging.set_verbosity(logging.INFO)
+
+
+def pass_over_tpus() -> None:
+  """Keeps jax from looking for a TPU where libtpu is installed, as to compile, but no TPU is.
+
+  libtpu would write to the log what it misses, and lock out other processes. To be called before
+  jax is asked for its devices.
+  """
+  import jax
+
+  if jax.config.jax_platforms is not None or importlib.util.find_spec("libtpu") is None:
+    return  # as asked for, or as jax found on a TPU
+  others = importlib.util.find_spec("jax_plugins")  # of GPUs
+  if others is None and not any(found for pattern in TPU_DEVICES for found in glob.glob(pattern)):
+    jax.config.update("jax_platforms", "cpu")

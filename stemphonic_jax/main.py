@@ -7,6 +7,8 @@
     train       train the diffusion transformer     WORKDIR/dit, WORKDIR/model
     generate    songs from held-out captions        WORKDIR/songs
     describe    parameters, FLOPs, memory and time of a step, from shapes alone
+    compile     what XLA says of a step and a generation on --topology, such as v5e:8x8,
+                without a TPU (extra tpu)
 
 A mode does first what it builds on, and nothing twice: what is finished is left, what was cut off
 goes on from its last checkpoint. Several hosts run the same command on one file system
@@ -28,13 +30,14 @@ from stemphonic_jax import door
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
 from stemphonic_jax.training.run.identity import PLACES, flat, lasting
 
-MODES = ("train_vae", "prepare", "train", "generate", "describe")
+MODES = ("train_vae", "prepare", "train", "generate", "describe", "compile")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A file of configs/, alone or with :small or :tiny."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME_OF_CONFIG if unset.")
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+_TOPOLOGY = flags.DEFINE_string("topology", "v5e:8x8", "Slice of TPUs for --mode=compile.")
 
 
 def main() -> None:
@@ -50,8 +53,8 @@ def run() -> None:
     print(__doc__)
     return
   config = _parse(sys.argv)
-  if _MODE.value == "describe":
-    print(describe(config))
+  if _MODE.value in ("describe", "compile"):
+    print(describe(config) if _MODE.value == "describe" else compile_for(config, _TOPOLOGY.value))
     return
   from stemphonic_jax.training.distributed import cluster
 
@@ -152,7 +155,16 @@ def describe(config: ConfigDict) -> str:
   """The table of parameters, and what a training step takes on some machines."""
   from stemphonic_jax.training.plan import describe as stage
 
+  door.pass_over_tpus()
   return stage.describe(config)
+
+
+def compile_for(config: ConfigDict, topology: str) -> str:
+  """What XLA says of a training step and a generation on a slice of TPUs."""
+  from stemphonic_jax.training.plan import compile as stage
+
+  stage.set_up()
+  return stage.report(config, topology)
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:

@@ -107,3 +107,47 @@ def test_compiled_programs_outlive_the_process_and_foreign_chatter_is_not_heard(
   )
   assert any((tmp_path / "stemphonic_jax" / "xla").iterdir())
   assert re.fullmatch(r"\d\d:\d\d:\d\d a warning\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+  ("asked", "installed", "device", "expected"),
+  [
+    (None, ("libtpu",), False, "cpu"),
+    (None, ("libtpu",), True, None),  # a TPU's host, whatever jax made of it
+    (None, ("libtpu", "jax_plugins"), False, None),  # a GPU's
+    (None, (), False, None),
+    ("tpu,cpu", ("libtpu",), False, "tpu,cpu"),
+  ],
+)
+def test_an_installed_compiler_for_tpus_is_no_tpu(
+  asked, installed, device, expected, tmp_path, monkeypatch
+):
+  import jax
+
+  if device:
+    (tmp_path / "accel0").touch()
+  monkeypatch.setattr(door, "TPU_DEVICES", (f"{tmp_path}/accel*",))
+  monkeypatch.setattr(
+    door.importlib.util, "find_spec", lambda name: name if name in installed else None
+  )
+  before = jax.config.jax_platforms
+  jax.config.update("jax_platforms", asked)
+  try:
+    door.pass_over_tpus()
+    assert jax.config.jax_platforms == expected
+  finally:
+    jax.config.update("jax_platforms", before)
+
+
+def test_an_installed_compiler_for_tpus_says_nothing(tmp_path):
+  """Nor does it lock out another process, which is using it or about to."""
+  pytest.importorskip("libtpu", reason="there is no libtpu for this machine")
+  code = "from stemphonic_jax import door; door.set_up(); import jax; print(jax.default_backend())"
+  environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    env=environment | {"TMPDIR": str(tmp_path)},
+    capture_output=True,
+    text=True,
+  )
+  assert (done.returncode, done.stdout, done.stderr) == (0, "cpu\n", "")

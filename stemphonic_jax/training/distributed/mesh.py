@@ -10,6 +10,8 @@ Every number comes out the same on every mesh, up to rounding. What follows from
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -39,14 +41,17 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 SMALL = 2**18  # elements below which an array is whole everywhere: gathering it would take longer
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
-  """The mesh of AXES over all devices of all hosts; −1 is what the other axes leave.
+def make_mesh(
+  data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+  """The mesh of AXES over `devices`, by default all of all hosts; −1 is what the other axes leave.
 
   The devices of a host are neighbours, so each host holds one run of a batch's rows. UsageError
   where the sizes do not fit the devices, or where devices that see the same rows would be on two
   hosts, of which each reads its own rows only.
   """
-  sizes, count = [data, fsdp, tensor], jax.device_count()
+  devices = jax.devices() if devices is None else devices
+  sizes, count = [data, fsdp, tensor], len(devices)
   asked = " x ".join(f"{axis} {size}" for axis, size in zip(AXES, sizes, strict=True))
   if sizes.count(-1) == 1:
     sizes[sizes.index(-1)] = count // max(1, -math.prod(sizes))
@@ -56,15 +61,16 @@ def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
       " (or -1 for one of them, which is then what the others leave)"
     )
   types = (AxisType.Auto,) * len(AXES)
-  if jax.process_count() == 1:
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=types)
+  hosts = Counter(device.process_index for device in devices)
+  if len(hosts) == 1:
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
   # In the order of hosts, which jax.make_mesh, following the wires of a TPU pod, does not keep.
-  devices = np.array(sorted(jax.devices(), key=lambda d: (d.process_index, d.id))).reshape(sizes)
-  hosts = np.vectorize(lambda device: device.process_index)(devices)
-  if (hosts != hosts[..., :1]).any():
+  devices = np.array(sorted(devices, key=lambda d: (d.process_index, d.id))).reshape(sizes)
+  host_of = np.vectorize(lambda device: device.process_index)(devices)
+  if (host_of != host_of[..., :1]).any():
     raise UsageError(
       f"mesh: got {asked}, expected a tensor size that divides the devices of one host,"
-      f" {jax.local_device_count()}; cut parameters further by fsdp"
+      f" {min(hosts.values())}; cut parameters further by fsdp"
     )
   return Mesh(devices, AXES, axis_types=types)
 
@@ -120,9 +126,14 @@ def check_rows(mesh: Mesh, rows: int, micro_batches: int) -> None:
     )
 
 
+def row_sharding(mesh: Mesh) -> NamedSharding:
+  """The place of a batch's arrays: rows split, the rest whole."""
+  return NamedSharding(mesh, PartitionSpec(_row_axes(mesh)))
+
+
 def spread(mesh: Mesh, batch: Any) -> Any:
   """A batch on the devices of all hosts, rows split between them, from the rows of this host."""
-  sharding = NamedSharding(mesh, PartitionSpec(_row_axes(mesh)))
+  sharding = row_sharding(mesh)
   with jax.transfer_guard_host_to_device("allow"):  # of several hosts it would count as an accident
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 

@@ -199,7 +199,7 @@ def memory(
     "average": _bytes(state.ema, mesh),
     "optimizer": _bytes(state.opt_state, mesh),
     "gradients": gradients,
-    "batch": _bytes(_inputs(dit, rows, frames, tokens)) / parts,
+    "batch": _bytes(inputs(dit, rows, frames, tokens)) / parts,
     "activations": (row.inputs + inside / tensor) * rows / (parts * micro_batches),
   }
 
@@ -211,7 +211,7 @@ def _handed_over(dit: DiT, params: Any, frames: int, tokens: int) -> tuple[float
     return jax.vjp(lambda p: dit.apply({"params": p}, *inputs), params)[1]
 
   one, two = (
-    jax.tree.leaves(jax.eval_shape(backward, params, *_inputs(dit, rows, frames, tokens)))
+    jax.tree.leaves(jax.eval_shape(backward, params, *inputs(dit, rows, frames, tokens)))
     for rows in (1, 2)
   )
   # Weights are handed over too, but are there anyway; only what rows bring differs from one to two.
@@ -224,7 +224,7 @@ def _handed_over(dit: DiT, params: Any, frames: int, tokens: int) -> tuple[float
   return row, blocks / dit.depth
 
 
-def _inputs(dit: DiT, rows: int, frames: int, tokens: int) -> tuple[Any, Any, Conditions]:
+def inputs(dit: DiT, rows: int, frames: int, tokens: int) -> tuple[Any, Any, Conditions]:
   """Shapes of x(t), t and the conditions; stored embeddings are of 16 bits."""
   array, learned = jax.ShapeDtypeStruct, dit.text_encoder is not None
   text = (rows, tokens) if learned else (rows, tokens, dit.text_width)
