@@ -28,8 +28,7 @@ from stemphonic_jax.models.machine import Machine
 from stemphonic_jax.sampler import one_pass
 from stemphonic_jax.training.distributed import mesh as places
 from stemphonic_jax.training.losses.velocity import velocity_loss
-from stemphonic_jax.training.plan import cost, hlo
-from stemphonic_jax.training.plan.describe import abstract_state
+from stemphonic_jax.training.plan import cost, describe, hlo
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.weights import architecture
@@ -72,8 +71,8 @@ def report(config: ConfigDict, topology: str) -> str:
   c, dit = config.train, network(config, TPU)
   places.check_rows(mesh, c.batch_size, c.micro_batches)
   chip = cost.chip_of(devices[0].device_kind)
-  current = abstract_state(config, dit)
-  size = dict(rows=c.batch_size, frames=frames_of(config), tokens=config.text.length)
+  current = describe.abstract_state(config, dit)
+  size = describe.step_size(config)
   row = cost.activations(
     dit, state.join(current.params, current.frozen), size["frames"], size["tokens"]
   )
@@ -146,15 +145,7 @@ def slice_of(topology: str) -> Sequence[jax.Device]:
 
 def network(config: ConfigDict, machine: Machine) -> DiT:
   """The diffusion transformer of a config, made for a machine."""
-  vae = architecture.build_vae(config.vae)
-  dit = architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
-  return for_machine(dit, machine)
-
-
-def frames_of(config: ConfigDict) -> int:
-  """Latent frames of a training segment."""
-  hop = architecture.build_vae(config.vae).hop
-  return architecture.frames_of(config.seconds, config.sample_rate, hop)
+  return for_machine(describe.network(config), machine)
 
 
 def train_step(
@@ -172,8 +163,8 @@ def train_step(
   step = state.train_step(
     loss, build_optimizer(c), ema_decay=c.ema_decay, micro_batches=c.micro_batches
   )
-  current = abstract_state(config, dit)
-  batch = batch_shapes(dit, c.batch_size, frames_of(config), config.text.length)
+  current = describe.abstract_state(config, dit)
+  batch = batch_shapes(dit, **describe.step_size(config))
   key = jax.eval_shape(lambda: jax.random.key(0))
   if mesh is None:
     return step, (current, batch, key)
@@ -190,7 +181,7 @@ def sampler(
 ) -> tuple[Callable, tuple[Any, ...]]:
   """The jitted pass of a generation (sampler.py) as a config has it, and its arguments' shapes."""
   dit, c = network(config, machine), config.sample
-  batch = batch_shapes(dit, stems, frames_of(config), config.text.length)
+  batch = batch_shapes(dit, **describe.step_size(config) | {"rows": stems})
   learned = dit.text_encoder is not None
   text = jax.ShapeDtypeStruct(batch["text"].shape, jnp.int32 if learned else jnp.float32)
   conditions = Conditions(

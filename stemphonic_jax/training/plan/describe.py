@@ -29,15 +29,30 @@ SLICES = (
 
 def describe(config: ConfigDict) -> str:
   """The table of parameters, then FLOPs, memory and time of a training step on some machines."""
-  vae = architecture.build_vae(config.vae)
-  dit = architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
-  frames = architecture.frames_of(config.seconds, config.sample_rate, vae.hop)
+  vae, dit, size = architecture.build_vae(config.vae), network(config), step_size(config)
+  frames = size["frames"]
   head = (
     f"{config.seconds:g} s of {config.sample_rate} Hz: {frames} frames of {vae.hop} samples,"
     f" {vae.latent} channels"
   )
   models = {"vae": architecture.vae_shapes(vae), "dit": architecture.dit_shapes(dit)}
-  return "\n".join([head, *_parameters(models), "", *_step(config, dit, frames)])
+  return "\n".join([head, *_parameters(models), "", *_step(config, dit, size)])
+
+
+def network(config: ConfigDict) -> DiT:
+  """The diffusion transformer of a config."""
+  vae = architecture.build_vae(config.vae)
+  return architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
+
+
+def step_size(config: ConfigDict) -> dict[str, int]:
+  """What a training step takes in: its rows, the latent frames of each, the tokens of its text."""
+  hop = architecture.build_vae(config.vae).hop
+  return {
+    "rows": config.train.batch_size,
+    "frames": architecture.frames_of(config.seconds, config.sample_rate, hop),
+    "tokens": config.text.length,
+  }
 
 
 def _parameters(models: dict[str, Any]) -> list[str]:
@@ -69,11 +84,10 @@ def abstract_state(config: ConfigDict, dit: DiT) -> state.TrainState:
     raise UsageError(f"train: {error}") from None
 
 
-def _step(config: ConfigDict, dit: DiT, frames: int) -> list[str]:
+def _step(config: ConfigDict, dit: DiT, size: dict[str, int]) -> list[str]:
   """FLOPs of a step, and a row for each of SLICES."""
   current = abstract_state(config, dit)
-  c, rows, tokens = config.train, config.train.batch_size, config.text.length
-  size = dict(rows=rows, frames=frames, tokens=tokens)
+  c, (rows, frames, tokens) = config.train, size.values()
   flops = cost.step_flops(dit, current, **size)
   row = cost.activations(dit, state.join(current.params, current.frozen), frames, tokens)
   lines = [

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import c_ii
 from stemphonic_jax.bench import train
 from stemphonic_jax.models.conditioning import Conditions, TextEncoder
 from stemphonic_jax.models.dit import DiT, for_sampling
 from stemphonic_jax.models.lora import add_lora
 from stemphonic_jax.training.losses.velocity import velocity_loss
-from stemphonic_jax.training.plan import cost
+from stemphonic_jax.training.plan import cost, describe
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
 from stemphonic_jax.weights.architecture import init_dit
@@ -120,6 +121,41 @@ def test_memory_is_about_what_the_compiler_lays_out(remat):
   needed = parts["gradients"] + parts["activations"]
   made = laid.output_size_in_bytes + laid.temp_size_in_bytes
   assert needed == pytest.approx(made, rel=0.2)
+
+
+# GB on each device at the height of a step of configs/c_ii.py, as --mode=compile says with libtpu
+# 0.0.42.1 and jax 0.10.2: chips, mesh, rematerialisation.
+COMPILED = {
+  (64, (16, 4, 1), "blocks"): 8.41,  # v5e:8x8
+  (256, (64, 4, 1), "blocks"): 7.70,  # v5e:16x16
+  (64, (16, 4, 1), "products"): 11.50,  # v5e:8x8
+  (32, (8, 4, 1), "products"): 15.62,  # v5e:4x8
+  (64, (8, 4, 2), "blocks"): 4.99,  # v5e:8x8
+  (64, (32, 2, 1), "blocks"): 15.77,  # v6e:8x8
+  (8, (8, 1, 1), "blocks"): 37.42,  # v5p:2x2x2
+  (32, (32, 1, 1), "products"): 37.95,  # v5p:2x4x4
+  (32, (32, 1, 1), "none"): 55.24,  # v5p:2x4x4
+}
+
+
+@functools.cache
+def paper(remat):
+  """The network of configs/c_ii.py, its state, what a row of it needs, and the size of a step."""
+  config = c_ii.get_config()
+  config.dit.remat = remat
+  dit, size = describe.network(config), describe.step_size(config)
+  shapes = describe.abstract_state(config, dit)
+  return dit, shapes, cost.activations(dit, shapes.params, size["frames"], size["tokens"]), size
+
+
+@pytest.mark.parametrize(("chips", "sizes", "remat"), COMPILED)
+def test_memory_is_what_xla_says_of_tpus(chips, sizes, remat):
+  dit, shapes, row, size = paper(remat)
+  mesh = cost.abstract_mesh(*sizes)
+  assert mesh.size == chips
+  needed = cost.memory(dit, shapes, row, mesh, micro_batches=2, **size)
+  found = sum(needed.values()) / cost.GB
+  assert found == pytest.approx(COMPILED[chips, sizes, remat], rel=0.05)
 
 
 def test_less_is_kept_the_more_is_computed_again():

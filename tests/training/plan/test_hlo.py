@@ -67,9 +67,7 @@ def test_a_step_has_the_products_of_the_model_and_those_computed_again(remat, sh
   config.text.update(length=4)  # what is outside the blocks is not computed again
   dit = planned.network(config, Machine("tpu"))
   step, arguments = planned.train_step(config, Machine("tpu"))
-  rows, frames = config.train.batch_size, planned.frames_of(config)
-  model = cost.step_flops(
-    dit, describe.abstract_state(config, dit), rows=rows, frames=frames, tokens=4
-  )
+  shapes = describe.abstract_state(config, dit)
+  model = cost.step_flops(dit, shapes, **describe.step_size(config))
   found = hlo.product_flops(step.trace(*arguments).jaxpr.jaxpr)
   assert found == pytest.approx(share * model, rel=0.08)
