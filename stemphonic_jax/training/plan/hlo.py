@@ -65,10 +65,14 @@ def collectives(text: str) -> dict[str, tuple[int, float]]:
   for name, count in times.items():
     for i, line in enumerate(bodies.get(name, ())):
       if sent := _SENT.search(line):
+        kind, result = sent[2], sent[1]
+        if name.startswith("all-reduce-scatter"):  # one operation of a TPU, spelt out here
+          kind = "reduce-scatter"
+          result = next(row for row in bodies[name] if "ROOT" in row).split("= ")[1].split("(")[0]
         channel = re.search(r"channel_id=(\d+)", line)
-        key = (sent[2], channel[1] if channel else f"{name} {i}")
+        key = (kind, channel[1] if channel else f"{name} {i}")
         # Of what a start returns, its operand and its result, the latter.
-        parts = [_size(*array) for array in _ARRAY.findall(sent[1])]
+        parts = [_size(*array) for array in _ARRAY.findall(result)]
         size = max(parts) if sent[3] else sum(parts)
         seen[key] = max(seen.get(key, (0, 0.0)), (count, size))
   found: dict[str, tuple[int, float]] = {}

@@ -10,7 +10,8 @@ from stemphonic_jax.training.plan import compile as planned
 from stemphonic_jax.training.plan import cost, describe, hlo
 
 # As XLA writes it, without its layouts. 24 turns of a loop, in it one sum of 4 · 8 numbers in half
-# precision; one gathering that goes on beside other work, under one channel in two computations.
+# precision; one gathering that goes on beside other work, under one channel in two computations; a
+# sum of which each device keeps a part.
 PROGRAM = """HloModule jit_step, is_scheduled=true
 
 %limit (p: (s32[], bf16[4,8])) -> pred[] {
@@ -33,9 +34,15 @@ PROGRAM = """HloModule jit_step, is_scheduled=true
   ROOT %gather.2 = f32[8,8]{1,0} all-gather(%q), channel_id=7, dimensions={0}
 }
 
+%all-reduce-scatter.1 (r: f32[8,4]) -> f32[8,1] {
+  %all = f32[8,4]{1,0:T(8,128)} all-reduce(%r), channel_id=4, to_apply=%add
+  ROOT %mine = f32[8,1]{1,0:T(8,128)S(1)} dynamic-slice(%all, %zero, %place)
+}
+
 ENTRY %main.9 (a: bf16[4,8], b: f32[2,8]) -> f32[8,8] {
   %loop = (s32[], bf16[4,8]) while(%t0), condition=%limit, body=%body
   %one = f32[8,8] fusion(%b), kind=kCustom, calls=%begin
+  %half = f32[8,1] fusion(%w), kind=kCustom, calls=%all-reduce-scatter.1
   %two = f32[8,8] fusion(%one), kind=kCustom, calls=%end
   %pair = (f32[3]{0}, f32[6]{0}) collective-permute-start(%z), channel_id=9
   ROOT %out = f32[6]{0} collective-permute-done(%pair)
@@ -47,6 +54,7 @@ def test_collectives_are_counted_by_kind():
   assert hlo.collectives(PROGRAM) == {
     "all-reduce": (24, 24 * 4 * 8 * 2),
     "all-gather": (1, 8 * 8 * 4),
+    "reduce-scatter": (1, 8 * 4),
     "collective-permute": (1, 6 * 4),
   }
 
