@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from flax import traverse_util
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
+from stemphonic_jax.weights.lazy import Lazy
 
 DTYPES = {
   "F32": np.dtype(np.float32),
@@ -34,15 +34,6 @@ HALVES = (DTYPES["F16"], DTYPES["BF16"])
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = ".safetensors.index.json"  # how the name of a list of shards ends (Hugging Face)
 ROWS = 10  # differences named in one message
-
-
-@dataclass(frozen=True, eq=False)
-class Lazy:
-  """A tensor that `read` fetches; an array is one that is there already."""
-
-  shape: tuple[int, ...]
-  dtype: np.dtype
-  read: Callable[[], np.ndarray]
 
 
 def open_tensors(path: Path) -> dict[str, Lazy]:

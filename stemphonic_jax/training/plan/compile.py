@@ -87,6 +87,7 @@ def report(config: ConfigDict, topology: str) -> str:
       f"a training step: mesh {shape} (data x fsdp x tensor), {c.batch_size} rows in micro-batches"
       f" {c.micro_batches}, rematerialisation {dit.remat}",
       *_lines(step, chip, model, sum(predicted.values())),
+      *_advice(step, dit, current, row, chip, mesh, c.micro_batches, size),
       "",
       f"a generation of {STEMS} stems of {config.seconds:g} s in one pass, on one chip",
       *_lines(compiled(*sampler(config, TPU, STEMS, devices[0])), chip),
@@ -114,6 +115,25 @@ def _lines(
   for kind, (count, size) in sorted(found.collectives.items()):
     lines.append(f"  {kind:<19}{count:>6} a step, {size / cost.GB:.3f} GB to each device")
   return lines
+
+
+def _advice(
+  step: Compiled,
+  dit: DiT,
+  current: state.TrainState,
+  row: cost.Activations,
+  chip: cost.Chip,
+  mesh: Mesh,
+  micro_batches: int,
+  size: Mapping[str, int],
+) -> list[str]:
+  """What to try where a step does not fit."""
+  if step.needed is None:
+    return []
+  found = cost.forecast(dit, current, row, chip, mesh.size, micro_batches=micro_batches, **size)
+  if found.fits:
+    return [f"  try        --config.mesh.fsdp={found.mesh.shape['fsdp']}, predicted to fit"]
+  return ["  try        more chips, or smaller micro-batches: --config.train.micro_batches"]
 
 
 def set_up() -> None:

@@ -24,7 +24,7 @@ from flax import traverse_util
 from jax.tree_util import Partial
 
 from stemphonic_jax.training.distributed.mesh import shardings
-from stemphonic_jax.weights.tensors import Lazy
+from stemphonic_jax.weights.lazy import Lazy
 
 Params = Any
 Batch = Any
