@@ -23,7 +23,8 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from jax.typing import DTypeLike
 
 from stemphonic_jax.models.conditioning import Conditions
-from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.models.dit import DiT, for_machine
+from stemphonic_jax.models.machine import Machine
 from stemphonic_jax.training.distributed import mesh as places
 from stemphonic_jax.training.run.state import TrainState, join
 
@@ -38,7 +39,7 @@ ASSUMED_MFU = 0.35
 WORKING = {"none": 1.0, "blocks": 1.25, "products": 0.9}
 # Of all kernels, the share that is there twice at that moment: as parameters, and cast to the type
 # of the products ahead of its use. Measured on what XLA compiles for TPUs (tests/training/plan).
-CAST_AHEAD = 0.5
+CAST_AHEAD = 0.6
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,11 @@ class Activations:
 
 
 def activations(dit: DiT, params: Any, frames: int, tokens: int) -> Activations:
-  """What a row needs beside parameters and gradients, under the model's rematerialisation."""
+  """What a row needs beside parameters and gradients, under the model's rematerialisation.
+
+  Traced as for an accelerator, whatever machine this is.
+  """
+  dit = for_machine(dit, Machine("tpu"))
   saved, _ = _handed_over(dit, params, frames, tokens)
   inputs, _ = _handed_over(dit.clone(remat="blocks"), params, frames, tokens)
   _, block = _handed_over(dit.clone(remat="none"), params, frames, tokens)
@@ -222,7 +227,7 @@ def _handed_over(dit: DiT, params: Any, frames: int, tokens: int) -> tuple[float
     for rows in (1, 2)
   )
   # Weights are handed over too, but are there anyway; only what rows bring differs from one to two.
-  # Logits are left to `activations`: whether they are here depends on this machine.
+  # Logits are left to `activations`: whether they are here depends on who computes attention.
   length = frames + 1
   logits = [(dit.heads, length, n) for n in (length, _memory_tokens(dit, tokens))]
   pairs = [(a, b) for a, b in zip(one, two, strict=True) if a.shape[-3:] not in logits]
