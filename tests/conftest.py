@@ -71,7 +71,7 @@ def memory_given_back() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_let_go() -> Iterator[None]:
-  """So are compiled programs after a file, where they are many: others trace anew what they need."""
+  """So are compiled programs after a file, where they are many; others trace what they need."""
   yield
   if _resident() > ENOUGH:
     import jax  # after the environment above
