@@ -35,10 +35,10 @@ from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_sile
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
-from stemphonic_jax.models.dit import for_sampling, for_this_machine
+from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import one_pass, rescale_interval
-from stemphonic_jax.weights.architecture import frames_of, parameter_count
+from stemphonic_jax.weights.architecture import VAE, frames_of, parameter_count
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
@@ -63,10 +63,7 @@ class StemPipeline:
     if jax.default_backend() == "cpu" and parameter_count(self._dit_params) > LARGE:
       self._dit_params = for_sampling(self._dit_params, dit.dtype)
     self._vae_params = materialize(bundle.vae_params, jnp.asarray)
-    vae = bundle.vae
-    self._sample = jax.jit(functools.partial(one_pass, dit), static_argnames=("steps", "interval"))
-    self._encode = jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode"))
-    self._decode = jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode"))
+    self._sample, self._encode, self._decode = _programs(dit, bundle.vae)
 
   @classmethod
   def load(cls, model: str | Path) -> "StemPipeline":
@@ -293,6 +290,16 @@ class StemPipeline:
       "latents": "latents.safetensors",
       "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(dit: DiT, vae: VAE) -> tuple[Callable, Callable, Callable]:
+  """What is compiled for a pass, to encode and to decode: the same for all models of one form."""
+  return (
+    jax.jit(functools.partial(one_pass, dit), static_argnames=("steps", "interval")),
+    jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode")),
+    jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode")),
+  )
 
 
 class _Clock:

@@ -4,7 +4,6 @@ import dataclasses
 import threading
 from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,63 +11,23 @@ import pytest
 from configs import base
 from stemphonic_jax.audio import levels
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import pipeline
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
 from stemphonic_jax.models.conditioning import NOT_GIVEN
 from stemphonic_jax.sampler import network_rows, rescale_interval
 from tests import tiny
-
-PROMPT = "Relaxing country rock"
-ALL = ("drums", "basses", "keys", "vocals")
-
-
-def generate(*stems, prompt=PROMPT, **options):
-  return tiny.pipeline().generate(prompt, stems, **options)
-
-
-def assert_same(a, b, names):
-  """The stems `names` of two songs are equal to the bit, as latents and as audio."""
-  for name in names:
-    np.testing.assert_array_equal(a.latents[name], b.latents[name])
-    np.testing.assert_array_equal(a.stems[name], b.stems[name])
-
-
-def differs(a, b, name):
-  return not np.allclose(a.latents[name], b.latents[name], atol=1e-3)
-
-
-class Calls(list):
-  """Rows that the network was given, as (group, Conditions), and the options of each call."""
-
-  def __init__(self):
-    super().__init__()
-    self.options = []
-
-
-@pytest.fixture
-def calls(monkeypatch):
-  """All that the network is given from here on, one row after the other."""
-  pipe, seen = tiny.pipeline(), Calls()
-  monkeypatch.setattr(pipeline, "THREADS", 1)
-  sample = pipe._sample
-
-  def spy(params, key, guidance, group, turns, conditions, **options):
-    seen.options.append(options)
-    for row in range(len(group)):
-      seen.append((int(group[row]), jax.tree.map(lambda a, row=row: a[row], conditions)))
-    return sample(params, key, guidance, group, turns, conditions, **options)
-
-  monkeypatch.setattr(pipe, "_sample", spy)
-  return seen
-
-
-def prompts(calls):
-  return [tiny.pipeline().bundle.tokenizer.decode(row.text) for _, row in calls]
-
-
-# What a stem depends on.
+from tests.generation.asking import (
+  ALL,
+  PROMPT,
+  assert_same,
+  differs,
+  encoded,
+  generate,
+  prompts,
+  tone,
+)
 
 
 @pytest.mark.parametrize("share_noise", [True, False])
@@ -222,14 +181,6 @@ def test_one_pass_makes_all_two_make_half_and_k_one_by_one(calls):
   ]
 
 
-def encoded(audio):
-  """What the network should hear of a sub-mix: the mean of its posterior, standardised."""
-  pipe = tiny.pipeline()
-  padded = np.pad(audio, ((0, -len(audio) % 3584), (0, 0)))
-  mean = np.asarray(pipe._encode(pipe._vae_params, padded[None]).mean[0])
-  return pipe.bundle.statistics.standardize(mean)
-
-
 def test_the_second_pass_hears_the_sum_of_the_first(calls):
   song = generate("drums", "basses", "keys", passes=2)
   first, second, third = (row.context for _, row in calls)
@@ -250,90 +201,6 @@ def test_each_variation_hears_its_own_first_pass(calls):
   one, two = tiny.pipeline().variations(PROMPT, ALL, count=2, passes=2)
   for song, (_, row) in zip((one, one, two, two), calls[4:], strict=True):
     np.testing.assert_array_equal(row.context, encoded(song.stems["drums"] + song.stems["basses"]))
-
-
-# Context.
-
-
-def tone(hertz=220.0, seconds=2.0):
-  wave = 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * tiny.RATE)) / tiny.RATE)
-  return np.stack([wave, 0.5 * wave], 1).astype(np.float32)
-
-
-def test_given_audio_is_heard_named_and_left_as_it_is(calls):
-  given = {"guitars": tone(), "bass": tone(110, 1.5)}
-  song = generate("drums", context=given)
-  assert list(song.stems) == ["guitars", "bass", "drums"]
-  assert list(song.latents) == ["drums"]
-  padded = np.pad(given["bass"], ((0, tiny.RATE // 2), (0, 0)))
-  np.testing.assert_array_equal(song.stems["guitars"], given["guitars"])
-  np.testing.assert_array_equal(song.stems["bass"], padded)
-  ((_, row),) = calls
-  np.testing.assert_array_equal(row.context, encoded(given["guitars"] + padded))
-  assert "[DRUMS] (given context stems: [GUITARS, BASSES]) for" in prompts(calls)[0]
-  assert differs(song, generate("drums"), "drums")
-  assert differs(song, generate("drums", context={"guitars": tone(), "bass": tone(55)}), "drums")
-
-
-def test_of_a_given_mix_the_prompt_names_no_stems(calls):
-  song = generate("drums", context=tone())
-  assert list(song.stems) == ["context", "drums"]
-  assert "given context stems" not in prompts(calls)[0]
-  ((_, row),) = calls
-  np.testing.assert_array_equal(row.context, encoded(tone()))
-
-
-def test_later_passes_hear_given_audio_and_what_was_made(calls):
-  song = generate("drums", "drums", context={"keys": tone()}, passes=2)
-  assert list(song.stems) == ["keys", "drums", "drums 2"]
-  np.testing.assert_array_equal(calls[0][1].context, encoded(tone()))
-  np.testing.assert_array_equal(calls[1][1].context, encoded(tone() + song.stems["drums"]))
-  assert "(given context stems: [KEYS, DRUMS])" in prompts(calls)[1]
-
-
-def test_silence_is_a_context_as_any_other():
-  song = generate("drums", context=np.zeros((100, 2)))
-  assert song.stems["context"].shape == (tiny.SAMPLES, 2)
-  assert not song.stems["context"].any()
-
-
-def test_a_saved_song_and_its_mix_are_contexts(tmp_path):
-  song = generate("drums", "basses")
-  song.save(tmp_path / "song")
-  more = generate("keys", context=tmp_path / "song")
-  assert list(more.stems) == ["drums", "basses", "keys"]
-  for name in song.stems:
-    np.testing.assert_array_equal(more.stems[name], song.stems[name])
-  assert_same(more, generate("keys", context=song.stems), ["keys"])
-  two_pass = generate("drums", "basses", "keys", passes=2)
-  assert_same(more, two_pass, ["keys"])
-  whole = generate("keys", context=str(tmp_path / "song" / "mix.wav"))
-  np.testing.assert_array_equal(whole.stems["context"], song.mix())
-
-
-def test_a_models_own_song_is_a_context_though_its_length_is_no_round_number(tmp_path):
-  pipe = pipeline.StemPipeline.load(tiny.save_model(tmp_path / "model", seconds=88_199 / tiny.RATE))
-  pipe._sample, pipe._decode, pipe._encode = (
-    getattr(tiny.pipeline(), name) for name in ("_sample", "_decode", "_encode")
-  )
-  song = pipe.generate(PROMPT, ["drums"])
-  song.save(tmp_path / "song")
-  longer = np.pad(song.stems["drums"], ((0, 3583), (0, 0)))
-  for context in (tmp_path / "song", {"drums": longer}):
-    more = pipe.generate(PROMPT, ["keys"], context=context)
-    np.testing.assert_array_equal(more.stems["drums"], song.stems["drums"])
-  with pytest.raises(DataError, match=r"'drums': lasts 2\.09 s, at most 2\.0812 s fit"):
-    pipe.generate(PROMPT, ["keys"], context={"drums": np.pad(longer, ((0, 1), (0, 0)))})
-
-
-def test_what_cannot_be_heard_is_refused_before_anything_is_made(calls):
-  with pytest.raises(DataError, match=r"lasts 2\.00 s and the song 1 s"):
-    generate("drums", context=tone(), duration=1.0)
-  with pytest.raises(DataError, match="expected finite numbers"):
-    generate("drums", context=np.full((10, 2), np.nan))
-  with pytest.raises(UsageError, match="activity"):
-    generate("drums", activity={"drums": [(0, 3)]})
-  assert not calls
 
 
 # Activity.
@@ -416,7 +283,7 @@ def test_two_requests_of_the_same_size_compile_once():
 
 def test_a_model_of_whole_mixes_is_asked_for_them(tmp_path, calls):
   pipe = pipeline.StemPipeline.load(tiny.save_model(tmp_path / "model", whole_mixes=True))
-  pipe._sample, pipe._decode = tiny.pipeline()._sample, tiny.pipeline()._decode
+  pipe._sample = tiny.pipeline()._sample  # which `calls` looks at
   song = pipe.generate(PROMPT, ["mix"])
   assert list(song.stems) == ["music"], "mix.wav is the sum of a song's stems"
   assert prompts(calls) == [f"Generate the mix for some music described as: {PROMPT}"]
