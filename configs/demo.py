@@ -19,7 +19,7 @@ def get_config(size: str = "") -> ConfigDict:
   config.dropout.activity = 1 / 3
   # None of these is the paper's. Modulation and Muon halve the steps; beats, and more of the steps
   # where there is little but noise, are what it keeps time by; aligned noise is what its basses
-  # agree with the others by (evaluation/RESULTS.md).
+  # agree with the others by (docs/results.md).
   config.dit.modulation = True
   config.dit.beats = True
   config.timestep.mean = 1.0
@@ -28,7 +28,7 @@ def get_config(size: str = "") -> ConfigDict:
   if size in ("small", "tiny"):
     return config
 
-  # Strong where songs are decided, and not at all after that (evaluation/RESULTS.md).
+  # Strong where songs are decided, and not at all after that (docs/results.md).
   config.sample.update(guidance=3.0, interval=(1, 16))
   config.train_vae.update(
     steps=3_600, batch_size=16, pieces=256, learning_rate=6e-4, decay=600, save_every=300
