@@ -1,8 +1,8 @@
 """The pages are true: what they show runs, their links lead somewhere, and no option is missing.
 
-A fenced block of `bash` or `python` in README.md or docs/ is run: page by page, in a folder of its
-own, in the order of the page. One that cannot be run here has the reason in the line before it,
-`<!-- not run: REASON -->`; its commands are parsed all the same.
+A fenced block of `bash` or `python` in README.md or docs/ is run, in the order of the page, in one
+folder for all pages: what another page has shown before is not run again. A block that cannot be
+run here has the reason in the line before it, `<!-- not run: REASON -->`; its commands are parsed.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from absl import flags
 
 from configs import demo
 from stemphonic_jax import cli, door, errors, main
+from stemphonic_jax.evaluation import report
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights import hub
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
@@ -29,10 +30,11 @@ from tests.data.sources import trees
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES[1:], *sorted(ROOT.glob("*.md")), ROOT / "stemphonic_jax" / "demo" / "README.md"]
+NAMES = {path.name for path in ROOT.glob("[a-z]*/**/*") if path.is_file()}
 SECONDS = 8.0  # the longest song of the model that stands in for the demo model
 
-# What is shown takes minutes; here it is done in small. A command that begins so gets these options
-# behind its own, and the last one of a name counts.
+# What is shown takes minutes; here it is done in small. A command that begins so gets these options,
+# in place of its own of the same names.
 SMALLER = {
   "stemphonic generate": "--steps 2",
   "stemphonic prepare": "--no-tempo --processes 1",
@@ -43,10 +45,6 @@ SMALLER = {
   ),
   "python -m stemphonic_jax.main --config=configs/demo.py ": (
     f"--config=configs/demo.py:tiny --config.seconds={SECONDS} --config.train.steps=1"
-  ),
-  "python -m stemphonic_jax.main --config=configs/demo.py:decoder": (
-    "--config=configs/demo.py:tiny --workdir=runs/demo_decoder --config.train_vae.steps=1"
-    " --config.train_vae.pieces=1 --config.train_vae.decoder_only=True"
   ),
 }
 
@@ -72,8 +70,15 @@ def commands(text: str) -> Iterator[str]:
       yield " ".join(line.split())
 
 
-def words_of(command: str, options: str = "") -> list[str]:
-  return [*shlex.split(command, comments=True), *options.split()]
+def words_of(command: str) -> list[str]:
+  """The words of a command, which is done in small where SMALLER says so."""
+  words = shlex.split(command, comments=True)
+  for start, options in SMALLER.items():
+    if command.startswith(start):
+      new = {word.split("=")[0]: word for word in options.split() if "=" in word}
+      words = [new.pop(word.split("=")[0], word) for word in words]
+      words += [word for word in options.split() if "=" not in word] + list(new.values())
+  return words
 
 
 @pytest.fixture(scope="module")
@@ -83,57 +88,60 @@ def stand_in(tmp_path_factory):
   config.seconds = SECONDS
   content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
   content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
+  content["text"]["vocabulary"] = len(tiny.tokenizer())
   folder = tmp_path_factory.mktemp("stand_in") / "demo"
   save_bundle(folder, content, **tiny.parts(content))
   return folder
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path, stand_in):
-  """Runs the command lines of a page in this process, where they are ours, in a folder."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, stand_in, one_device):
+  """Runs a command line, in this process where it is ours, unless it has been run before."""
   pipeline = functools.cache(lambda fingerprint, folder: StemPipeline(load_bundle(folder)))
 
   def load(model):
     folder = hub.find_model(model)
     return pipeline(load_bundle(folder).fingerprint, folder)
 
-  monkeypatch.setattr(StemPipeline, "load", load)  # which compiles once, not for each command
-  monkeypatch.setattr(hub, "DEMO", stand_in)
-  monkeypatch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
-  monkeypatch.chdir(tmp_path)
-  for folder in ("configs", "launch"):
-    Path(folder).symlink_to(ROOT / folder)
-  for number, name in enumerate(("First Song", "Second Song", "Third Song", "Fourth Song")):
-    for stem in ("drums", "bass", "Lead Vocal"):
-      number += 1
-      trees.tone(Path("MY_STEMS", name, f"{stem}.wav"), number, SECONDS)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(StemPipeline, "load", load)  # which compiles once, not for each command
+    patch.setattr(hub, "DEMO", stand_in)
+    patch.setattr(report, "SHOWN", 1)
+    patch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
+    patch.chdir(tmp_path_factory.mktemp("docs"))
+    for folder in ("configs", "launch"):
+      Path(folder).symlink_to(ROOT / folder)
+    for mix, name in enumerate(("First Song", "Second Song", "Third Song", "Fourth Song")):
+      for stem, kind in enumerate(("drums", "bass", "Lead Vocal")):
+        trees.tone(Path("MY_STEMS", name, f"{kind}.wav"), mix + 4 * stem, SECONDS)
 
-  def run(command: str) -> None:
-    options = " ".join(more for start, more in SMALLER.items() if command.startswith(start))
-    words = words_of(command, options)
-    if words[0] == "stemphonic":
-      done = door.run(lambda: cli.run(words[1:]))
-    elif words[:3] == ["python", "-m", "stemphonic_jax.main"]:
-      done = door.run(lambda: train(words[2:]))
-    else:
-      done = subprocess.run(["bash", "-ec", command], stdout=subprocess.DEVNULL).returncode
-    assert done == 0, f"{shlex.join(words)}: exit {done}"
+    def train(words: list[str]) -> None:
+      patch.setattr(sys, "argv", words)
+      forget()
+      main.run()
 
-  def train(words: list[str]) -> None:
-    monkeypatch.setattr(sys, "argv", words)
-    forget()
-    main.run()
+    @functools.cache
+    def run(command: str) -> None:
+      words = words_of(command)
+      if words[0] == "stemphonic":
+        done = door.run(lambda: cli.run(words[1:]))
+      elif words[:3] == ["python", "-m", "stemphonic_jax.main"]:
+        done = door.run(lambda: train(words[2:]))
+      else:
+        done = subprocess.run(["bash", "-ec", command], stdout=subprocess.DEVNULL).returncode
+      assert done == 0, f"{shlex.join(words)}: exit {done}"
 
-  return run
+    yield run
 
 
 def forget() -> None:
   """Undoes the flags of the command before, in this one process."""
-  for flag in ("workdir", "mode"):
-    flags.FLAGS[flag].unparse()
+  for name in ("workdir", "mode"):
+    flags.FLAGS[name].unparse()
+  for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+    delattr(flags.FLAGS, name)
 
 
-@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_shows_runs(page, run):
   names = {"__name__": page.stem}
@@ -142,7 +150,7 @@ def test_what_a_page_shows_runs(page, run):
       continue
     if block.language == "bash":
       for command in commands(block.text):
-        run(command)
+        run(command.partition(" #")[0].strip())
     elif block.language == "python":
       exec(compile(block.text, page.name, "exec"), names)
 
@@ -155,7 +163,7 @@ def test_what_is_not_run_is_parsed(page, monkeypatch):
     if not block.reason:
       continue
     for command in commands(block.text):
-      words = words_of(command)
+      words = shlex.split(command, comments=True)
       if words[0] == "stemphonic":
         cli.parser().parse_args(words[1:])
       elif "stemphonic_jax.main" in words:
@@ -187,9 +195,11 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_of_the_code_are_where_pages_say(page):
-  spans = re.findall(r"`((?:[\w]+/)+[\w.]+\.(?:py|sh|sbatch|md))`", page.read_text())
-  for path in spans:
-    assert (ROOT / path).is_file() or (ROOT / "stemphonic_jax" / path).is_file(), path
+  for path in re.findall(r"`((?:\w+/)*\w+\.(?:py|sh|sbatch))`", page.read_text()):
+    if "/" in path:
+      assert (ROOT / path).is_file() or (ROOT / "stemphonic_jax" / path).is_file(), path
+    else:
+      assert path in NAMES
 
 
 def test_every_page_is_in_the_index():
@@ -251,7 +261,9 @@ def test_flags_and_modes_of_training_are_on_the_page():
 
 def test_exit_codes_are_on_the_page():
   table = COMMAND_LINE["Exit codes"]
-  shown = {int(code) for row in re.findall(r"^\| ([\d, ]+)", table, re.M) for code in row.split(",")}
+  shown = {
+    int(code) for row in re.findall(r"^\| ([\d, ]+)", table, re.M) for code in row.split(",")
+  }
   kinds = [errors.StemphonicError, *errors.StemphonicError.__subclasses__()]
   assert {0, *(kind.exit_code for kind in kinds)} < shown
   supervised = re.search(r"again +(70.*?)never +(2 .*?)\n#\n", supervise(), re.S)
