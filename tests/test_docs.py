@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +96,7 @@ def stand_in(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, stand_in, one_device):
+def run(stand_in, one_device):
   """Runs a command line, in this process where it is ours, unless it has been run before."""
   pipeline = functools.cache(lambda fingerprint, folder: StemPipeline(load_bundle(folder)))
 
@@ -103,12 +104,12 @@ def run(tmp_path_factory, stand_in, one_device):
     folder = hub.find_model(model)
     return pipeline(load_bundle(folder).fingerprint, folder)
 
-  with pytest.MonkeyPatch.context() as patch:
+  with tempfile.TemporaryDirectory() as home, pytest.MonkeyPatch.context() as patch:
     patch.setattr(StemPipeline, "load", load)  # which compiles once, not for each command
     patch.setattr(hub, "DEMO", stand_in)
     patch.setattr(report, "SHOWN", 1)
     patch.setattr(door, "set_up", lambda: None)  # it would set up logs of the whole process
-    patch.chdir(tmp_path_factory.mktemp("docs"))
+    patch.chdir(home)
     for folder in ("configs", "launch"):
       Path(folder).symlink_to(ROOT / folder)
     for mix, name in enumerate(("First Song", "Second Song", "Third Song", "Fourth Song")):
@@ -132,12 +133,20 @@ def run(tmp_path_factory, stand_in, one_device):
       assert done == 0, f"{shlex.join(words)}: exit {done}"
 
     yield run
+    forget()
+
+
+def own_flags() -> list[str]:
+  """Names of the flags of training, without those that a config adds."""
+  found = flags.FLAGS.flags_by_module_dict()[main.__name__]
+  return [flag.name for flag in found if "." not in flag.name]
 
 
 def forget() -> None:
   """Undoes the flags of the command before, in this one process."""
-  for name in ("workdir", "mode"):
-    flags.FLAGS[name].unparse()
+  for name in own_flags():
+    if name != "config":
+      flags.FLAGS[name].unparse()
   for name in [name for name in flags.FLAGS if name.startswith("config.")]:
     delattr(flags.FLAGS, name)
 
@@ -253,10 +262,9 @@ def test_every_option_is_on_the_page(parser):
 
 
 def test_flags_and_modes_of_training_are_on_the_page():
-  own = flags.FLAGS.flags_by_module_dict()[main.__name__]
-  expected = {f"--{flag.name}" for flag in own if "." not in flag.name}
   shown = first_cells(COMMAND_LINE["python -m stemphonic_jax.main"])
-  assert set(shown) == {*expected, "--config.NAME", *main.MODES}
+  expected = {f"--{name}" for name in own_flags()} | set(main.MODES)
+  assert set(shown) == expected | {"--config.NAME"}
 
 
 def test_exit_codes_are_on_the_page():
