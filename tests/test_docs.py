@@ -32,20 +32,20 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKED = [*PAGES[1:], *sorted(ROOT.glob("*.md")), ROOT / "stemphonic_jax" / "demo" / "README.md"]
 NAMES = {path.name for path in ROOT.glob("[a-z]*/**/*") if path.is_file()}
-SECONDS = 8.0  # the longest song of the model that stands in for the demo model
+SECONDS = 4.0  # the longest song of the model that stands in for the demo model
 
 # What is shown takes minutes; here it is done in small. A command that begins so gets these
 # options, in place of its own of the same names.
 SMALLER = {
   "stemphonic generate": "--steps 2",
   "stemphonic prepare": "--no-tempo --processes 1",
-  "stemphonic evaluate": "--songs 2 --reference 2 --seconds 4",
+  "stemphonic evaluate": "--songs 2 --reference 2",
   "python -m stemphonic_jax.main --config=configs/c_ii.py:tiny": (
     "--config.train.steps=1 --config.train_vae.steps=1 --config.train_vae.pieces=1"
     " --config.data.pieces=2 --config.data.held_out=1"
   ),
   "python -m stemphonic_jax.main --config=configs/demo.py ": (
-    f"--config=configs/demo.py:tiny --config.seconds={SECONDS} --config.train.steps=1"
+    "--config=configs/demo.py:tiny --config.train.steps=1"
   ),
 }
 
@@ -86,7 +86,7 @@ def words_of(command: str) -> list[str]:
 def stand_in(tmp_path_factory):
   """A model of the demo model's kind with random parameters, small and of SECONDS."""
   config = demo.get_config("tiny")
-  config.seconds = SECONDS
+  assert config.seconds == SECONDS
   content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
   content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
   content["text"]["vocabulary"] = len(tiny.tokenizer())
