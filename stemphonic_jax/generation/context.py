@@ -1,7 +1,7 @@
 """Audio that is given: a folder of stems that stay as they are, or one file of an existing mix."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.generation import values
+from stemphonic_jax.generation.song import INFO, MIX_FILE
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
 UNTYPED = (WHOLE, "music")  # and that of a generated one
+MAX_NAME = 250  # bytes of a stem's name, to which its file's ending is added
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +43,11 @@ def read_context(
   path = Path(path)
   if not path.is_dir():
     return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
-  if (settled(path) / "song.json").is_file():
+  if (settled(path) / INFO).is_file():
     found = [(file.stem, guess_type(file.stem), file) for file in _song_files(path)]
   else:
     found = _folder_files(path)
+  _check_names(name for name, _, _ in found)
   audio = {name: read_audio(file, rate, max_seconds) for name, _, file in found}
   return Context(audio, _known({name: kind for name, kind, _ in found}, free_types))
 
@@ -60,6 +63,7 @@ def given_context(
   if not stems:
     raise UsageError("context holds no stems; leave it out to make music from scratch")
   named = {values.text("context", name): array for name, array in stems.items()}
+  _check_names(named)
   audio = {name: _stereo(name, array, rate, max_seconds) for name, array in named.items()}
   return Context(audio, _known({name: guess_type(name) for name in audio}, free_types))
 
@@ -86,7 +90,7 @@ def fit(context: Context, samples: int, rate: int, hop: int) -> Context:
 
 def _song_files(folder: Path) -> list[Path]:
   try:
-    names = list(json.loads((folder / "song.json").read_text())["stems"])
+    names = list(json.loads((folder / INFO).read_text())["stems"])
   except (ValueError, KeyError, TypeError) as error:
     raise DataError(f"{folder}/song.json: not a song's ({error})") from None
   return [folder / f"{name}.wav" for name in names]
@@ -105,6 +109,19 @@ def _folder_files(path: Path) -> list[tuple[str, str, Path]]:
   for note in entry.notes:
     logging.info("context: %s", note)
   return [(part.label, part.type, part.files[0]) for part in entry.parts]
+
+
+def _check_names(names: Iterable[str]) -> None:
+  """UsageError for a stem whose name cannot be that of its file in a song's folder."""
+  for name in names:
+    taken = f"{name}.wav".lower() == MIX_FILE
+    if taken or not name or name.startswith(".") or any(c in "/\\" or c < " " for c in name):
+      shown = "the name of a song's own mix" if taken else "of which no file name can be made"
+      raise UsageError(
+        f"context: a stem is called {name[:60]!r}, {shown}; call it what it is, as 'drums'"
+      )
+    if len(name.encode()) > MAX_NAME:
+      raise UsageError(f"context: the name {name[:40]!r}… is too long for a file; shorten it")
 
 
 def _known(types: Mapping[str, str], free_types: Collection[str]) -> dict[str, str]:

@@ -171,6 +171,21 @@ def test_faults_of_arrays_are_named(context, message):
     given_context(context, RATE, LONGEST)
 
 
+@pytest.mark.parametrize("name", ["../drums", "a/b", "C:\\drums", "", ".drums", "a\nb", "é" * 200])
+def test_a_name_that_no_file_can_have_is_refused(name):
+  with pytest.raises(UsageError, match="context: "):
+    given_context({name: noise()}, RATE, LONGEST)
+
+
+def test_no_stem_is_called_as_the_mix_of_a_song_is(tmp_path):
+  with pytest.raises(UsageError, match="called 'Mix', the name of a song's own mix"):
+    given_context({"Mix": noise()}, RATE, LONGEST)
+  write(tmp_path / "mix.wav", noise())
+  (tmp_path / "mix.json").write_text('{"types": {"mix": "keys"}}')
+  with pytest.raises(UsageError, match="called 'mix', the name of a song's own mix"):
+    read(tmp_path)
+
+
 def test_arrays_of_no_known_type_are_heard_without_a_name():
   context = given_context({"zither": noise(), "Bass": noise()}, RATE, LONGEST)
   assert list(context.audio) == ["zither", "Bass"]
