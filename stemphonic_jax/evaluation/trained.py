@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
+from stemphonic_jax.data.batching.records import open_records
+from stemphonic_jax.data.preparing.check import REPORT, read_report
+from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.run import places
 from stemphonic_jax.training.run.checkpoints import reached
@@ -89,14 +92,30 @@ def held_out_of(model: Model, source: str, root: str) -> int | None:
   if model.config is None:
     return None
   found = flat(model.config)
-  same = found.get("data.source") == source and not found.get("data.records")
-  if not same or not places.is_same("data.root", model.config, {"data": {"root": root}}):
-    return None
-  if found.get("data.held_out") == 0:
+  if records := found.get("data.records"):
+    if not _are_of(Path(records), source, root):
+      return None
+    unseen = Path(records) / "held_out"
+    count = open_records(unseen).index.notes.get("mixes") if unseen.exists() else 0
+  else:
+    same = found.get("data.source") == source
+    if not same or not places.is_same("data.root", model.config, {"data": {"root": root}}):
+      return None
+    count = found.get("data.held_out")
+  if count == 0:
     raise MismatchError(
-      f"{model.name}: was trained on all of {root} (data.held_out = 0); measure on another set"
+      f"{model.name}: was trained on all of {root}, none of it was held out; measure on another set"
     )
-  return found.get("data.held_out")
+  return count
+
+
+def _are_of(records: Path, source: str, root: str) -> bool:
+  """Whether records were made of a data set: most mixes of their report are in it."""
+  if not (records / REPORT).is_file():
+    return False
+  used = {row["id"] for row in read_report(records) if row["taken"]}
+  mixes = {entry.id for entry in scan(source, root).entries}
+  return 2 * len(used & mixes) > len(used)
 
 
 def check_alike(models: Iterable[Model]) -> None:
@@ -116,7 +135,7 @@ def check_alike(models: Iterable[Model]) -> None:
 def _check_places(models: Sequence[Model]) -> None:
   """MismatchError where trainings read from places that hold something else."""
   for one, other in itertools.product(models[:1], models[1:]):
-    for name in set(PLACES) - OWN:
+    for name in sorted(set(PLACES) - OWN):
       if not places.is_same(name, one.config, other.config):
         ours, theirs = (flat(model.config).get(name) for model in (one, other))
         raise MismatchError(

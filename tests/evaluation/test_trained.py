@@ -8,10 +8,13 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import a_ii, b_ii, c_ii, c_ii_act
+from stemphonic_jax.data.preparing.shards import write_shards
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.evaluation import trained
 from stemphonic_jax.evaluation.trained import check_alike, find_models
 from tests import tiny
+from tests.data.batching.marked import segment
+from tests.data.sources import trees
 
 CONFIGS = {"a": a_ii, "b": b_ii, "c": c_ii, "act": c_ii_act}
 
@@ -63,6 +66,24 @@ def test_a_training_says_what_it_held_out_of_its_own_set(training, tmp_path, mon
   whole = trained.open_model(training("c_1", **own | {"data.held_out": 0}))
   with pytest.raises(MismatchError, match="was trained on all of set"):
     trained.held_out_of(whole, "folder", "set")
+
+
+def test_a_training_on_records_says_what_they_held_out_of_their_set(training, tmp_path):
+  music = trees.write_folder(tmp_path / "music", mixes=3, seconds=0.2)
+  other = trees.write_folder(tmp_path / "other", mixes=1, seconds=0.2)
+  (other / "mix 00").rename(other / "another")
+  records = tmp_path / "records"
+  rows = [{"id": f"mix 0{number}", "taken": True} for number in range(3)]
+  records.mkdir()
+  (records / "report.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  model = trained.open_model(training("c_0", **{"data.records": str(records)}))
+  assert trained.held_out_of(model, "folder", str(other)) is None
+  with pytest.raises(MismatchError, match="none of it was held out; measure on another set"):
+    trained.held_out_of(model, "folder", str(music))
+  write_shards(
+    records / "held_out", [lambda: [segment(0, 3)]], hop=8, rate=8000, notes={"mixes": 2}
+  )
+  assert trained.held_out_of(model, "folder", str(music)) == 2
 
 
 def test_a_model_folder_is_taken_as_it_is(tmp_path):
