@@ -77,10 +77,12 @@ def pass_over_tpus() -> None:
   libtpu would write to the log what it misses, and lock out other processes. To be called before
   jax is asked for its devices.
   """
+  if importlib.util.find_spec("libtpu") is None:
+    return
   import jax
 
-  if jax.config.jax_platforms is not None or importlib.util.find_spec("libtpu") is None:
-    return  # as asked for, or as jax found on a TPU
+  if jax.config.jax_platforms is not None:
+    return  # as asked for
   others = importlib.util.find_spec("jax_plugins")  # of GPUs
   if others is None and not any(found for pattern in TPU_DEVICES for found in glob.glob(pattern)):
     jax.config.update("jax_platforms", "cpu")

@@ -26,6 +26,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> None:
   """Parses the command line and does what it says; raises StemphonicError."""
   request = parser().parse_args(arguments)
+  door.pass_over_tpus()  # not every command sets up a log
   request.run(request)
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from stemphonic_jax import door
+
 
 @pytest.mark.parametrize(
   ("arguments", "message"),
@@ -25,3 +27,11 @@ def test_help_names_every_option(stemphonic, capsys):
   text = capsys.readouterr().out
   for option in ("--stems", "--bpm", "--context", "--activity", "--passes", "--overwrite"):
     assert option in text
+
+
+def test_no_command_lets_jax_look_for_a_tpu(stemphonic, monkeypatch):
+  """The log of libtpu, where it is installed to compile, is then no part of what is printed."""
+  told = []
+  monkeypatch.setattr(door, "pass_over_tpus", lambda: told.append(True))
+  stemphonic("bundle", "verify", "nowhere")
+  assert told == [True]

@@ -152,6 +152,8 @@ def slice_of(topology: str) -> Sequence[jax.Device]:
   """The devices of a slice such as v5e:8x8; UsageError where there is none of that name."""
   try:
     devices = topologies.get_topology_desc(topology, "tpu").devices
+    if any(device.core_on_chip for device in devices):  # two cores of a v4 are used as one device
+      devices = topologies.get_topology_desc(topology, "tpu", chip_config_name="megacore").devices
     fault = "" if cost.chip_of(devices[0].device_kind) else f"{devices[0].device_kind} is unknown"
   except jax.errors.JaxRuntimeError as error:
     fault = str(error).splitlines()[0]
