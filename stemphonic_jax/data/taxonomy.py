@@ -91,7 +91,7 @@ ALIASES = {kind: tuple(" ".join(words.split()).split(", ")) for kind, words in A
 # What is heard together, not a stem: names, or words in the name of what is no stem otherwise.
 MIXES = {MIX, "mixture", "mixdown", "mix down", "master", "premaster", "minus", "minus one"}
 MIXES |= {"instrumental", "instrumentals", "accompaniment", "karaoke", "backing track", "drumless"}
-WITHOUT = {"no", "non", "without", "minus", "less", "w/o", "wo", "sans", "except"}
+WITHOUT = {"no", "non", "without", "minus", "less", "w/o", "wo", "sans", "except", "but"}
 BETWEEN = {"lead", "the", "main", "any"}  # "no lead vocals"
 DRY = re.compile(r"\b(no|without|w/o) (fx|effects|reverb|delay)\b")  # of a stem that it stays
 # Beside another word for a type these say which of them: "lead guitar", "backing vocals". So does
@@ -164,6 +164,10 @@ def is_mix(name: str) -> bool:
   for place, word in enumerate(words):
     left = [other for other in words[place + 1 : place + 3] if other not in BETWEEN]
     if word in WITHOUT and left and (left[0] in _TYPE_OF or left[0] == "other"):
+      return True
+    if word in _TYPE_OF and words[place + 1 : place + 2] == ["removed"]:
+      return True
+    if word.startswith("no") and len(word) > 4 and word[2:] in _TYPE_OF:  # "novox"
       return True
   return False
 

@@ -76,7 +76,8 @@ def test_names_on_track_sheets_are_understood(stem_type):
   "name",
   ["no_vocals", "Instrumental (no drums)", "minus bass", "without the drums", "no lead vocals",
    "w/o gtr", "no_other", "1_Song_(No Vocals)", "Song (Instrumental)", "Piano Man (Instrumental)",
-   "Song - Karaoke", "Mix_v3", "final mix", "Master", "mixture", "Minus 1"],
+   "Song - Karaoke", "Mix_v3", "final mix", "Master", "mixture", "Minus 1", "novocals", "NoDrums",
+   "all but bass", "Song (vocals removed)"],
 )  # fmt: skip
 def test_what_names_others_than_it_leaves_out_is_a_mix_and_of_no_type(name):
   assert is_mix(name)
@@ -93,6 +94,8 @@ def test_what_names_others_than_it_leaves_out_is_a_mix_and_of_no_type(name):
     ("vocals (no fx)", "vocals"),
     ("other", "other"),
     ("No 1", "no"),
+    ("nocturne - piano", "keys"),
+    ("nobs", "nobs"),
   ],
 )
 def test_not_every_no_and_mix_is_one(name, expected):
