@@ -126,9 +126,12 @@ def plan(names: Sequence[str], passes: int) -> list[list[str]]:
 
 
 def unique_name(stem_type: str, taken: Sequence[str]) -> str:
-  """ "guitars", or "guitars 2" where that is taken, and so on."""
-  name, number = stem_type, 1
-  while name in taken:
+  """ "guitars", or "guitars 2" where that is taken, and so on.
+
+  Capitals make no difference: Drums.wav and drums.wav are one file on many systems.
+  """
+  name, number, names = stem_type, 1, {word.lower() for word in taken}
+  while name.lower() in names:
     number += 1
     name = f"{stem_type} {number}"
   return name

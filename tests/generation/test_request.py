@@ -55,6 +55,7 @@ def test_a_type_asked_for_again_is_numbered():
   request = check(stems=["guitars", "drums", "guitar"], share_noise=False, context=["drums"])
   assert request.stems == {"guitars": "guitars", "drums 2": "drums", "guitars 2": "guitars"}
   assert unique_name("keys", ["keys", "keys 2", "keys 4"]) == "keys 3"
+  assert unique_name("drums", ["Drums"]) == "drums 2", "one file where capitals make no difference"
 
 
 @pytest.mark.parametrize(
