@@ -126,7 +126,8 @@ def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, co
     load_bundle(model), text.reader(config, workdir, folder)[1] if frozen else None
   )
   failed: list[DivergedError] = []
-  for i in range(min(count, len(records))):
+  count = min(count, len(records))
+  for i in range(count):
     piece = records[i]
     ask = functools.partial(
       pipe.generate,

@@ -124,9 +124,8 @@ def _samples(file: BinaryIO, order: str) -> _Samples | None:
     if name == b"fmt " and len(head) >= 10:
       (tag,) = struct.unpack_from(order + "H", head, 8)
     if name in (b"data", b"SSND"):
-      return _Samples(
-        name, position + 8, long or length if length == ELSEWHERE else length, position + 4, tag
-      )
+      length = (long or length) if length == ELSEWHERE else length
+      return _Samples(name, position + 8, length, position + 4, tag)
     position += 8 + length + length % 2
   return None
 

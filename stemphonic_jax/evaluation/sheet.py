@@ -37,7 +37,7 @@ class Line:
 
   @property
   def n(self) -> int:
-    """Songs of which most metrics are."""
+    """The number of songs in the row: the largest n of its scores."""
     return max((score.n for score in self.scores.values()), default=0)
 
   def by_seed(self, name: str) -> dict[str, Score]:

@@ -161,7 +161,7 @@ def table(number: int, models: Path, out: Path, options: Options) -> Measured:
       ablation.check_model(model, [row.run for row in plan.rows if row.trained == setting])
   everyone = [model for ones in found.values() for model in ones]
   trained.check_alike(everyone)
-  options = _settle(everyone, options)
+  options = _as_trained(everyone, options)
   seconds, mixes = _mixes(everyone, out, options)
   each = math.ceil(options.songs / len(STEMS))
   counts = dict.fromkeys(STEMS, each) if number == 2 else {None: options.songs}
@@ -209,7 +209,7 @@ def one_model(path: Path, out: Path, options: Options, accompany: bool = False) 
   if model.bundle.config["dropout"]["activity"] < 1:
     runs["generated, activity given"] = Run(share_noise=_shares(model), activity=True)
   ablation.check_model(model, [Run(passes=2)] if accompany else [])
-  options = _settle([model], options)
+  options = _as_trained([model], options)
   seconds, mixes = _mixes([model], out, options)
   real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed)
   cells = _cells(out, model, runs, real, seconds, options, timed=True)
@@ -241,7 +241,7 @@ def _mixes(
   )  # fmt: skip
 
 
-def _settle(models: Iterable[Model], options: Options) -> Options:
+def _as_trained(models: Iterable[Model], options: Options) -> Options:
   """The options, with `held_out` as the trainings had it that were on this set."""
   if options.held_out or options.source == "demo":
     return options

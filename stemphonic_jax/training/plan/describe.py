@@ -87,7 +87,7 @@ def abstract_state(config: ConfigDict, dit: DiT) -> state.TrainState:
 def _step(config: ConfigDict, dit: DiT, size: dict[str, int]) -> list[str]:
   """FLOPs of a step, and a row for each of SLICES."""
   current = abstract_state(config, dit)
-  c, (rows, frames, tokens) = config.train, size.values()
+  c, rows, frames, tokens = config.train, size["rows"], size["frames"], size["tokens"]
   flops = cost.step_flops(dit, current, **size)
   row = cost.activations(dit, state.join(current.params, current.frozen), frames, tokens)
   lines = [

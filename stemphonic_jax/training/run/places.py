@@ -19,12 +19,9 @@ KEY = "places"  # in config.json
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
   """What each place of a config holds, {"data.records": digest}; without what is not there."""
-  paths, found = flat(config), {}
-  for name in PLACES:
-    if paths.get(name):
-      with suppress(OSError, StopIteration):
-        found[name] = _CONTENT[name](folder_of(paths[name]))
-  return found
+  paths = flat(config)
+  found = {name: _digest(name, paths.get(name)) for name in PLACES}
+  return {name: value for name, value in found.items() if value}
 
 
 def is_same(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
@@ -34,10 +31,21 @@ def is_same(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bo
   is, because songs may be added to a data set, and a model to start from may be trained on.
   """
   one, other = flat(ours).get(name) or "", flat(theirs).get(name) or ""
-  first, second = ((config.get(KEY) or digests(config)).get(name) for config in (ours, theirs))
+  first, second = (
+    config[KEY].get(name) if config.get(KEY) else _digest(name, path)
+    for config, path in ((ours, one), (theirs, other))
+  )
   if first and second and (name == "data.records" or first == second):
     return first == second
   return one == other or bool(one and other and Path(one).resolve() == Path(other).resolve())
+
+
+def _digest(name: str, path: str | None) -> str | None:
+  """What a place holds; None where nothing is there."""
+  if path:
+    with suppress(OSError, StopIteration):
+      return _CONTENT[name](folder_of(path))
+  return None
 
 
 def _records(folder: Path) -> str:
