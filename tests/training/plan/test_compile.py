@@ -80,6 +80,12 @@ def test_chips_and_hosts_are_those_of_the_slice(libtpu):
     planned.places.make_mesh(3, 1, 1, devices=devices)
 
 
+def test_the_two_cores_of_a_v4_are_one_device(libtpu):
+  devices = planned.slice_of("v4:2x2x1")
+  assert len(devices) == 4
+  assert dict(planned.places.make_mesh(devices=devices).shape)["data"] == 4
+
+
 @pytest.mark.parametrize("topology", ["v5e", "v5e:3x5", "v9:2x2", "H100:8", ""])
 def test_a_slice_that_is_none_is_one_line(topology, libtpu):
   with pytest.raises(
