@@ -74,13 +74,13 @@ def find_models(folder: Path, setting: str) -> list[Model]:
 
 
 def open_model(path: Path) -> Model:
-  """A model that makes stems; UsageError for one that makes whole mixes."""
+  """A model that makes stems, by its folder or its workdir; UsageError for one of whole mixes."""
   bundle = load_bundle(path)
   if bundle.config["whole_mixes"]:
     raise UsageError(f"{path}: makes whole mixes, of which no stems can be measured")
-  name = path.resolve().parent.name if path.name == "model" else path.name  # of the workdir
-  is_run = (path / "model").is_dir() and (path / "config.json").is_file()
-  return Model(name, bundle, read_json(path / "config.json") if is_run else None)
+  home = path.resolve().parent if path.name == "model" else path  # the workdir, if it has one
+  is_run = (home / "model").is_dir() and (home / "config.json").is_file()
+  return Model(home.name, bundle, read_json(home / "config.json") if is_run else None)
 
 
 def held_out_of(model: Model, source: str, root: str) -> int | None:

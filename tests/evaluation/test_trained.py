@@ -57,7 +57,7 @@ def test_finished_trainings_are_found_by_setting_and_number(training, tmp_path):
 
 def test_a_training_says_what_it_held_out_of_its_own_set(training, tmp_path, monkeypatch):
   own = {"data.source": "folder", "data.root": "set", "data.held_out": 7}
-  model = trained.open_model(training("c_0", **own))
+  model = trained.open_model(training("c_0", **own) / "model")  # as `find_model` finds it
   monkeypatch.chdir(tmp_path)
   held_out = functools.partial(trained.held_out_of, model)
   assert held_out("folder", "set") == held_out("folder", str(tmp_path / "set")) == 7
