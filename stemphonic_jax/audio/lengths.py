@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+LONGEST = 1800.0  # seconds of a file that is read: half an hour of stereo is 635 MB
+
 
 def samples_of(seconds: float, rate: int) -> int:
   """The nearest whole number of samples at `rate` Hz."""

@@ -18,11 +18,10 @@ from typing import BinaryIO
 import numpy as np
 
 from stemphonic_jax.audio.files import check_samples
-from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.audio.lengths import LONGEST, samples_of
 from stemphonic_jax.errors import DataError, MissingError
 
 TIMEOUT = 600.0  # seconds; a song takes one or two
-MAX_SECONDS = 1800.0
 MAX_BOXES = 100_000
 ADDRESS = re.compile(r" @ 0x[0-9a-f]+")  # in what ffmpeg says: another one each time
 AU_FLOAT = 6  # the encoding "32-bit float" of an AU header
@@ -43,7 +42,7 @@ def find_ffmpeg() -> str:
 
 
 def read_stream(
-  path: Path, stream: int, max_seconds: float = MAX_SECONDS, timeout: float = TIMEOUT
+  path: Path, stream: int, max_seconds: float = LONGEST, timeout: float = TIMEOUT
 ) -> tuple[np.ndarray, int]:
   """Audio stream number `stream`, from 0: float32 [samples, 1 or 2], and its rate in Hz.
 

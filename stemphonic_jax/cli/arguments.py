@@ -7,8 +7,6 @@ from typing import Any, NoReturn
 
 from stemphonic_jax.errors import UsageError
 
-LONGEST = 1800.0  # seconds of a file that is read (data/sources/reader.py)
-
 
 class Parser(argparse.ArgumentParser):
   """Reports a wrong command line like every other error: in one line."""

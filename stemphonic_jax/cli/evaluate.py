@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import LONGEST, command, count, number, seed
+from stemphonic_jax.audio.lengths import LONGEST
+from stemphonic_jax.cli.arguments import command, count, number, seed
 from stemphonic_jax.errors import UsageError
 
 

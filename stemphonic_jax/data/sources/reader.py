@@ -14,11 +14,11 @@ import numpy as np
 
 from stemphonic_jax.audio import files, stems_mp4
 from stemphonic_jax.audio.activity import THRESHOLD_DBFS
+from stemphonic_jax.audio.lengths import LONGEST
 from stemphonic_jax.data.sources.entries import Entry, Part
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DataError
 
-MAX_SECONDS = 1800.0  # of one file: half an hour of stereo is 635 MB
 FULL_SCALE = 1.0 - 2.0**-15  # the largest number of a 16-bit file
 CLIPPED_RUN = 3  # samples in a row at full scale; one or two are a peak that was normalised
 BLOCK = 1 << 16  # samples whose energy is summed in float32
@@ -56,7 +56,7 @@ def read_entry(
   *,
   tolerance: float = 1.0,
   min_seconds: float = 1.0,
-  max_seconds: float = MAX_SECONDS,
+  max_seconds: float = LONGEST,
 ) -> tuple[Mix, Findings]:
   """The mix of an entry at `rate` Hz, and what was found while reading it.
 

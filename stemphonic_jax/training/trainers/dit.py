@@ -84,6 +84,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   encode = _encode_submixes(config, workdir, statistics)
   place = functools.partial(mesh.spread, devices)
   unseen = open_unseen(folder)
+  if unseen.directory == records.directory:
+    logging.warning("no mix is held out: held_out_loss is that of mixes that are trained on")
   held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
     held_out_loss, jax.jit(loss), [place(loop.arrays(encode(batch))) for batch in held_out], run_key
