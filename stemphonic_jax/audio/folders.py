@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -37,7 +38,7 @@ def whole_folder(
   """
   path = Path(path).absolute()
   there = path.is_dir()
-  partial = path / PARTIAL if there else path.with_name(f".{path.name}.partial")
+  partial = path / PARTIAL if there else aside(path)
   try:
     settle(path)
     shutil.rmtree(partial, ignore_errors=True)
@@ -54,18 +55,23 @@ def whole_folder(
     shutil.rmtree(partial, ignore_errors=True)
 
 
+def aside(path: Path) -> Path:
+  """Where a folder `path` that is not there is filled."""
+  return path.with_name(f".{path.name}.partial")
+
+
 def settle(path: Path) -> None:
   """Brings to its place in `path` what was saved there and, in a killed process, not moved yet."""
   saved = path / SAVED
-  if not saved.is_dir():
+  if saved.is_symlink() or not saved.is_dir():
     return
   stale = _stale(saved)
   for name in _files(saved):
-    if name != STALE:
+    if name != STALE and _stays(path, name):
       (path / name).parent.mkdir(parents=True, exist_ok=True)
       with suppress(FileNotFoundError):  # another process does the same, and was faster
         os.replace(saved / name, path / name)
-  for name in stale:
+  for name in filter(functools.partial(_stays, path), stale):
     (path / name).unlink(missing_ok=True)
     _prune(path, name)
   shutil.rmtree(saved, ignore_errors=True)
@@ -102,8 +108,10 @@ def _decide(path: Path, partial: Path, own: set[str]) -> None:
 
 
 def _stale(saved: Path) -> list[str]:
-  with suppress(FileNotFoundError):
-    return json.loads((saved / STALE).read_text())
+  """The names in STALE; none where it is not there, or not as it was written."""
+  with suppress(OSError, ValueError, RecursionError):
+    names = json.loads((saved / STALE).read_text())
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
   return []
 
 
@@ -115,7 +123,16 @@ def _files(folder: Path) -> list[str]:
 def _inside(name: str) -> bool:
   """Whether a name stays within its folder: what a file says of others may be a stranger's."""
   parts = PurePosixPath(name).parts
-  return bool(parts) and ".." not in parts and not Path(name).is_absolute()
+  return bool(parts) and ".." not in parts and "\0" not in name and not Path(name).is_absolute()
+
+
+def _stays(path: Path, name: str) -> bool:
+  """Whether a file of that name lies in `path` itself, and not behind a link that leads out of it.
+
+  A folder that somebody passes on may hold any names and links.
+  """
+  place = os.path.realpath((path / name).parent)
+  return _inside(name) and Path(place).is_relative_to(os.path.realpath(path))
 
 
 def _prune(path: Path, name: str) -> None:

@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all, and leave alone what they did not bring."""
 
+import json
 import os
 
 import pytest
@@ -98,3 +99,37 @@ def test_what_fails_while_files_are_moved_is_finished_later(tmp_path, monkeypatc
   settle(tmp_path)
   assert texts(tmp_path) == {"a": "new", "b": "new", "notes": "mine"}
   settle(tmp_path)  # once more is nothing more
+
+
+def saved_by_a_stranger(folder, stale, *names):
+  """What somebody put into a folder that they pass on."""
+  for name in names:
+    (folder / SAVED / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / SAVED / name).write_text("new")
+  (folder / SAVED).mkdir(parents=True, exist_ok=True)
+  (folder / SAVED / ".stale").write_text(stale)
+
+
+def test_what_is_saved_in_a_folder_reaches_nothing_outside_of_it(tmp_path):
+  folder, mine = tmp_path / "song", tmp_path / "mine"
+  mine.mkdir()
+  write(mine, letter="mine")
+  folder.mkdir()
+  (folder / "link").symlink_to(mine)
+  names = ["../mine/letter", str(mine / "letter"), "link/letter", "nul\0", 3, None]
+  saved_by_a_stranger(folder, json.dumps(names), "link/letter", "drums")
+  settle(folder)
+  assert texts(mine) == {"letter": "mine"}
+  assert (folder / "drums").read_text() == "new"
+  (folder / SAVED).symlink_to(mine)
+  settle(folder)
+  assert texts(mine) == {"letter": "mine"}
+  assert not (folder / "letter").exists()
+
+
+@pytest.mark.parametrize("stale", ["", "[]{}", "3", "null", "[" * 100_000])
+def test_names_that_cannot_be_read_remove_nothing(tmp_path, stale):
+  write(tmp_path, drums="old", bass="old")
+  saved_by_a_stranger(tmp_path, stale, "drums")
+  settle(tmp_path)
+  assert texts(tmp_path) == {"drums": "new", "bass": "old"}
