@@ -26,6 +26,7 @@ from stemphonic_jax.errors import DataError, MissingError, OutputError
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz; outside it, a header is damaged or not music
 LOUDEST = 1_000.0  # full scale is 1; numbers beyond this are damage, or integers left as they were
 # Those of which can be told whether they are complete; libsndfile knows many more.
+KINDS = "WAV, FLAC, OGG, MP3 or AIFF"
 FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
 # Of the names of files that are read, the best first, where a stem is there in several.
 ENDINGS = (".wav", ".wave", ".bwf", ".rf64", ".flac", ".aiff", ".aif", ".aifc")
@@ -71,8 +72,10 @@ def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, in
     if not path.exists():
       raise MissingError(f"{path}: no such audio file")
     if not path.is_file():
-      raise DataError(f"{path}: is not a file; name one audio file (WAV, FLAC, OGG, MP3, AIFF)")
+      raise DataError(f"{path}: is not a file; name one audio file ({KINDS})")
     with path.open("rb", buffering=0) as raw:
+      if not raw.seek(0, os.SEEK_END):
+        raise DataError(f"{path}: is empty (0 bytes); copy or export it again")
       parts = headers.streams(path, raw)
       audio, rate = _decode_stream(path, parts[0], max_seconds)
       for part in parts[1:]:
@@ -82,7 +85,9 @@ def decode(path: Path, max_seconds: float | None = None) -> tuple[np.ndarray, in
     reason = error.error_string.rstrip(".")
     if "does not exist" in reason:  # what libsndfile says of an MP3 without a frame
       reason = "nothing in it can be decoded"
-    raise DataError(f"{path}: cannot be read as audio ({reason}); expected WAV or FLAC") from None
+    convert = f"{path.suffix[1:]} is not read here; convert it to FLAC"
+    hint = convert if is_foreign(path) else f"expected {KINDS}"
+    raise DataError(f"{path}: cannot be read as audio ({reason}); {hint}") from None
   except OSError as error:
     raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
   check_samples(path, audio, rate)
@@ -145,7 +150,7 @@ class _Forward(soundfile.SoundFile):
 def _check_header(path: Path, file: soundfile.SoundFile) -> None:
   """Refuses by the header alone, before anything large is decoded."""
   if file.format not in FORMATS:
-    raise DataError(f"{path}: is {file.format}, expected WAV, FLAC, OGG, MP3 or AIFF; convert it")
+    raise DataError(f"{path}: is {file.format}, expected {KINDS}; convert it")
   if file.channels > 2:
     raise DataError(
       f"{path}: has {file.channels} channels, expected 1 or 2; mix it to stereo first"

@@ -95,7 +95,7 @@ def test_what_is_not_stereo_or_mono_audio_is_refused_in_one_line(tmp_path):
     "six": "has 6 channels, expected 1 or 2",
     "empty": "holds no samples",
     "slow": "sample rate 50 Hz",
-    "zero": "cannot be read as audio",
+    "zero": "is empty (0 bytes)",
     "page": "cannot be read as audio",
     "cut": "cannot be read as audio",
     "folder": "is not a file",
@@ -208,3 +208,9 @@ def test_only_the_decoder_is_kept_quiet(capfd):
     os.write(2, b"step 10\n[src/libmpg123/layer3.c:INT123_do_layer3():2034] error: bits\n")
     assert capfd.readouterr().err == ""
   assert capfd.readouterr().err == "step 10\n"
+
+
+def test_a_kind_that_is_not_read_is_to_be_converted(tmp_path):
+  (tmp_path / "x.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+  with pytest.raises(DataError, match="m4a is not read here; convert it to FLAC"):
+    read_audio(tmp_path / "x.m4a", RATE)
