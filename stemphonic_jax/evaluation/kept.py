@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ import jax
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, OutputError
 from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
 from stemphonic_jax.evaluation.scores import Score
 
@@ -76,6 +77,16 @@ def songs(
       _write(path, song)
       heard.append(song)
   return heard
+
+
+def begin(out: Path) -> None:
+  """Makes the folder for what is measured; OutputError, before the work, where that cannot be."""
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None
+  if not os.access(out, os.W_OK):
+    raise OutputError(f"{out}: cannot be written to")
 
 
 def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell:

@@ -22,7 +22,7 @@ from absl import logging
 from stemphonic_jax import __version__
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.evaluation import ablation, seeds, songs, trained
+from stemphonic_jax.evaluation import ablation, kept, seeds, songs, trained
 from stemphonic_jax.evaluation.ablation import Pieces, Run
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.metrics import METRICS
@@ -162,6 +162,7 @@ def table(number: int, models: Path, out: Path, options: Options) -> Measured:
   everyone = [model for ones in found.values() for model in ones]
   trained.check_alike(everyone)
   options = _as_trained(everyone, options)
+  kept.begin(out)
   seconds, mixes = _mixes(everyone, out, options)
   each = math.ceil(options.songs / len(STEMS))
   counts = dict.fromkeys(STEMS, each) if number == 2 else {None: options.songs}
@@ -210,6 +211,7 @@ def one_model(path: Path, out: Path, options: Options, accompany: bool = False) 
     runs["generated, activity given"] = Run(share_noise=_shares(model), activity=True)
   ablation.check_model(model, [Run(passes=2)] if accompany else [])
   options = _as_trained([model], options)
+  kept.begin(out)
   seconds, mixes = _mixes([model], out, options)
   real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed)
   cells = _cells(out, model, runs, real, seconds, options, timed=True)

@@ -82,3 +82,11 @@ def test_what_cannot_be_done_is_said_in_one_line(evaluate, arguments, code, word
   assert (got, out) == (code, "")
   assert words in err
   assert err.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(evaluate, tmp_path):
+  (tmp_path / "file").touch()
+  for out in ("file", "file/deep"):
+    code, _, err = evaluate("--model", tiny.model(), "--out", tmp_path / out)
+    assert (code, err.count("\n")) == (73, 1)
+    assert f"{tmp_path / out}: cannot be written" in err
