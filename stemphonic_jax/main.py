@@ -20,6 +20,7 @@ import itertools
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -207,6 +208,23 @@ def claim(config: ConfigDict, workdir: Path) -> None:
     raise OutputError(f"{workdir}: cannot be written ({error.strerror})") from None
 
 
+def _named(arguments: list[str]) -> str | None:
+  """What --config=FILE names last, without the size behind it; None where it names nothing."""
+  named = [word for word in arguments if word.startswith("--config=")]
+  return named[-1].removeprefix("--config=").partition(":")[0] if named else None
+
+
+def _unknown(error: Exception) -> str:
+  """What a --config.NAME=VALUE names that a config has not, and what is near it; "" for others."""
+  text = " ".join(str(arg) for arg in error.args)  # 'NAME'\nDid you mean "NEAR" …, quoted again
+  found = re.match(
+    r"""["'\\]*(\w+)["'\\]+(?:(?:\\n|\s)*Did you mean "(\w+)".*)?$""", text, re.DOTALL
+  )
+  if found is None:
+    return ""
+  return repr(found[1]) + (f", did you mean {found[2]!r}?" if found[2] else "")
+
+
 def config_name() -> str:
   """The name of a run without --workdir: c_ii_tiny for --config=configs/c_ii.py:tiny."""
   path, _, size = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
@@ -221,6 +239,13 @@ def _parse(arguments: list[str]) -> ConfigDict:
     if config is not None:
       config.is_locked  # noqa: B018  a file that is not there is reported on first use only
   except Exception as error:  # a config file is code and can fail in any way
+    name, word = _named(arguments), _unknown(error)
+    if name is not None and not Path(name).is_file():
+      raise UsageError(f"--config={name}: no such file; name one of configs/") from None
+    if word:
+      raise UsageError(
+        f"the config has no entry {word}; what it has is in configs/base.py"
+      ) from None
     # A failing config file is reported with its traceback, of which the last line says what.
     lines = " ".join(str(arg) for arg in error.args).strip().splitlines()
     raise UsageError(lines[-1] if "Traceback" in " ".join(lines) else " ".join(lines)) from None
@@ -228,7 +253,21 @@ def _parse(arguments: list[str]) -> ConfigDict:
     raise UsageError(f"unexpected argument {rest[1]!r}; flags begin with --")
   if config is None:
     raise UsageError("--config is missing; name a file, as in --config=configs/demo.py")
+  _check_numbers(config)
   return config
+
+
+def _check_numbers(config: ConfigDict) -> None:
+  """UsageError for a number that is not finite, or negative: only the mesh has such, of devices."""
+  for name, value in flat(json.loads(config.to_json())).items():
+    numbers = [n for n in (value if isinstance(value, list) else [value]) if _is_number(n)]
+    wrong = [n for n in numbers if not 0 <= n < math.inf]  # as NaN is
+    if wrong and not name.startswith("mesh."):
+      raise UsageError(f"{name}: got {wrong[0]}, expected a finite number from 0 on")
+
+
+def _is_number(value: object) -> bool:
+  return isinstance(value, (int, float))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The research door: wrong command lines, workdirs of another config, the table of parameters."""
 
+import math
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from configs import c_ii
 from stemphonic_jax import main
-from stemphonic_jax.errors import MismatchError, OutputError
+from stemphonic_jax.errors import MismatchError, OutputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +35,12 @@ TINY = "--config=configs/c_ii.py:tiny"
     (("--config=configs/c_iii.py", "--mode=describe"), "configs/c_iii.py"),
     (("--config=configs/c_ii.py:huge", "--mode=describe"), "config size: got 'huge'"),
     ((TINY, "--mode=sing"), "train_vae|prepare|train|generate|describe"),
-    ((TINY, "--mode=describe", "--config.train.stepz=3"), "stepz"),
+    (
+      (TINY, "--mode=describe", "--config.train.stepz=3"),
+      "no entry 'stepz', did you mean 'steps'?",
+    ),
+    ((TINY, "--mode=describe", "--config.nope=3"), "no entry 'nope'; what it has is in"),
+    (("--config=configs", "--mode=describe"), "--config=configs: no such file"),
     ((TINY, "--mode=describe", "--config.train.steps=many"), "--config.train.steps=many"),
     ((TINY, "--mode=describe", "--workdri=x"), "workdri"),
     ((TINY, "--mode=describe", "again"), "unexpected argument 'again'"),
@@ -48,6 +54,15 @@ def test_a_wrong_command_line_is_one_line(arguments, message):
   assert done.stderr.startswith("stemphonic: error: ")
   assert message in done.stderr
   assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+def test_a_number_that_no_config_has_is_named(number):
+  config = c_ii.get_config("tiny")
+  main._check_numbers(config)
+  config.seconds = number
+  with pytest.raises(UsageError, match=f"seconds: got {number}, expected a finite number"):
+    main._check_numbers(config)
 
 
 def test_a_workdir_that_cannot_be_is_one_line(tmp_path):
