@@ -20,7 +20,7 @@ from stemphonic_jax.generation.song import INFO, MIX_FILE
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
 UNTYPED = (WHOLE, "music")  # and that of a generated one
-MAX_NAME = 250  # bytes of a stem's name, to which its file's ending is added
+MAX_NAME = 240  # bytes of a stem's name; 255 with what is around it while its file is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def read_context(
   if not path.is_dir():
     return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
   if (settled(path) / INFO).is_file():
-    found = [(file.stem, guess_type(file.stem), file) for file in _song_files(path)]
+    found = [(name, guess_type(name), path / f"{name}.wav") for name in _song_stems(path)]
   else:
     found = _folder_files(path)
   _check_names(name for name, _, _ in found)
@@ -88,12 +88,15 @@ def fit(context: Context, samples: int, rate: int, hop: int) -> Context:
   return Context(padded, context.types)
 
 
-def _song_files(folder: Path) -> list[Path]:
+def _song_stems(folder: Path) -> list[str]:
+  """Names of the stems of a saved song; DataError where its song.json has none."""
   try:
-    names = list(json.loads((folder / INFO).read_text())["stems"])
-  except (ValueError, KeyError, TypeError) as error:
+    names = [str(name) for name in json.loads((folder / INFO).read_text())["stems"]]
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise DataError(f"{folder}/song.json: not a song's ({error})") from None
-  return [folder / f"{name}.wav" for name in names]
+  if not names:
+    raise DataError(f"{folder}/song.json: not a song's (it names no stems)")
+  return names
 
 
 def _folder_files(path: Path) -> list[tuple[str, str, Path]]:
@@ -115,13 +118,17 @@ def _check_names(names: Iterable[str]) -> None:
   """UsageError for a stem whose name cannot be that of its file in a song's folder."""
   for name in names:
     taken = f"{name}.wav".lower() == MIX_FILE
-    if taken or not name or name.startswith(".") or any(c in "/\\" or c < " " for c in name):
+    if taken or not name or name.startswith(".") or not _is_plain(name):
       shown = "the name of a song's own mix" if taken else "of which no file name can be made"
       raise UsageError(
         f"context: a stem is called {name[:60]!r}, {shown}; call it what it is, as 'drums'"
       )
     if len(name.encode()) > MAX_NAME:
       raise UsageError(f"context: the name {name[:40]!r}… is too long for a file; shorten it")
+
+
+def _is_plain(name: str) -> bool:
+  return name.isprintable() and not set("/\\") & set(name)
 
 
 def _known(types: Mapping[str, str], free_types: Collection[str]) -> dict[str, str]:
@@ -136,7 +143,10 @@ def _known(types: Mapping[str, str], free_types: Collection[str]) -> dict[str, s
 def _stereo(name: str, array: np.ndarray, rate: int, max_seconds: float) -> np.ndarray:
   try:
     with np.errstate(over="ignore"):  # to infinity, which is refused below
-      audio = np.asarray(array, np.float32)
+      given = np.asarray(array)
+      if np.issubdtype(given.dtype, np.complexfloating):
+        raise TypeError
+      audio = given.astype(np.float32)
   except (TypeError, ValueError):
     raise DataError(
       f"context {name!r}: is not an array of numbers, expected [samples, 2]"
@@ -146,6 +156,11 @@ def _stereo(name: str, array: np.ndarray, rate: int, max_seconds: float) -> np.n
   if audio.ndim != 2 or audio.shape[1] != 2 or not len(audio):
     raise DataError(f"context {name!r}: got shape {list(np.shape(array))}, expected [samples, 2]")
   check_samples(f"context {name!r}", audio, rate)
+  if np.issubdtype(given.dtype, np.integer) and np.abs(audio).max() > 1:
+    raise DataError(
+      f"context {name!r}: holds integers ({given.dtype}) up to {np.abs(audio).max():.0f}, expected"
+      f" numbers within ±1; divide 16-bit samples by 32768"
+    )
   if len(audio) > samples_of(max_seconds, rate):
     lasts, most = at_least(len(audio) / rate), at_most(max_seconds)
     raise DataError(f"context {name!r}: lasts {lasts} s, at most {most} s fit; cut it")

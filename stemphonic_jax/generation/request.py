@@ -1,6 +1,7 @@
 """What is asked of a model, checked as a whole before anything is computed."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -171,7 +172,10 @@ def _name_stems(
   whole_mixes = model["whole_mixes"]
   if isinstance(stems, str):
     raise UsageError(f"stems: got the text {stems!r}, expected a list, as ['drums', 'basses']")
-  stems = [values.text("stem", word) for word in stems]
+  try:
+    stems = [values.text("stem", word) for word in stems]
+  except TypeError:
+    raise UsageError(f"stems: got {stems!r}, expected a list, as ['drums', 'basses']") from None
   if not stems:
     raise UsageError("no stems asked for; name at least one, as in --stems drums,basses")
   if len(stems) > MAX_STEMS:
@@ -186,9 +190,14 @@ def _name_stems(
       )
     stem_type = MIX if whole_mixes else _type_of(model, word)
     # "mix" itself is the name of what all stems of a song add up to.
-    name = "music" if whole_mixes else stem_type
+    name = "music" if whole_mixes else _file_name(stem_type)
     named[unique_name(name, [*taken, *named])] = stem_type
   return named
+
+
+def _file_name(stem_type: str) -> str:
+  """A stem's name, which its file has too: a free type may be anything, as "bass/guitar"."""
+  return " ".join(re.split(r"[/\\\0\s]+", stem_type)).strip(" .") or "stem"
 
 
 def _check_twins(named: Mapping[str, str], passes: int) -> None:

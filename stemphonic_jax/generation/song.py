@@ -1,6 +1,7 @@
 """A song: stems of equal length, the mix of them, and what they were made from."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,8 +17,9 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import stems_figure
 from stemphonic_jax.audio.files import check_samples, write_wav
-from stemphonic_jax.audio.folders import refuse_taken, settled, whole_folder
-from stemphonic_jax.errors import OutputError
+from stemphonic_jax.audio.folders import aside, refuse_taken, settled, whole_folder
+from stemphonic_jax.errors import OutputError, UsageError
+from stemphonic_jax.generation import values
 
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
 
@@ -39,7 +41,11 @@ class Song:
 
   def mix(self, gains: Mapping[str, float] | None = None) -> Float32[np.ndarray, "samples 2"]:
     """Sum of the stems times their linear gains (1 where none is given), at −16 dBFS (Sec. 4.3)."""
-    return levels.normalize(levels.mix(self.stems, gains))
+    given = dict(gains or {})
+    given = {name: values.number(f"gain for {name!r}", gain) for name, gain in given.items()}
+    if wrong := [name for name, gain in given.items() if not math.isfinite(gain)]:
+      raise UsageError(f"gain for {wrong[0]!r}: got {given[wrong[0]]}, expected a finite number")
+    return levels.normalize(levels.mix(self.stems, given))
 
   def save(self, directory: str | Path, overwrite: bool = False) -> None:
     """Writes the song's folder, whole or not at all.
@@ -75,7 +81,7 @@ def song_files(folder: Path) -> set[str]:
   """Names of the files that are the song's in a folder, by its song.json; none without one."""
   if not (folder / INFO).is_file():
     return set()
-  with suppress(OSError, ValueError, KeyError, TypeError):
+  with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
     stems = json.loads((folder / INFO).read_text())["stems"]
     return {INFO, MIX_FILE, LATENTS, FIGURE, *(f"{name}.wav" for name in stems)}
   return {INFO, MIX_FILE, LATENTS, FIGURE}
@@ -86,6 +92,7 @@ def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) ->
 
   It is cheap, so it is asked before the work.
   """
+  _refuse_unwritable(directory)
   if directory.exists():
     if not overwrite:
       raise OutputError(f"{directory}: already exists; choose another --out or add --overwrite")
@@ -94,8 +101,19 @@ def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) ->
       raise OutputError(f"{directory}: is not the folder of a song, so it is not overwritten")
     names = [f"{name}.wav" for name in stems]
     refuse_taken(directory, names, song_files(directory))
-  parent = directory.parent
-  while not parent.exists():
-    parent = parent.parent
+  parent = next(parent for parent in (*directory.parents, Path(".")) if parent.exists())
   if not parent.is_dir() or not os.access(parent, os.W_OK):
     raise OutputError(f"{directory}: {parent} cannot be written to")
+
+
+def _refuse_unwritable(directory: Path) -> None:
+  """OutputError for a path that is none, is too long, or is a link to what is not there."""
+  try:
+    os.lstat(aside(directory))
+  except (FileNotFoundError, NotADirectoryError):
+    pass
+  except (OSError, ValueError) as error:  # a null character is a ValueError
+    reason = error.strerror if isinstance(error, OSError) else error
+    raise OutputError(f"{str(directory)[:200]!r}: cannot be written ({reason})") from None
+  if directory.is_symlink() and not directory.exists():
+    raise OutputError(f"{directory}: is a link to what is not there; remove it")

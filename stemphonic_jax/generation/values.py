@@ -49,7 +49,12 @@ def flag(name: str, value: Any) -> bool:
 
 def _single(value: Any) -> Any:
   """What a scalar or an array of one holds."""
-  return value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value
+  if getattr(value, "size", None) != 1 or not hasattr(value, "item"):
+    return value
+  try:
+    return value.item()
+  except (NotImplementedError, TypeError, ValueError):  # jax's keys hold no number, nor tracers
+    return value
 
 
 def _wrong(name: str, value: Any, expected: str) -> UsageError:

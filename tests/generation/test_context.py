@@ -61,7 +61,9 @@ def test_of_a_saved_song_the_stems_are_read_and_the_mix_is_not(tmp_path):
   assert context.types == {"drums": "drums"}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"stems": 3}', "\x00"])
+@pytest.mark.parametrize(
+  "content", ["", "[]", "{}", '{"stems": 3}', '{"stems": {}}', "\x00", "[" * 100_000]
+)
 def test_a_foreign_song_json_is_said_to_be_one(tmp_path, content):
   (tmp_path / "song.json").write_text(content)
   with pytest.raises(DataError, match=r"song\.json: not a song's"):
@@ -171,7 +173,9 @@ def test_faults_of_arrays_are_named(context, message):
     given_context(context, RATE, LONGEST)
 
 
-@pytest.mark.parametrize("name", ["../drums", "a/b", "C:\\drums", "", ".drums", "a\nb", "é" * 200])
+@pytest.mark.parametrize(
+  "name", ["../drums", "a/b", "C:\\drums", "", ".drums", "a\nb", "\udcff", "é" * 200]
+)
 def test_a_name_that_no_file_can_have_is_refused(name):
   with pytest.raises(UsageError, match="context: "):
     given_context({name: noise()}, RATE, LONGEST)
@@ -184,6 +188,27 @@ def test_no_stem_is_called_as_the_mix_of_a_song_is(tmp_path):
   (tmp_path / "mix.json").write_text('{"types": {"mix": "keys"}}')
   with pytest.raises(UsageError, match="called 'mix', the name of a song's own mix"):
     read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../drums", "a/b", "", ".drums", "a\0b", "\udcff", "é" * 121])
+def test_a_song_json_has_no_other_names(tmp_path, name):
+  write(tmp_path / "drums.wav", noise())
+  (tmp_path / "song").mkdir()
+  (tmp_path / "song" / "song.json").write_text(json.dumps({"stems": {name: {}}}))
+  with pytest.raises(UsageError, match="context: "):
+    read(tmp_path / "song")
+
+
+@pytest.mark.parametrize(
+  ("audio", "message"),
+  [
+    (np.full((10, 2), 300, np.int16), r"holds integers \(int16\) up to 300, .* divide"),
+    (np.full((10, 2), 1j), "is not an array of numbers"),
+  ],
+)
+def test_numbers_of_another_kind_are_no_samples(audio, message):
+  with pytest.raises(DataError, match=message):
+    given_context(audio, RATE, LONGEST)
 
 
 def test_arrays_of_no_known_type_are_heard_without_a_name():

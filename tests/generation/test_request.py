@@ -6,6 +6,7 @@ import json
 import math
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -239,3 +240,22 @@ def test_passes_cut_the_stems_in_order_and_the_first_has_the_most(count):
     assert len(sizes) == passes
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] - sizes[-1] <= 1
+
+
+@pytest.mark.parametrize(
+  ("word", "name"),
+  [("bass/guitar", "bass guitar"), ("../../x", "x"), ("/", "stem"), ("a\0b", "a b")],
+)
+def test_a_stem_of_any_free_type_has_the_name_of_a_file(word, name):
+  assert check(tiny.CONFIG | {"types": [word]}, stems=[word]).stems == {name: word}
+
+
+@pytest.mark.parametrize("stems", [None, 3])
+def test_stems_are_a_list(stems):
+  with pytest.raises(UsageError, match="expected a list, as"):
+    check(stems=stems)
+
+
+def test_a_key_is_no_seed():
+  with pytest.raises(UsageError, match="expected a whole number"):
+    check(seed=jax.random.key(0))
