@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from stemphonic_jax.errors import UsageError
@@ -63,6 +64,18 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return value
 
   return parse
+
+
+def place(word: str) -> str:
+  """A type of argument: a path, or the name of a model; "" is an unset variable of a shell."""
+  if not word.strip():
+    raise argparse.ArgumentTypeError(f"got {word!r}, expected a path; name the folder here as .")
+  return word
+
+
+def path(word: str) -> Path:
+  """A type of argument: a path."""
+  return Path(place(word))
 
 
 count = whole(1)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from stemphonic_jax.cli.arguments import command, count
+from stemphonic_jax.cli.arguments import command, count, place
 from stemphonic_jax.errors import UsageError
 
 
@@ -19,7 +19,10 @@ def add(commands: Any) -> None:
   )
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
   bench.add_argument(
-    "--model", metavar="DIR", help="of generation; of vae, to measure what it gives back"
+    "--model",
+    type=place,
+    metavar="DIR",
+    help="of generation; of vae, to measure what it gives back",
   )
   bench.add_argument("--full", action="store_true", help="the transformer of configs/c_ii.py")
   bench.add_argument("--repeats", type=count, metavar="N", help="default 5; not of data")

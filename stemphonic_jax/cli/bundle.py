@@ -1,11 +1,10 @@
 """`stemphonic bundle`: models as folders, made, checked and passed on."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import command, group
+from stemphonic_jax.cli.arguments import command, group, path, place
 
 
 def add(commands: Any) -> None:
@@ -13,31 +12,33 @@ def add(commands: Any) -> None:
   actions = group(commands, "bundle", "models as folders")
 
   export = command(actions, "export", _export, "copy a checked model, to pass on")
-  export.add_argument("model", help="a training's workdir, a model folder, demo or hf://owner/name")
-  export.add_argument("out", type=Path, help="a new folder")
+  export.add_argument(
+    "model", type=place, help="a training's workdir, a model folder, demo or hf://owner/name"
+  )
+  export.add_argument("out", type=path, help="a new folder")
   export.add_argument("--licence", help="instead of the one it has")
   export.add_argument("--source", help="note of who made it, from what")
   export.add_argument(
-    "--decoder", type=Path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
+    "--decoder", type=path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
   )
   export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
   imported = command(actions, "import", _import, "make a model of public weights")
   imported.add_argument("kind", choices=["stable-audio"], help="whose weights")
-  imported.add_argument("folder", type=Path, help="as downloaded, in either public layout")
-  imported.add_argument("out", type=Path, help="a new folder")
+  imported.add_argument("folder", type=path, help="as downloaded, in either public layout")
+  imported.add_argument("out", type=path, help="a new folder")
   imported.add_argument(
-    "--text-encoder", type=Path, metavar="DIR", help="T5 folder, where the download has none"
+    "--text-encoder", type=path, metavar="DIR", help="T5 folder, where the download has none"
   )
 
   verify = command(actions, "verify", _verify, "check every file and tensor of a model")
-  verify.add_argument("model", help="folder, or hf://owner/name")
+  verify.add_argument("model", type=place, help="folder, or hf://owner/name")
   show = command(actions, "show", _show, "say what a model is")
-  show.add_argument("model", help="folder, or hf://owner/name")
+  show.add_argument("model", type=place, help="folder, or hf://owner/name")
 
   convert = command(actions, "convert", _convert, "a PyTorch checkpoint to safetensors")
-  convert.add_argument("checkpoint", type=Path, help="a .ckpt, .pt, .pth or .bin file")
-  convert.add_argument("out", type=Path, help="a new .safetensors file")
+  convert.add_argument("checkpoint", type=path, help="a .ckpt, .pt, .pth or .bin file")
+  convert.add_argument("out", type=path, help="a new .safetensors file")
   convert.add_argument("--trust", action="store_true", help="you know where the file comes from")
 
 

@@ -1,10 +1,9 @@
 """`stemphonic checkpoint`: what trainings under way have saved."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from stemphonic_jax.cli.arguments import command, group
+from stemphonic_jax.cli.arguments import command, group, path
 from stemphonic_jax.errors import DataError, MissingError
 
 
@@ -12,7 +11,7 @@ def add(commands: Any) -> None:
   """Adds the command and its arguments to argparse's subparsers."""
   actions = group(commands, "checkpoint", "trainings under way")
   verify = command(actions, "verify", _verify, "compare every bit with what was saved")
-  verify.add_argument("folder", type=Path, metavar="DIR", help="workdir, or a checkpoints folder")
+  verify.add_argument("folder", type=path, metavar="DIR", help="workdir, or a checkpoints folder")
 
 
 def _verify(request: argparse.Namespace) -> None:

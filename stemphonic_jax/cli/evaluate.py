@@ -6,7 +6,7 @@ from typing import Any
 
 from stemphonic_jax import door
 from stemphonic_jax.audio.lengths import LONGEST
-from stemphonic_jax.cli.arguments import command, count, number, seed
+from stemphonic_jax.cli.arguments import command, count, number, path, place, seed
 from stemphonic_jax.errors import UsageError
 
 
@@ -15,11 +15,13 @@ def add(commands: Any) -> None:
   evaluate = command(commands, "evaluate", run, "measure models without other models")
   what = evaluate.add_mutually_exclusive_group(required=True)
   what.add_argument("--table", type=count, metavar="1|2|3", help="of the paper, on --models")
-  what.add_argument("--model", metavar="DIR", help="one model beside real pieces; or hf://…")
-  evaluate.add_argument(
-    "--models", type=Path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
+  what.add_argument(
+    "--model", type=place, metavar="DIR", help="one model beside real pieces; or hf://…"
   )
-  evaluate.add_argument("--out", type=Path, default=Path("runs/evaluation"), metavar="DIR")
+  evaluate.add_argument(
+    "--models", type=path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
+  )
+  evaluate.add_argument("--out", type=path, default=Path("runs/evaluation"), metavar="DIR")
   evaluate.add_argument("--songs", type=count, default=60, metavar="N", help="default 60")
   evaluate.add_argument(
     "--reference", type=count, metavar="N", help="other real pieces to compare with; default 150"
@@ -29,7 +31,7 @@ def add(commands: Any) -> None:
   )
   evaluate.add_argument("--seed", type=seed, default=0, help="of pieces, and of noise")
   evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
-  evaluate.add_argument("--root", metavar="DIR", help="where the source is")
+  evaluate.add_argument("--root", type=place, metavar="DIR", help="where the source is")
   evaluate.add_argument(
     "--held-out",
     type=count,
@@ -37,7 +39,9 @@ def add(commands: Any) -> None:
     help="of a source that the model was trained on: mixes that the training left out; default as"
     " its workdir says, else all of the source is measured on",
   )
-  evaluate.add_argument("--captions", metavar="FILE", help="of the source, as in the training")
+  evaluate.add_argument(
+    "--captions", type=place, metavar="FILE", help="of the source, as in the training"
+  )
   evaluate.add_argument(
     "--accompany", action="store_true", help="measure --model on playing along with given stems too"
   )

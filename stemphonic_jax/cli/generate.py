@@ -9,7 +9,7 @@ from typing import Any
 
 from stemphonic_jax import door
 from stemphonic_jax.audio.activity import parse_ranges
-from stemphonic_jax.cli.arguments import command
+from stemphonic_jax.cli.arguments import command, path, place
 from stemphonic_jax.errors import UsageError
 
 
@@ -22,12 +22,13 @@ def add(commands: Any) -> None:
   )
   generate.add_argument(
     "--out",
-    type=Path,
+    type=path,
     metavar="DIR",
     help="folder for the song (DIR/1, … for more); default one in runs, named by the prompt",
   )
   generate.add_argument(
     "--model",
+    type=place,
     default="demo",
     metavar="DIR",
     help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
@@ -36,7 +37,10 @@ def add(commands: Any) -> None:
   generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
   generate.add_argument("--duration", type=float, metavar="S", help="seconds")
   generate.add_argument(
-    "--context", metavar="FILE|DIR", help="audio to play along with: a mix, or a folder of stems"
+    "--context",
+    type=place,
+    metavar="FILE|DIR",
+    help="audio to play along with: a mix, or a folder of stems",
   )
   generate.add_argument(
     "--activity",

@@ -1,12 +1,11 @@
 """`stemphonic prepare`: a data set on disk, checked and encoded."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
 from stemphonic_jax.audio.lengths import LONGEST
-from stemphonic_jax.cli.arguments import command, count, number, seed, whole
+from stemphonic_jax.cli.arguments import command, count, number, path, place, seed, whole
 from stemphonic_jax.errors import UsageError
 
 
@@ -14,12 +13,14 @@ def add(commands: Any) -> None:
   """Adds the command and its arguments to argparse's subparsers."""
   prepare = command(commands, "prepare", run, "check a data set and encode it for training")
   prepare.add_argument("source", help="folder, mixes, musdb, moisesdb or slakh")
-  prepare.add_argument("root", type=Path, help="where it is")
-  prepare.add_argument("out", type=Path, help="a folder; a run that was cut off goes on there")
-  prepare.add_argument("--model", metavar="DIR", help="whose autoencoder encodes, or hf://…")
+  prepare.add_argument("root", type=path, help="where it is")
+  prepare.add_argument("out", type=path, help="a folder; a run that was cut off goes on there")
+  prepare.add_argument(
+    "--model", type=place, metavar="DIR", help="whose autoencoder encodes, or hf://…"
+  )
   prepare.add_argument("--check-only", action="store_true", help="write the report, encode nothing")
   prepare.add_argument(
-    "--captions", type=Path, metavar="FILE", help="a JSON object with id and caption on each line"
+    "--captions", type=path, metavar="FILE", help="a JSON object with id and caption on each line"
   )
   prepare.add_argument("--no-tempo", action="store_true", help="do not estimate what is not stated")
   prepare.add_argument(
@@ -96,6 +97,7 @@ def run(request: argparse.Namespace) -> None:
 
 def _host(word: str) -> tuple[int, int]:
   number, _, count = word.partition("/")
-  if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
-    raise UsageError(f"host {word!r}: expected I/N with I from 0 to N - 1, as in 0/4")
+  digits = number.isdecimal() and count.isdecimal() and len(word) < 20
+  if not (digits and int(number) < int(count)):
+    raise UsageError(f"host {word[:40]!r}: expected I/N with I from 0 to N - 1, as in 0/4")
   return int(number), int(count)

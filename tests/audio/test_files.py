@@ -95,7 +95,7 @@ def test_what_is_not_stereo_or_mono_audio_is_refused_in_one_line(tmp_path):
     "six": "has 6 channels, expected 1 or 2",
     "empty": "holds no samples",
     "slow": "sample rate 50 Hz",
-    "zero": "is empty (0 bytes)",
+    "zero": "is empty",
     "page": "cannot be read as audio",
     "cut": "cannot be read as audio",
     "folder": "is not a file",

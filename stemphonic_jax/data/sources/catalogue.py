@@ -30,11 +30,13 @@ def scan(source: str, root: str | Path) -> Catalogue:
   UsageError for an unknown source; MissingError where `root` is not there or is laid out in another
   way; DataError where no usable mix is left.
   """
-  root = Path(root)
+  unnamed, root = not str(root), Path(root)
   if source not in SOURCES:
     near = difflib.get_close_matches(source, SOURCES, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     raise UsageError(f"unknown source {source!r};{hint} sources: {', '.join(SOURCES)}")
+  if unnamed:  # which for Path is the folder we are in
+    raise UsageError(f"{source}: its root is not named; name the folder (--root, data.root)")
   if not root.is_dir():
     what = "not a folder" if root.exists() else "no such folder"
     raise MissingError(f"{root}: {what}; expected the root of {source}")

@@ -233,3 +233,11 @@ def test_a_tempo_is_a_number_or_a_text_that_says_one(value, bpm):
   notes = []
   assert tree.description({"bpm": value}, "mix.json", notes)["bpm"] == bpm
   assert bool(notes) == (bpm is None)
+
+
+def test_a_root_that_is_not_named_is_not_the_folder_we_are_in(tmp_path, monkeypatch):
+  trees.write_folder(tmp_path / "music", mixes=1, seconds=1.0)
+  monkeypatch.chdir(tmp_path / "music")
+  with pytest.raises(UsageError, match=r"its root is not named; name the folder"):
+    catalogue.scan("folder", "")
+  assert catalogue.scan("folder", ".").entries
