@@ -93,6 +93,21 @@ def test_its_own_report_is_no_mix_of_the_folder(prepare, music):
     assert len((music / "records" / "report.jsonl").read_text().splitlines()) == 2
 
 
+def test_a_report_in_the_folder_of_a_mix_costs_no_mix(prepare, music):
+  mix = next(path for path in sorted(music.iterdir()) if path.is_dir())
+  check = ("folder", music, mix, "--check-only", *QUICK)
+  for _ in range(2):
+    assert prepare(*check)[0] == 0
+    assert len((mix / "report.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_place_that_cannot_be_written_is_named(prepare, music, tmp_path):
+  (tmp_path / "file").touch()
+  for out in ("file", "file/deep"):
+    result = prepare("folder", music, tmp_path / out, "--check-only", *QUICK)
+    failure(result, 73, f"{tmp_path / out}: cannot be written")
+
+
 def test_one_song_is_enough_where_none_is_held_out(prepare, tmp_path):
   music = trees.write_folder(tmp_path / "music", mixes=1, seconds=2.2)
   check = ("folder", music, "out", "--check-only", *QUICK)
@@ -135,6 +150,9 @@ def test_numbers_have_a_range(prepare, option, value, expected):
     (("folder", "nowhere", "out", "--check-only"), 66, "nowhere: no such folder"),
     (("musdb", "music", "out", "--check-only"), 66, "musdb"),
     (("folder", "music", "out", "--check-only", "--host", "2/2"), 2, "expected I/N"),
+    (("folder", "music", "out", "--check-only", "--host", f"0/{'9' * 5000}"), 2, "expected I/N"),
+    (("folder", "", "out", "--check-only"), 2, "argument root: got '', expected a path"),
+    (("folder", "music", "", "--check-only"), 2, "argument out: got '', expected a path"),
     (("folder", "music", "out", "--check-only", "--shard", "0"), 2, "expected a whole number"),
     (
       ("folder", "music", "out", "--check-only", "--captions", "none"),

@@ -30,7 +30,7 @@ from stemphonic_jax.data.preparing import captions, tempo
 from stemphonic_jax.data.sources.catalogue import Catalogue, Entry
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.tree import STAMP, WORK
-from stemphonic_jax.errors import DataError, StemphonicError, UsageError
+from stemphonic_jax.errors import DataError, OutputError, StemphonicError, UsageError
 
 CHUNK = 8  # mixes whose rows are kept together
 REPORT = "report.jsonl"
@@ -70,8 +70,11 @@ def check(
   path, stamp = folder / REPORT, _stamp(catalogue, rules, file_captions)
   if not is_checked(catalogue, folder, rules, file_captions):
     chunks = [catalogue.entries[i : i + CHUNK] for i in range(0, len(catalogue.entries), CHUNK)]
-    folder.mkdir(parents=True, exist_ok=True)
-    work = _work_folder(folder, stamp)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      work = _work_folder(folder, stamp)
+    except OSError as error:
+      raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
     task = functools.partial(_check_chunk, work, rules, file_captions)
     todo = [(i, chunk) for i, chunk in enumerate(chunks) if not _chunk_file(work, i).is_file()]
     processes = min(processes or os.cpu_count() or 1, len(todo))

@@ -12,6 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,15 @@ def folders(folder: Path) -> list[Path]:
 
 
 def is_ours(folder: Path) -> bool:
-  """Whether a folder holds reports or records of this program, so that it is no part of a set."""
+  """Whether a folder holds reports or records of this program, so that it is no part of a set.
+
+  One that has audio too is a mix, or holds some: the report was written there by mistake.
+  """
+  inside = (path for pattern in ("*", "*/*") for path in folder.glob(pattern))
+  return _has_ours(folder) and not any(map(files.is_audio, inside))
+
+
+def _has_ours(folder: Path) -> bool:
   if (folder / STAMP).is_file() or (folder / WORK).is_dir():
     return True
   index = folder / "index.json"
@@ -49,8 +58,10 @@ def is_ours(folder: Path) -> bool:
 
 
 def audio_below(folder: Path) -> Path | None:
-  """The first folder below `folder` that holds audio, however deep."""
-  return next((path.parent for path in walk(folder) if files.is_audio(path)), None)
+  """The first folder below `folder` that holds audio, however deep; none where it is not read."""
+  with suppress(OSError):
+    return next((path.parent for path in walk(folder) if files.is_audio(path)), None)
+  return None
 
 
 def foreign(paths: Iterable[Path]) -> list[str]:
