@@ -182,7 +182,7 @@ def claim(config: ConfigDict, workdir: Path) -> None:
     try:
       now, then = json.loads(config.to_json()), json.loads(path.read_text())
       ours, theirs = lasting(now), lasting(then)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
       raise MismatchError(f"{path}: is not the config of a run ({error})") from None
     for name in sorted(ours.keys() | theirs.keys()):
       if ours.get(name) != theirs.get(name):

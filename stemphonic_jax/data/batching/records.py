@@ -263,7 +263,7 @@ def open_records(directory: str | Path) -> Records:
     audible = [int(mask) for mask in content["audible"]]
     if len(audible) != sizes["count"]:
       raise ValueError(f"audible stems of {len(audible)} records, expected {sizes['count']}")
-  except (ValueError, TypeError, KeyError, AttributeError) as error:
+  except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
     raise DataError(
       f"{path}: not an index of records ({first_line(error)}); remove the folder and prepare again"
     ) from None

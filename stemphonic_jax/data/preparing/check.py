@@ -107,7 +107,7 @@ def read_report(folder: Path) -> list[Row]:
   """The rows of a finished check; DataError where the file is damaged."""
   try:
     return [json.loads(line) for line in (folder / REPORT).read_text().splitlines()]
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise DataError(
       f"{folder / REPORT}: cannot be read ({error}); remove it and check again"
     ) from None

@@ -84,7 +84,7 @@ def _read(folder: Path) -> dict[str, list[int]]:
   text = (folder / NAME).read_bytes()
   try:
     files = json.loads(text)["files"]
-  except (KeyError, TypeError):
+  except (KeyError, TypeError, RecursionError):
     files = None
   if _render(files) != text:
     raise ValueError(f"{folder / NAME}: damaged")

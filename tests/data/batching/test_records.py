@@ -269,3 +269,9 @@ def test_the_index_is_readable_by_people(tmp_path):
   content = json.loads((tmp_path / "r" / "index.json").read_text())
   assert content["format"] == "stemphonic_jax records 2"
   assert (content["count"], content["hop"], content["rate"]) == (1, 3584, 44100)
+
+
+def test_an_index_nested_too_deeply_is_damaged(tmp_path):
+  (tmp_path / "index.json").write_text("[" * 100_000)
+  with pytest.raises(DataError, match=r"index\.json"):
+    records.open_records(tmp_path)
