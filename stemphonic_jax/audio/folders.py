@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -34,25 +35,52 @@ def whole_folder(
   is killed before it leaves the old files, and one that is killed after it the new ones: `settle`
   brings to their places those that are not there yet, when the folder is next read or written.
 
-  OutputError where the block or a renaming cannot write, or a file of the user's is in the way.
+  OutputError where the block or a renaming cannot write, a file of the user's is in the way, or
+  another process fills the same folder.
   """
   path = Path(path).absolute()
   there = path.is_dir()
   partial = path / PARTIAL if there else aside(path)
   try:
     settle(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    if there:
-      _decide(path, partial, set(filter(_inside, own(path))))
-      settle(path)
-    else:
-      os.replace(partial, path)
+    with _ours_alone(path, partial):
+      yield partial
+      if there:
+        _decide(path, partial, set(filter(_inside, own(path))))
+        settle(path)
+      else:
+        os.replace(partial, path)
   except OSError as error:
     raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def _ours_alone(path: Path, partial: Path) -> Iterator[None]:
+  """Makes the folder `partial`, empty, for the block; it is locked, and gone at the end.
+
+  Two processes would mix their files. The lock ends with its process, also with one that is killed;
+  what that one left is removed. Some network file systems have no locks: there nothing is known.
+  """
+  partial.mkdir(parents=True, exist_ok=True)
+  handle = os.open(partial, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise OutputError(f"{path}: another process is writing it; wait, or choose another") from None
+    except OSError:
+      pass
+    for left in partial.iterdir():
+      shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    made = os.fstat(handle)
+    try:
+      yield
+    finally:
+      with suppress(OSError):  # it has another name now
+        if os.path.samestat(made, os.lstat(partial)):
+          shutil.rmtree(partial, ignore_errors=True)
   finally:
-    shutil.rmtree(partial, ignore_errors=True)
+    os.close(handle)
 
 
 def aside(path: Path) -> Path:

@@ -133,3 +133,16 @@ def test_names_that_cannot_be_read_remove_nothing(tmp_path, stale):
   saved_by_a_stranger(tmp_path, stale, "drums")
   settle(tmp_path)
   assert texts(tmp_path) == {"drums": "new", "bass": "old"}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_two_at_once_do_not_mix_their_files(tmp_path, there):
+  folder = tmp_path / "song"
+  if there:
+    folder.mkdir()
+  with whole_folder(folder) as first:
+    write(first, drums="first")
+    other = pytest.raises(OutputError, match="another process is writing it")
+    with other, whole_folder(folder) as second:
+      write(second, drums="second", bass="second")
+  assert texts(tmp_path) == {"song/drums": "first"}
