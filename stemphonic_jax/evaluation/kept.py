@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.errors import DataError, OutputError
+from stemphonic_jax.errors import DataError, OutputError, first_line
 from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
 from stemphonic_jax.evaluation.scores import Score
 
@@ -94,9 +94,12 @@ def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell
   key = dict(key) | {"code": code(CELL)}
   path = out / "cells" / f"{digest(key)[:24]}.json"
   if path.is_file():
-    found = json.loads(path.read_text())
-    scores = {name: _score(entry) for name, entry in found["scores"].items()}
-    return Cell(scores, _score(found["seconds"]) if found["seconds"] else None)
+    try:
+      found = json.loads(path.read_text())
+      scores = {name: _score(entry) for name, entry in found["scores"].items()}
+      return Cell(scores, _score(found["seconds"]) if found["seconds"] else None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+      raise _damaged(path, error) from None
   measured = measure()
   path.parent.mkdir(parents=True, exist_ok=True)
   with whole_file(path) as partial:
@@ -160,6 +163,10 @@ def _write(path: Path, heard: Heard) -> None:
     np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
 
 
+def _damaged(path: Path, error: Exception) -> DataError:
+  return DataError(f"{path}: is damaged ({first_line(error)}); remove it, and it is made again")
+
+
 def _read(path: Path) -> Heard:
   """The song that `_write` wrote; DataError where it is damaged."""
   try:
@@ -170,5 +177,5 @@ def _read(path: Path) -> Heard:
         for name, kind in about["types"].items()
       }
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path}: is damaged ({error}); remove it, and it is made again") from None
+    raise _damaged(path, error) from None
   return Heard(SongFeatures(stems=stems, **{name: about[name] for name in ABOUT}), about["seconds"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stemphonic_jax.errors import DataError
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.ablation import Pieces
 from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
@@ -71,3 +72,12 @@ def test_pieces_are_told_apart_by_how_they_sound():
     assert replace(pieces, **change).stamp != pieces.stamp
     assert replace(pieces, **change).asked == pieces.asked  # so songs are made once
   assert replace(pieces, prompts=[Prompt("piece", "Jazz", 120.0, {})]).asked != pieces.asked
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"scores": 3}', "[" * 100_000])
+def test_a_damaged_cell_is_named(tmp_path, monkeypatch, content):
+  monkeypatch.setattr(kept, "digest", lambda key: "key")
+  (tmp_path / "cells").mkdir()
+  (tmp_path / "cells" / "key.json").write_text(content)
+  with pytest.raises(DataError, match=r"key\.json: is damaged .* remove it, and it is made again"):
+    kept.cell(tmp_path, {}, lambda: None)
