@@ -1,5 +1,6 @@
 """What both doors do around their work: logs, the compilation cache, errors in one line."""
 
+import errno
 import glob
 import importlib.util
 import os
@@ -12,6 +13,7 @@ from stemphonic_jax.errors import StemphonicError
 
 DEBUG = "STEMPHONIC_DEBUG"  # set to 1, errors come with their traceback
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which stays as it is, of what file it may be
 TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # what a host of TPUs has
 
 
@@ -34,7 +36,8 @@ def run(work: Callable[[], None]) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
     return 141
   except OSError as error:  # of a file, which stays as it is, or of a network, which may not
-    return _report(error, str(error), 74 if error.filename else StemphonicError.exit_code)
+    ours = error.filename or error.errno in FULL
+    return _report(error, str(error), 74 if ours else StemphonicError.exit_code)
   except Exception as error:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)

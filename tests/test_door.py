@@ -35,6 +35,7 @@ def failing(error):
     (OutputError("out: already exists"), 73, "out: already exists"),
     (MismatchError("another model"), 78, "another model"),
     (OSError(28, "No space left", "x.wav"), 74, "[Errno 28] No space left: 'x.wav'"),
+    (OSError(28, "No space left on device"), 74, "[Errno 28] No space left on device"),
     (ConnectionResetError(104, "reset by peer"), 70, "[Errno 104] reset by peer"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (
