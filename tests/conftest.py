@@ -52,7 +52,7 @@ jaxtyping.install_import_hook(
 )
 
 
-ENOUGH = 1.5e9  # bytes of memory of a process
+ENOUGH = 2e9  # bytes of memory of a process
 LONGEST = ("tests/test_configs.py", "tests/training/inputs/test_prepare.py")
 
 
@@ -63,16 +63,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
-  """What a test took goes back to the system where it is much, lest a process grows to 5 GB."""
+  """After a test a process that holds much gives free memory back, lest it grows to 5 GB.
+
+  Where that is not enough, compiled programs are let go; who needs one traces it anew.
+  """
   yield
   if _resident() > ENOUGH:
     _trim()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs_let_go() -> Iterator[None]:
-  """So are compiled programs after a file, where they are many; others trace what they need."""
-  yield
   if _resident() > ENOUGH:
     import jax  # after the environment above
 
