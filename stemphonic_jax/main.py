@@ -29,7 +29,7 @@ from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
-from stemphonic_jax.training.run.identity import PLACES, flat, lasting
+from stemphonic_jax.training.run.identity import PLACES, differing, flat, lasting
 
 MODES = ("train_vae", "prepare", "train", "generate", "describe", "compile")
 
@@ -184,12 +184,11 @@ def claim(config: ConfigDict, workdir: Path) -> None:
       ours, theirs = lasting(now), lasting(then)
     except (ValueError, AttributeError, RecursionError) as error:
       raise MismatchError(f"{path}: is not the config of a run ({error})") from None
-    for name in sorted(ours.keys() | theirs.keys()):
-      if ours.get(name) != theirs.get(name):
-        raise MismatchError(
-          f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
-          f" take another --workdir"
-        )
+    for name in differing(ours, theirs):
+      raise MismatchError(
+        f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
+        f" take another --workdir"
+      )
     for name in PLACES:
       if not places.is_same(name, now, then):
         raise MismatchError(

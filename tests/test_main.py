@@ -1,5 +1,6 @@
 """The research door: wrong command lines, workdirs of another config, the table of parameters."""
 
+import json
 import math
 import re
 import subprocess
@@ -114,6 +115,18 @@ def test_a_workdir_of_another_config_is_refused_by_the_key_that_differs(tmp_path
   change(other)
   with pytest.raises(MismatchError, match=f"was made with {message}.*take another --workdir"):
     main.claim(other, tmp_path)
+
+
+def test_a_run_goes_on_where_options_that_it_lacks_are_off(tmp_path):
+  config = c_ii.get_config("tiny")
+  main.claim(config, tmp_path)
+  older = json.loads((tmp_path / "config.json").read_text())
+  del older["dit"]["ensemble"], older["data"]["known"]
+  (tmp_path / "config.json").write_text(json.dumps(older))
+  main.claim(config, tmp_path)
+  config.dit.ensemble = True
+  with pytest.raises(MismatchError, match=r"dit\.ensemble = None, now it is True"):
+    main.claim(config, tmp_path)
 
 
 def test_a_run_may_be_made_longer_and_sampled_otherwise(tmp_path):

@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.training.run import disk, manifest
-from stemphonic_jax.training.run.identity import lasting
+from stemphonic_jax.training.run.identity import differing, lasting
 from stemphonic_jax.training.run.state import TrainState
 
 TRASH, DAMAGED = "trash", "damaged"
@@ -140,9 +140,11 @@ class Checkpoints:
         self._set_aside(step, damage)
         continue
       run = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
-      self._compare(step, "is of another run", lasting(run["fingerprint"]), self._fingerprint)
-      saved = _shapes(self._manager.item_metadata(step)["state"].tree)
-      self._compare(step, "holds another model", saved, _shapes(abstract))
+      theirs, ours = lasting(run["fingerprint"]), self._fingerprint
+      self._refuse(step, "is of another run", theirs, ours, differing(ours, theirs))
+      saved, wanted = _shapes(self._manager.item_metadata(step)["state"].tree), _shapes(abstract)
+      names = [name for name in sorted(saved | wanted) if saved.get(name) != wanted.get(name)]
+      self._refuse(step, "holds another model", saved, wanted, names)
       places = ocp.checkpoint_utils.construct_restore_args(abstract)
       items = ocp.args.Composite(state=ocp.args.PyTreeRestore(abstract, restore_args=places))
       return self._manager.restore(step, args=items)["state"], run["position"]
@@ -272,17 +274,18 @@ class Checkpoints:
     _agreed(step)  # that is, when the first host has done it
     self._manager.reload()
 
-  def _compare(self, step: int, what: str, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """MismatchError naming the first differences: Orbax's own messages hide the cause."""
+  def _refuse(
+    self, step: int, what: str, saved: Mapping, wanted: Mapping, names: Sequence[str]
+  ) -> None:
+    """MismatchError where there are `names` of differences: Orbax's own messages hide the cause."""
     rows = [
       f"{name}: checkpoint {saved.get(name, 'absent')}, now {wanted.get(name, 'absent')}"
-      for name in sorted(saved.keys() | wanted.keys())
-      if saved.get(name, "absent") != wanted.get(name, "absent")
+      for name in names[:5]
     ]
     if rows:
       raise MismatchError(
         f"checkpoint {step} in {self._directory} {what} "
-        f"({len(rows)} differences): " + "; ".join(rows[:5])
+        f"({len(names)} differences): " + "; ".join(rows)
       )
 
 

@@ -32,6 +32,16 @@ def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
+def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+  """The names at which two mappings of `lasting` differ, sorted.
+
+  What is off (False, 0, "") is as good as not there: so a run goes on under a version that has
+  options more, as long as they are off.
+  """
+  names = sorted(ours.keys() | theirs.keys())
+  return [name for name in names if (ours.get(name) or None) != (theirs.get(name) or None)]
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """{"a": {"b": 1}} → {"a.b": 1}."""
   found = {}
