@@ -16,7 +16,7 @@ import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
@@ -29,6 +29,24 @@ def shared_noise(
 ) -> Float[Array, "B ..."]:
   """Draws one Gaussian noise per group (Sec. 3.2, Eq. 2): rows equal iff their `group` is equal."""
   return jax.vmap(lambda g: jax.random.normal(jax.random.fold_in(key, g), shape))(group)
+
+
+def partly_shared_noise(
+  key: Key[Array, ""],
+  group: Int[Array, "B"],
+  row: Int[Array, "B"],
+  shape: tuple[int, ...],
+  share: float,
+) -> Float[Array, "B ..."]:
+  """Noise of which the rows of a group have the `share` of its variance in common, the rest not.
+
+  √share·ε_group + √(1 − share)·ε_row: 1 is `shared_noise`, 0 a noise for each row.
+  """
+  own = named_key(key, "own")
+  if share in (0, 1):
+    return shared_noise(key, group, shape) if share else shared_noise(own, row, shape)
+  common, rest = shared_noise(key, group, shape), shared_noise(own, row, shape)
+  return jnp.sqrt(share) * common + jnp.sqrt(1 - share) * rest
 
 
 def turn(noise: Float[Array, "B T C"], turns: Float[Array, "B C C"]) -> Float[Array, "B T C"]:
@@ -53,7 +71,14 @@ def interpolate(
 
 
 def flow_loss(
-  velocity: Float[Array, "B T C"], x: Float[Array, "B T C"], noise: Float[Array, "B T C"]
+  velocity: Float[Array, "B T C"],
+  x: Float[Array, "B T C"],
+  noise: Float[Array, "B T C"],
+  known: Bool[Array, "B T"] | None = None,
 ) -> Float[Array, "B"]:
-  """Mean squared error of each row's velocity against x − ε (Eq. 1)."""
-  return jnp.mean(jnp.square(velocity - (x - noise)), axis=(1, 2))
+  """Mean squared error of each row's velocity against x − ε (Eq. 1), over frames not `known`."""
+  errors = jnp.square(velocity - (x - noise))
+  if known is None:
+    return jnp.mean(errors, axis=(1, 2))
+  asked = ~known
+  return jnp.sum(jnp.mean(errors, 2) * asked, 1) / jnp.maximum(jnp.sum(asked, 1), 1)

@@ -109,7 +109,10 @@ def one_pass(
   if turns is not None:
     noise = turn(noise, turns)
   guided = guide(velocity(both), guidance)
-  return sample(noise, velocity(conditions), guided, steps, interval)
+  latents = sample(noise, velocity(conditions), guided, steps, interval)
+  if conditions.known is not None:
+    latents = jnp.where(conditions.known[..., None], conditions.clean, latents)
+  return latents
 
 
 def rescale_interval(

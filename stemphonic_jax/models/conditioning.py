@@ -7,7 +7,8 @@ Every condition has a null value *in its own domain*, so leaving one out is data
     context    zeros                     (also what a from-scratch row carries, Sec. 3.1)
     activity   NOT_GIVEN                 (the third row of the activity embedding, Sec. 3.3)
 
-Seconds, which only models with timing have, are never left out (as in Stable Audio).
+Seconds, which only models with timing have, are never left out (as in Stable Audio). Nor is what
+only ensembles have (stems.py): which rows belong together, and the frames that are known.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,9 @@ class Conditions:
   context: Float[Array, "B T C"]
   activity: Int[Array, "B T"]
   seconds: Float[Array, "B 2"] | None = None  # where in the piece the frames start; its length
+  group: Int[Array, "B"] | None = None  # rows of an equal one hear each other; None: no row others
+  known: Bool[Array, "B T"] | None = None  # frames whose latents are `clean`; None: there are none
+  clean: Float[Array, "B T C"] | None = None
 
 
 def mask_conditions(conditions: Conditions, dropped: Mapping[str, Bool[Array, "B"]]) -> Conditions:
@@ -60,9 +64,13 @@ def mask_conditions(conditions: Conditions, dropped: Mapping[str, Bool[Array, "B
 
 
 def null_conditions(conditions: Conditions) -> Conditions:
-  """All conditions left out together, as the unconditional half of guidance needs (Sec. 4.1)."""
+  """All conditions left out together, as the unconditional half of guidance needs (Sec. 4.1).
+
+  Its rows hear each other, and none of the half that has its conditions.
+  """
   everywhere = jnp.ones_like(conditions.bpm, bool)
-  return mask_conditions(conditions, dict.fromkeys(CONDITIONS, everywhere))
+  null = mask_conditions(conditions, dict.fromkeys(CONDITIONS, everywhere))
+  return null if null.group is None else null.replace(group=-1 - null.group)
 
 
 def drop_conditions(

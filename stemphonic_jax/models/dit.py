@@ -9,7 +9,8 @@ Dimension key, used in signatures and einsums all over the project:
 One row is one stem. It enters as [noised latents | sub-mix latents | activity embedding] on the
 channel axis (64 + 64 + 16 = 144, Sec. 3.1 and 3.3). Timestep and tempo form one token that is
 prepended to the frames and cut off at the end; text and tempo are attended to by cross-attention.
-Nothing in the network mixes rows: synchrony comes from the noise the rows share.
+Nothing in the paper's network mixes rows: synchrony comes from the noise the rows share. In an
+ensemble, which is not the paper's, stems hear each other (stems.py).
 """
 
 import functools
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from stemphonic_jax.models.conditioning import Conditions, NumberEmbedding, TextEncoder
 from stemphonic_jax.models.layers import (
@@ -36,6 +37,7 @@ from stemphonic_jax.models.layers import (
 )
 from stemphonic_jax.models.machine import Machine, dtype_here
 from stemphonic_jax.models.prediction import velocity_of_v
+from stemphonic_jax.models.stems import StemAttention
 
 BPM_RANGE = (20.0, 400.0)
 
@@ -90,6 +92,9 @@ class CrossAttention(nn.Module):
 class Block(nn.Module):
   """Pre-norm transformer block: self-attention, cross-attention, SwiGLU.
 
+  In an `ensemble` attention between the stems of a group follows self-attention, in blocks of
+  `rows`.
+
   A `modulated` one also scales and shifts what self-attention and SwiGLU read, and scales what they
   add, by linear maps of one vector for all frames (adaLN of DiT, Peebles and Xie 2023). The maps
   start at zero, where the block is as it would be without.
@@ -100,6 +105,8 @@ class Block(nn.Module):
   memory_heads: int
   dtype: DTypeLike = jnp.float32
   modulated: bool = False
+  ensemble: bool = False
+  rows: int = 0
   machine: Machine | None = None
 
   def setup(self):
@@ -109,6 +116,9 @@ class Block(nn.Module):
       self.width, self.heads, self.memory_heads, self.dtype, self.machine
     )
     self.feed_forward = FeedForward(self.dtype)
+    if self.ensemble:
+      self.stem_norm = LayerNorm()
+      self.stem_attention = StemAttention(self.heads, self.rows, self.dtype)
     if self.modulated:
       self.modulation = Dense(6 * self.width, parts=6, bias=True, zero=True, dtype=self.dtype)
 
@@ -117,10 +127,17 @@ class Block(nn.Module):
     return self.cross_attention.memory(text)
 
   def __call__(
-    self, x: Float[Array, "B T D"], memory: Memory, rotary: Rotary, signal: Float[Array, "B D"]
+    self,
+    x: Float[Array, "B T D"],
+    memory: Memory,
+    rotary: Rotary,
+    signal: Float[Array, "B D"],
+    group: Int[Array, "B"] | None = None,
   ) -> Float[Array, "B T D"]:
     scales, shifts = self._modulate(signal)
     x = x + scales[1] * self.self_attention(scales[0] * self.self_norm(x) + shifts[0], rotary)
+    if self.ensemble:
+      x = x + self.stem_attention(self.stem_norm(x), group)
     x = x + self.cross_attention(self.cross_norm(x), memory)
     return x + scales[3] * self.feed_forward(scales[2] * self.feed_norm(x) + shifts[1])
 
@@ -133,7 +150,8 @@ class Block(nn.Module):
 
   def touch(self, x: Float[Array, "B T D"], text: Float[Array, "B S M"]) -> None:
     """Visits every parameter, so that one init call makes them all."""
-    self(x, self.memory(text), rotary_table(x.shape[1], self.width // self.heads), x[:, 0])
+    rotary = rotary_table(x.shape[1], self.width // self.heads)
+    self(x, self.memory(text), rotary, x[:, 0], jnp.arange(len(x)))
 
 
 def for_sampling(params: Any, dtype: DTypeLike) -> Any:
@@ -175,6 +193,9 @@ class Prepared:
   token: Float[Array, "B D"]  # tempo, timing and, for modulation, text; part of the prepended token
   memory: Memory  # cross-attention keys and values, [depth, B, S, G, K] each
   beats: Float[Array, "B"] | None  # from one frame to the next, 0 where the tempo is not known
+  group: Int[Array, "B"]  # rows of an equal one hear each other, in an ensemble
+  known: Bool[Array, "B T"] | None  # frames whose latents are given
+  clean: Float[Array, "B T C"] | None  # and those
 
 
 class DiT(nn.Module):
@@ -195,6 +216,11 @@ class DiT(nn.Module):
 
   It is made for this machine, or for the one that `machine` tells of (`for_machine`).
 
+  In an `ensemble`, which is not the paper's either, rows of one group hear each other, in blocks of
+  `rows` (0: all rows are one), and latents of frames that are `known` are given: a stem that is
+  there is a row that is wholly known, a repair is one with a hole. One more input channel says
+  which frames those are.
+
   With a `frame_rate`, in latent frames per second, attention knows besides positions in frames how
   many beats lie between them (`rotary_table`), which is not the paper's either.
   """
@@ -212,6 +238,8 @@ class DiT(nn.Module):
   prediction: str = "velocity"
   modulation: bool = False
   frame_rate: float = 0.0
+  ensemble: bool = False
+  rows: int = 0
   dtype: DTypeLike = jnp.float32
   remat: str = "none"
   machine: Machine | None = None
@@ -219,7 +247,7 @@ class DiT(nn.Module):
   def setup(self):
     if self.remat not in REMAT:
       raise ValueError(f"remat: got {self.remat!r}, expected one of {', '.join(REMAT)}")
-    inputs = 2 * self.channels + self.activity_channels
+    inputs = 2 * self.channels + self.activity_channels + self.ensemble
     self.tempo_embedding = NumberEmbedding(self.text_width, *BPM_RANGE)
     self.tempo_projection = Projection(self.width)
     self.text_projection = Projection(self.memory_width or self.width, self.dtype)
@@ -255,6 +283,8 @@ class DiT(nn.Module):
       memory_heads,
       self.dtype,
       self.modulation,
+      self.ensemble,
+      self.rows,
       self.machine,
       parent=None,
     )
@@ -295,12 +325,22 @@ class DiT(nn.Module):
       memory = jax.lax.map(block_memory, self.blocks)
     else:
       memory = jax.tree.map(lambda *m: jnp.stack(m), *map(block_memory, self.blocks))
-    activity = self.activity_embedding(conditions.activity)
+    frames = [conditions.context, self.activity_embedding(conditions.activity)]
+    group, known, clean = conditions.group, None, None
+    if self.ensemble:
+      known, clean = conditions.known, conditions.clean
+      if known is None:
+        known = jnp.zeros(conditions.activity.shape, bool)
+        clean = jnp.zeros_like(conditions.context)
+      frames.append(known[..., None].astype(jnp.float32))
     return Prepared(
-      frames=jnp.concatenate([conditions.context, activity], -1),
+      frames=jnp.concatenate(frames, -1),
       token=token,
       memory=memory,
       beats=jnp.nan_to_num(conditions.bpm) / 60 / self.frame_rate if self.frame_rate else None,
+      group=jnp.arange(len(token)) if group is None else group,
+      known=known,
+      clean=clean,
     )
 
   def velocity(
@@ -317,6 +357,8 @@ class DiT(nn.Module):
     time = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
     token = self.time_out(nn.silu(self.time_hidden(time))) + prepared.token
 
+    if self.ensemble:
+      x = jnp.where(prepared.known[..., None], prepared.clean, x)
     h = jnp.concatenate([x, prepared.frames], -1)
     h = self.in_projection(h + self.in_residual(h))
     h = jnp.concatenate([token[:, None], h], 1)
@@ -325,7 +367,7 @@ class DiT(nn.Module):
 
     def apply_block(h, scanned):
       params, memory = scanned
-      return self._block.apply({"params": params}, h, memory, rotary, signal), None
+      return self._block.apply({"params": params}, h, memory, rotary, signal, prepared.group), None
 
     body = REMAT[self.remat](apply_block)
     if not isinstance(self.blocks, list | tuple):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, TextEncoder
@@ -103,7 +104,25 @@ def init_dit(dit: DiT, key: jax.Array) -> dict:
     seconds=jnp.zeros((1, 2)) if dit.timing else None,
   )
   x = jnp.zeros((1, 1, dit.channels))
+  dit = dit.clone(rows=0)  # one row is no block
   return dit.init(key, x, jnp.zeros((1,)), conditions)["params"]
+
+
+def grow(dit: DiT, key: jax.Array, params: dict) -> dict:
+  """Parameters of `dit` that compute what `params` do, which may be without its ensemble.
+
+  What they lack is fresh and ends in zeros; another input goes through zeros.
+  """
+  given = traverse_util.flatten_dict(params)
+  if given.keys() == traverse_util.flatten_dict(dit_shapes(dit)).keys():
+    return params
+  fresh = traverse_util.flatten_dict(init_dit(dit, key))
+
+  def grown(new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.pad(old, [(0, more - less) for more, less in zip(new.shape, old.shape, strict=True)])
+
+  whole = {path: grown(leaf, given.get(path, leaf)) for path, leaf in fresh.items()}
+  return traverse_util.unflatten_dict(whole)
 
 
 @functools.cache
