@@ -9,6 +9,11 @@ Every stem is one row of the batch, and the rows of one mix stand together as a 
     conditional   exactly half of the L groups, at random; the others start from scratch
     group         one id per group; its rows share their noise (Sec. 3.2)
 
+Rows that hear each other (models/stems.py, not in the paper) have two laws more:
+
+    blocks        groups lie whole within blocks of rows, which no device or micro-batch cuts
+    known         frames whose latents are given: stems that are there, holes to repair, beginnings
+
 A silent stem is neither target nor context: it would teach that a type may be answered by nothing.
 The paper does not say what an odd L does (a coin rounds it), nor a chosen group in which no stem is
 left out (it is from scratch).
@@ -19,7 +24,9 @@ Everything random comes from the generator handed in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -78,6 +85,92 @@ def fill(groups: Iterator[G], rows: int) -> list[tuple[G, int]]:
     filled.append((group, min(len(group), rows)))
     rows -= filled[-1][1]
   return filled
+
+
+def fill_blocks(groups: Iterator[G], rows: int, block: int) -> list[tuple[int, G, int]]:
+  """The same in blocks of `block` rows that no group crosses: (its number, group, rows of it).
+
+  In the order of their rows. Each block gets groups that fill it, the largest of those that are
+  left among them. What fits nowhere is cut, as the last group is, and groups larger than a block
+  are: of songs of six stems and 64 rows in blocks of eight, one group in 25. ValueError where
+  `rows` is no multiple of `block`.
+  """
+  if rows % block:
+    raise ValueError(f"{rows} rows do not divide into blocks of {block}")
+  taken, waiting, total = [], defaultdict(list), 0
+  while total < rows:
+    group = next(groups)
+    count = min(len(group), block, rows - total)
+    waiting[count].append(len(taken))
+    taken.append(group)
+    total += count
+
+  blocks: list[list[tuple[int, int]]] = []  # numbers of groups, and rows of them
+  for _ in range(rows // block):
+    left = {size: len(numbers) for size, numbers in waiting.items() if numbers}
+    sums = (_summands(left, total) for total in range(block, -1, -1))
+    sizes = next(found for found in sums if found is not None)
+    blocks.append([(waiting[size].pop(0), size) for size in sizes])
+  rest = [(number, size) for size in sorted(waiting, reverse=True) for number in waiting[size]]
+  for inside in sorted(blocks, key=lambda inside: sum(size for _, size in inside)):
+    while room := block - sum(size for _, size in inside):
+      if not rest:
+        taken.append(next(groups))
+        rest.append((len(taken) - 1, min(len(taken[-1]), block)))
+      number, size = rest.pop(0)
+      inside.append((number, min(size, room)))
+  return [(number, taken[number], size) for inside in blocks for number, size in inside]
+
+
+def _summands(left: Mapping[int, int], total: int) -> list[int] | None:
+  """Numbers that add up to `total`, out of `left` of each, the largest first; None if none do."""
+  if not total:
+    return []
+  for size in sorted((size for size in left if left[size] and size <= total), reverse=True):
+    rest = _summands(
+      {n: count - (n == size) for n, count in left.items() if n <= size}, total - size
+    )
+    if rest is not None:
+      return [size, *rest]
+  return None
+
+
+@dataclass(frozen=True)
+class Known:
+  """How often frames of a group are known, by what that is for; else none are.
+
+  `given`: some of its stems are there. `repair`: all are, but for a hole in one. `extend`: all are,
+  but for a hole in all of them, which may be at an end.
+  """
+
+  given: float = 0.0
+  repair: float = 0.0
+  extend: float = 0.0
+
+
+def draw_known(
+  rng: np.random.Generator, rows: int, frames: int, law: Known
+) -> Bool[np.ndarray, "n T"]:
+  """Draws the known frames of a group of `rows`; some are always unknown."""
+  known = np.zeros((rows, frames), bool)
+  kind, hole = rng.random(), _draw_hole(rng, frames)
+  stem, asked = rng.integers(rows), draw_targets(rng, np.ones(rows, bool))
+  if kind < law.given:
+    known[~asked] = True
+  elif kind < law.given + law.repair:
+    known[:] = True
+    known[stem, hole] = False
+  elif kind < law.given + law.repair + law.extend:
+    known[:] = True
+    known[:, hole] = False
+  return known
+
+
+def _draw_hole(rng: np.random.Generator, frames: int) -> slice:
+  """A range of frames: in three cases alike often anywhere, at the beginning or at the end."""
+  length = int(rng.integers(1, max(frames, 2)))
+  start = (int(rng.integers(frames - length + 1)), 0, frames - length)[rng.integers(3)]
+  return slice(start, start + length)
 
 
 def group_ids(sizes: Sequence[int], *, share: bool) -> Int32[np.ndarray, "B"]:

@@ -63,6 +63,8 @@ class Batch(TypedDict):
   group: Int32[np.ndarray, "B"]
   row: Int32[np.ndarray, "B"]
   id: np.ndarray  # [B], strings: the records; for messages
+  known: NotRequired[Bool[np.ndarray, "B T"]]  # frames whose latents are given
+  weight: NotRequired[Float32[np.ndarray, "B"]]  # of a row's loss: 0 where all of it is known
   submixes: NotRequired[Float32[np.ndarray, "M N 2"]]
   submix_of: NotRequired[Int32[np.ndarray, "B"]]
 
@@ -103,6 +105,7 @@ class Walk:
   seed: int
   group_stems: bool
   shuffle: bool
+  block: int = 0
 
   @functools.cached_property
   def order(self) -> grain.MapDataset[int]:
@@ -122,10 +125,18 @@ class Walk:
     return targets if self.group_stems else targets[:1], rng
 
   def plan(self, start: int, rows: int) -> list[Planned]:
-    """The groups of the batch that begins at position `start`."""
+    """The groups of the batch that begins at position `start`, in the order of their rows."""
     groups = (self.draw(position)[0] for position in itertools.count(start))
-    filled = grouping.fill(groups, rows)
-    return [Planned(start + i, targets, count) for i, (targets, count) in enumerate(filled)]
+    if self.block:
+      filled = grouping.fill_blocks(groups, rows, self.block)
+    else:
+      filled = [(i, *part) for i, part in enumerate(grouping.fill(groups, rows))]
+    return [Planned(start + i, targets, count) for i, targets, count in filled]
+
+  def known(self, planned: "Planned", law: grouping.Known) -> Bool[np.ndarray, "n T"]:
+    """The frames of a planned group that are known."""
+    rng = np.random.default_rng([self.seed, planned.position, 2])
+    return grouping.draw_known(rng, planned.rows, self.source.index.frames, law)
 
 
 def draw_group(
@@ -223,6 +234,8 @@ def batches(
   group_stems: bool = True,
   share_noise: bool = True,
   clause_dropout: float = 0.5,
+  block: int = 0,
+  known: grouping.Known | None = None,
   shuffle: bool = True,
   host: int = 0,
   hosts: int = 1,
@@ -232,16 +245,18 @@ def batches(
 
   This host's rows are batch_size / hosts, the ones it owns of the batch of all. The settings of
   Table 1: A neither groups stems nor shares noise, B groups them, C does both. B and C differ in
-  nothing but the vector `group`. `statistics` are those of the records the model is trained on,
-  also where `source` is another folder. Batches are made ahead in a thread, or in `workers`
-  processes, for which absl's flags must be parsed; `close` the iterator to end them. ValueError
-  where the hosts cannot share the rows.
+  nothing but the vector `group`. With a `block`, no group crosses the blocks of so many rows; with
+  a law of what is `known`, batches say which frames are. `statistics` are those of the records the
+  model is trained on, also where `source` is another folder. Batches are made ahead in a thread, or
+  in `workers` processes, for which absl's flags must be parsed; `close` the iterator to end them.
+  ValueError where the hosts cannot share the rows, or the blocks of them.
   """
-  if batch_size % hosts:
-    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
+  if batch_size % (hosts * max(block, 1)):
+    blocks = f" with blocks of {block} rows" if block else ""
+    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts{blocks}")
   own = batch_size // hosts
   planned = _Batches(
-    Walk(source, seed, group_stems, shuffle),
+    Walk(source, seed, group_stems, shuffle, block),
     start,
     batch_size,
     functools.partial(
@@ -250,6 +265,7 @@ def batches(
       statistics=statistics,
       share_noise=share_noise,
       clause_dropout=clause_dropout,
+      known=known,
       first=host * own,
       end=(host + 1) * own,
     ),
@@ -283,12 +299,14 @@ def _make(
   statistics: Statistics,
   share_noise: bool,
   clause_dropout: float,
+  known: grouping.Known | None,
   first: int,
   end: int,
 ) -> Batch:
   """Rows `first` to `end` of a planned batch; `read` maps a function over what is to be read."""
+  position = min(group.position for group in groups)
   conditional = grouping.draw_conditional(
-    np.random.default_rng([walk.seed, groups[0].position, 1]), len(groups)
+    np.random.default_rng([walk.seed, position, 1]), len(groups)
   )
   starts = np.cumsum([0, *(group.rows for group in groups)])
   own = [i for i in range(len(groups)) if starts[i] < end and starts[i + 1] > first]
@@ -304,13 +322,19 @@ def _make(
     )
 
   ids = grouping.group_ids([group.rows for group in groups], share=share_noise)
-  return pack(
+  batch = pack(
     list(read(draw, own)),
     encode_text,
     statistics=statistics,
     group=ids[first:end],
     row=np.arange(first, end, dtype=np.int32),
   )
+  if known:
+    frames = np.concatenate([walk.known(group, known) for group in groups])
+    asked = ~frames.all(1)
+    weight = (asked * len(asked) / asked.sum()).astype(np.float32)
+    batch |= {"known": frames[first:end], "weight": weight[first:end]}
+  return batch
 
 
 class _Batches(grain.IterDataset[tuple[int, Batch]]):

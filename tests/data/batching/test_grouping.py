@@ -120,3 +120,53 @@ def test_masks_and_sets_of_stems_are_the_same_thing():
   assert grouping.mask_of(stems) == 0b11001
   assert grouping.stems_of(0b11001, 5).tolist() == stems.tolist()
   assert not grouping.stems_of(0, 5).any()
+
+
+def test_blocks_are_full_and_no_group_crosses_one():
+  rng, rows, block = np.random.default_rng(0), 64, 8
+  cut = []
+  for _ in range(50):
+    sizes = rng.binomial(10, 0.4, 100).clip(1)
+    parts = grouping.fill_blocks((range(n) for n in sizes), rows, block)
+    counts = [count for *_, count in parts]
+    ends = np.cumsum(counts)
+    assert ends[-1] == rows
+    assert set(range(block, rows + 1, block)) <= set(ends)  # a group begins where a block does
+    numbers = [number for number, *_ in parts]
+    assert sorted(numbers) == list(range(len(parts)))  # of those drawn, none is left out or twice
+    assert all(len(group) == sizes[number] for number, group, _ in parts)
+    cut += [count < len(group) for _, group, count in parts]
+  assert np.mean(cut) < 0.25
+
+
+def test_groups_larger_than_a_block_are_cut_to_it():
+  parts = grouping.fill_blocks((range(n) for n in (11, 3, 9, 2, 2)), 16, 8)
+  assert [(number, count) for number, _, count in parts] == [(0, 8), (2, 5), (1, 3)]
+  with pytest.raises(ValueError, match="12 rows do not divide into blocks of 8"):
+    grouping.fill_blocks(iter([]), 12, 8)
+
+
+def test_frames_are_known_as_often_as_the_law_says():
+  law = grouping.Known(given=0.25, repair=0.25, extend=0.125)
+  rng, frames, draws = np.random.default_rng(0), 16, 4_000
+  kinds = {"none": 0, "given": 0, "repair": 0, "extend": 0}
+  for _ in range(draws):
+    known = grouping.draw_known(rng, 4, frames, law)
+    assert known.shape == (4, frames)
+    assert not known.all()
+    whole, hole = known.all(1), ~known
+    if not known.any():
+      kinds["none"] += 1
+    elif (whole | hole.all(1)).all():
+      kinds["given"] += 1
+    elif whole.sum() == 3:
+      kinds["repair"] += 1
+    else:
+      assert (known == known[0]).all()
+      kinds["extend"] += 1
+    edges = np.diff(hole.astype(int), axis=1)
+    assert (np.abs(edges).sum(1) <= 2).all()  # one range
+  # Of four stems, a sixteenth of those "given" are none.
+  expected = {"given": 0.25 * 14 / 15, "repair": 0.25, "extend": 0.125}
+  for kind, share in expected.items():
+    assert kinds[kind] / draws == pytest.approx(share, abs=0.03)
