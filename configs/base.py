@@ -95,6 +95,11 @@ def get_config(size: str = "") -> ConfigDict:
       whole_mixes=False,  # pre-training: the mix itself is the only target
       group_stems=True,  # Sec. 3.1; off in setting A
       share_noise=True,  # Sec. 3.2; on in setting C only
+      # Of an ensemble (dit.ensemble), whose groups are known in any case, also a share between: how
+      # much of its noise a row has in common with its group.
+      block=0,  # rows that groups of an ensemble lie whole within, as most songs have stems
+      # How often an ensemble is given frames: of some stems; of all but a hole in one, or in all.
+      known=ConfigDict(dict(given=0.0, repair=0.0, extend=0.0)),
       context_clause_dropout=0.5,  # "randomly dropped out" (Sec. 3.4); one half is our choice
     )
   )
@@ -112,6 +117,7 @@ def get_config(size: str = "") -> ConfigDict:
       heads=24,
       activity_channels=16,  # Sec. 3.3
       modulation=False,  # of the blocks by time, tempo and text (models/dit.py); not in the paper
+      ensemble=False,  # stems of a group hear each other (models/stems.py); not in the paper
       beats=False,  # positions in beats beside those in frames (models/layers.py); not in the paper
       # Of products, though float32 on a CPU that would emulate it (models/machine.py); parameters,
       # optimiser and sums are float32.

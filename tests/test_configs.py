@@ -14,6 +14,7 @@ from stemphonic_jax import main
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.inputs.prepare import records_of
+from stemphonic_jax.training.losses import setting
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.trainers import dit
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
@@ -70,7 +71,7 @@ def equal_steps_compile_once():
     return equal
 
   with pytest.MonkeyPatch.context() as patch:
-    for home, name in ((dit, "velocity_loss"), (dit, "build_optimizer"), (state, "train_step")):
+    for home, name in ((setting, "velocity_loss"), (dit, "build_optimizer"), (state, "train_step")):
       patch.setattr(home, name, once(getattr(home, name)))
     yield
 

@@ -27,7 +27,7 @@ AXES = (*ROW_AXES, TENSOR_AXIS)
 # whole: the blocks of a DiT are stacked on a leading one. `tensor` is on the columns of a layer
 # that opens a branch and on the rows of the one that closes it, so that between the two nothing
 # moves; `fsdp` is on the other dimension. The first rule that fits holds.
-_OPENS = r"(qkv|query|key_value|in|hidden|time_hidden|modulation)"
+_OPENS = r"(qkv|query|key_value|query_key|value|in|hidden|time_hidden|modulation)"
 _CLOSES = r"(out|time_out)"
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (rf"{_OPENS}/kernel", ("fsdp", "tensor")),
@@ -116,13 +116,17 @@ def _name(entry: Any) -> str:
   return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
 
 
-def check_rows(mesh: Mesh, rows: int, micro_batches: int) -> None:
-  """UsageError where a batch of `rows` does not divide into micro-batches and parts of the mesh."""
+def check_rows(mesh: Mesh, rows: int, micro_batches: int, block: int = 1) -> None:
+  """UsageError where a batch of `rows` does not divide into micro-batches and parts of the mesh.
+
+  Each of them has whole blocks of `block` rows.
+  """
   parts = math.prod(mesh.shape[axis] for axis in _row_axes(mesh))
-  if rows % (parts * micro_batches):
+  if rows % (parts * micro_batches * block):
+    blocks = f" x blocks of {block} rows" if block > 1 else ""
     raise UsageError(
       f"batch_size {rows} does not divide by {micro_batches} micro-batches x {parts} parts"
-      f" (data x fsdp); choose a multiple of {parts * micro_batches}"
+      f" (data x fsdp){blocks}; choose a multiple of {parts * micro_batches * block}"
     )
 
 

@@ -1,4 +1,10 @@
-"""The loss of the diffusion transformer (Eq. 1), with noise that the rows of a group share."""
+"""The loss of the diffusion transformer (Eq. 1), with noise that the rows of a group share.
+
+In an ensemble the rows of a group are at one time, and rows have frames that are known, which count
+for nothing. Noise is better not shared there: where a row sees the others, the difference of two at
+time t is (1 − t)·(x_j − x_k), free of noise, from which it would read the answer; when songs are
+made, the answer is not in it.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from stemphonic_jax.flow import flow_loss, interpolate, logit_normal, named_key, shared_noise
+from stemphonic_jax.flow import (
+  flow_loss,
+  interpolate,
+  logit_normal,
+  named_key,
+  partly_shared_noise,
+)
 from stemphonic_jax.models.conditioning import Conditions, drop_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training.run import state
@@ -15,24 +27,38 @@ TIME_BUCKETS = 4  # the loss is also logged for each quarter of t
 
 
 def velocity_loss(
-  dit: DiT, *, dropout: Mapping[str, float], time_mean: float, time_std: float, seconds: float = 0.0
+  dit: DiT,
+  *,
+  dropout: Mapping[str, float],
+  time_mean: float,
+  time_std: float,
+  seconds: float = 0.0,
+  share: float = 1.0,
 ) -> state.Loss:
   """The loss of Eq. 1 on a batch as data/batching/pipeline.py makes it.
 
   `seconds` is the length of its segments; a DiT with timing is told how much of it is music.
+  `share` is the part of a row's noise that it has in common with its group.
   """
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
     x = batch["latents"]
-    noise = shared_noise(named_key(key, "noise"), batch["group"], x.shape[1:])
-    t = logit_normal(named_key(key, "time"), batch["row"], time_mean, time_std)
+    group, row = batch["group"], batch["row"]
+    noise = partly_shared_noise(named_key(key, "noise"), group, row, x.shape[1:], share)
+    timed = group if dit.ensemble else row
+    t = logit_normal(named_key(key, "time"), timed, time_mean, time_std)
     conditions = conditions_of(batch)
+    known = batch.get("known")
+    if dit.ensemble:
+      conditions = conditions.replace(group=group, known=known, clean=x)
     if dit.timing:
       music = jnp.minimum(batch["seconds"], seconds)
       conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
-    conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
+    conditions = drop_conditions(named_key(key, "dropout"), row, conditions, dropout)
     velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
-    losses = flow_loss(velocity, x, noise)
+    losses = flow_loss(velocity, x, noise, known)
+    if known is not None:  # rows in which nothing is asked for have no weight, others more
+      losses = losses * batch["weight"]
     return jnp.mean(losses), _by_time(losses, t)
 
   return loss

@@ -27,7 +27,7 @@ from stemphonic_jax.models.dit import DiT, for_machine
 from stemphonic_jax.models.machine import Machine
 from stemphonic_jax.sampler import one_pass
 from stemphonic_jax.training.distributed import mesh as places
-from stemphonic_jax.training.losses.velocity import velocity_loss
+from stemphonic_jax.training.losses.setting import loss_of
 from stemphonic_jax.training.plan import cost, describe, hlo
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import build_optimizer
@@ -175,15 +175,12 @@ def train_step(
 ) -> tuple[Callable, tuple[Any, ...]]:
   """The jitted step of trainers/dit.py, and its arguments' shapes, placed where there is a mesh."""
   dit, c = network(config, machine), config.train
-  loss = velocity_loss(
-    dit,
-    dropout=config.dropout.to_dict(),
-    time_mean=config.timestep.mean,
-    time_std=config.timestep.std,
-    seconds=config.seconds,
-  )
   step = state.train_step(
-    loss, build_optimizer(c), ema_decay=c.ema_decay, micro_batches=c.micro_batches
+    loss_of(config, dit),
+    build_optimizer(c),
+    ema_decay=c.ema_decay,
+    micro_batches=c.micro_batches,
+    block=max(dit.rows, 1),
   )
   current = describe.abstract_state(config, dit)
   batch = batch_shapes(dit, **describe.step_size(config))
@@ -202,7 +199,7 @@ def sampler(
   config: ConfigDict, machine: Machine, stems: int, device: jax.Device | None = None
 ) -> tuple[Callable, tuple[Any, ...]]:
   """The jitted pass of a generation (sampler.py) as a config has it, and its arguments' shapes."""
-  dit, c = network(config, machine), config.sample
+  dit, c = network(config, machine).clone(rows=0), config.sample
   batch = batch_shapes(dit, **describe.step_size(config) | {"rows": stems})
   learned = dit.text_encoder is not None
   text = jax.ShapeDtypeStruct(batch["text"].shape, jnp.int32 if learned else jnp.float32)
@@ -213,6 +210,9 @@ def sampler(
     context=batch["context"],
     activity=batch["activity"],
     seconds=jax.ShapeDtypeStruct((stems, 2), jnp.float32) if dit.timing else None,
+    group=batch["group"] if dit.ensemble else None,
+    known=batch.get("known"),
+    clean=batch["latents"] if dit.ensemble else None,
   )
   turns = jax.ShapeDtypeStruct((stems, dit.channels, dit.channels), jnp.float32)
   arguments = (
@@ -245,6 +245,8 @@ def batch_shapes(dit: DiT, rows: int, frames: int, tokens: int) -> dict[str, jax
     "group": number,
     "row": number,
   }
+  if dit.ensemble:
+    batch |= {"known": conditions.known, "weight": t}
   return batch | ({"seconds": t} if dit.timing else {})
 
 

@@ -141,6 +141,8 @@ def _attention(dit: DiT, frames: int, tokens: int) -> float:
   """FLOPs of queries meeting keys, and weights meeting values, for one row."""
   length = frames + 1
   per_block = 4 * length * (length + _memory_tokens(dit, tokens)) * dit.width
+  if dit.ensemble:  # queries and keys are half as wide there
+    per_block += 3 * length * max(dit.rows, 1) * dit.width
   text = dit.text_encoder
   return dit.depth * per_block + (4 * tokens**2 * text.features * text.depth if text else 0)
 
@@ -168,7 +170,7 @@ def activations(dit: DiT, params: Any, frames: int, tokens: int) -> Activations:
 
   Traced as for an accelerator, whatever machine this is.
   """
-  dit = for_machine(dit, Machine("tpu"))
+  dit = for_machine(dit, Machine("tpu")).clone(rows=0)  # of one row, and of two
   saved, _ = _handed_over(dit, params, frames, tokens)
   inputs, _ = _handed_over(dit.clone(remat="blocks"), params, frames, tokens)
   _, block = _handed_over(dit.clone(remat="none"), params, frames, tokens)
@@ -249,6 +251,9 @@ def inputs(dit: DiT, rows: int, frames: int, tokens: int) -> tuple[Any, Any, Con
     context=latents,
     activity=array((rows, frames), jnp.int8),
     seconds=array((rows, 2), jnp.float32) if dit.timing else None,
+    group=array((rows,), jnp.int32) if dit.ensemble else None,
+    known=array((rows, frames), bool) if dit.ensemble else None,
+    clean=latents if dit.ensemble else None,
   )
   return latents, row, conditions
 

@@ -42,7 +42,8 @@ def describe(config: ConfigDict) -> str:
 def network(config: ConfigDict) -> DiT:
   """The diffusion transformer of a config."""
   vae = architecture.build_vae(config.vae)
-  return architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
+  dit = architecture.build_dit(config.dit, config.text, vae.latent, config.sample_rate / vae.hop)
+  return dit.clone(rows=config.data.block) if dit.ensemble else dit
 
 
 def step_size(config: ConfigDict) -> dict[str, int]:

@@ -114,9 +114,10 @@ def join(trained: Params, frozen: Params) -> Params:
   return traverse_util.unflatten_dict(flat)
 
 
-def deal(x: jax.Array, hands: int) -> jax.Array:
-  """[rows, ...] → [hands, rows / hands, ...]: row i goes to hand i mod `hands`."""
-  return x.reshape(-1, hands, *x.shape[1:]).swapaxes(0, 1)
+def deal(x: jax.Array, hands: int, block: int = 1) -> jax.Array:
+  """[rows, ...] → [hands, rows / hands, ...]: block i of rows goes to hand i mod `hands`."""
+  rest = x.shape[1:]
+  return x.reshape(-1, hands, block, *rest).swapaxes(0, 1).reshape(hands, -1, *rest)
 
 
 def _in_place(state: TrainState) -> TrainState:
@@ -138,12 +139,14 @@ def train_step(
   *,
   ema_decay: float,
   micro_batches: int = 1,
+  block: int = 1,
   then: tuple[int, Loss] | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
   """Builds the jitted update: (state, batch, run key) → (state, metrics).
 
   The batch's leading axis must be a multiple of `micro_batches`. Row i goes to micro-batch
   i mod `micro_batches`: neighbours, which are on one device, are dealt out there, and none moves.
+  With a `block`, so many neighbours are dealt out together.
 
   With `then`, another loss takes over at that step; metrics that only it has are NaN before.
   """
@@ -162,7 +165,7 @@ def train_step(
       return gradient(state.params, state.frozen, micro, key, number)
 
     # Not a loop of one: in loops, gradients of convolutions take XLA three times as long on a CPU.
-    found = of(batch) if micro_batches == 1 else _sum_over(of, batch, micro_batches)
+    found = of(batch) if micro_batches == 1 else _sum_over(of, batch, micro_batches, block)
     (total, sums), grads = found
     grads = jax.tree.map(lambda g: g / micro_batches, grads)
 
@@ -193,10 +196,10 @@ def train_step(
   return jax.jit(step, donate_argnums=0)
 
 
-def _sum_over(function: Callable[[Batch], Any], batch: Batch, count: int) -> Any:
+def _sum_over(function: Callable[[Batch], Any], batch: Batch, count: int, block: int) -> Any:
   """The sum of what a function makes of `count` micro-batches, one after the other."""
   function = jax.jit(function)  # traced once for its shapes and the loop
-  cut = jax.tree.map(lambda x: deal(x, count), batch)
+  cut = jax.tree.map(lambda x: deal(x, count, block), batch)
   shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
   zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.data.batching import pipeline
 from stemphonic_jax.data.batching.alignment import Turns, align
+from stemphonic_jax.data.batching.grouping import Known
 from stemphonic_jax.data.batching.records import Records, Statistics, open_records, open_unseen
 from stemphonic_jax.data.preparing.segments import Encode
 from stemphonic_jax.data.tokenizer import Tokenizer
@@ -28,12 +29,12 @@ from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.inputs.start import start_model
-from stemphonic_jax.training.losses.velocity import velocity_loss
+from stemphonic_jax.training.losses.setting import loss_of
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
-from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, init_dit
+from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, grow, init_dit
 from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params, open_tensors
@@ -56,16 +57,18 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   dit = for_this_machine(build_dit(config.dit, described, records.index.channels, frame_rate))
   if jnp.dtype(dit.dtype).name != config.dit.dtype:
     logging.info("products in float32, because this CPU would emulate %s", config.dit.dtype)
-  loss = velocity_loss(
-    dit,
-    dropout=config.dropout.to_dict(),
-    time_mean=config.timestep.mean,
-    time_std=config.timestep.std,
-    seconds=config.seconds,
-  )
+  block = config.data.block
+  if dit.ensemble:
+    if not (block and config.data.group_stems):
+      raise UsageError(
+        f"dit.ensemble: got data.block={block}, data.group_stems={config.data.group_stems}; stems"
+        f" that hear each other are grouped, within blocks of rows"
+      )
+    dit = dit.clone(rows=block)
+  loss = loss_of(config, dit)
   optimizer = build_optimizer(c)
   devices = mesh.make_mesh(**config.mesh)
-  mesh.check_rows(devices, c.batch_size, c.micro_batches)
+  mesh.check_rows(devices, c.batch_size, c.micro_batches, max(block, 1))
   run_key = jax.random.key(config.seed)
 
   start = start_model(config)
@@ -76,8 +79,10 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     batch_size=c.batch_size,
     seed=config.seed,
     group_stems=config.data.group_stems,
-    share_noise=config.data.share_noise,
+    share_noise=bool(config.data.share_noise or dit.ensemble),
     clause_dropout=config.data.context_clause_dropout,
+    block=block,
+    known=Known(**config.data.known) if dit.ensemble else None,
     host=cluster.host(),
     hosts=cluster.hosts(),
   )
@@ -118,7 +123,13 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     config,
     c,
     create,
-    state.train_step(loss, optimizer, ema_decay=c.ema_decay, micro_batches=c.micro_batches),
+    state.train_step(
+      loss,
+      optimizer,
+      ema_decay=c.ema_decay,
+      micro_batches=c.micro_batches,
+      block=max(block, 1),
+    ),
     open_batches,
     mesh=devices,
     run_key=run_key,
@@ -185,8 +196,9 @@ def _initial(
   make = Partial(functools.partial(init_dit, dit), key)
   if start:
     _check_same(start, dit)
-    check_params(start.directory / "dit.safetensors", start.dit_params, dit_shapes(dit))
-    make = Partial(lambda params: params, start.dit_params)  # on disk still
+    same = dit.clone(ensemble=dit.ensemble and start.dit.ensemble)  # an ensemble may start there
+    check_params(start.directory / "dit.safetensors", start.dit_params, dit_shapes(same))
+    make = Partial(functools.partial(grow, dit, key), start.dit_params)  # on disk still
   try:
     jax.eval_shape(begin, make)
   except ValueError as error:

@@ -56,11 +56,12 @@ def counted_by_xla(function, dit, params, *inputs):
   [
     WIDE,
     WIDE.clone(depth=1),
+    WIDE.clone(ensemble=True),
     LEARNED,
     WIDE.clone(timing=True, memory_width=128),
     LEARNED.clone(modulation=True),
   ],
-  ids=["frozen text", "one block", "learned text", "timing", "modulation"],
+  ids=["frozen text", "one block", "ensemble", "learned text", "timing", "modulation"],
 )
 def test_flops_are_those_that_xla_counts(dit):
   params = shapes_of(dit).params

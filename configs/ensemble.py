@@ -1,0 +1,25 @@
+"""Setting D, which is not the paper's: stems hear each other, and any of their frames may be given.
+
+    python -m stemphonic_jax.main --config=configs/ensemble.py --config.init_from=runs/c_ii
+    python -m stemphonic_jax.main --config=configs/ensemble.py:small --config.init_from=demo
+
+Attention between the stems of a group (models/stems.py), and a mask of known frames. Starts from a
+model of another setting where `init_from` names one: what is new begins at zero.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(size: str = "") -> ConfigDict:
+  config = base.get_config(size)
+  config.dit.ensemble = True
+  # A noise for each stem in training, one for all in songs: with shared noise a stem would read its
+  # answer off the others (losses/velocity.py).
+  config.data.share_noise = False
+  # Most groups have up to six stems; larger ones are cut.
+  config.data.block = 4 if size == "tiny" else 8
+  config.data.known.update(given=1 / 4, repair=1 / 4, extend=1 / 8)
+  config.dropout.activity = 1 / 3
+  return config
