@@ -8,14 +8,12 @@
 
 R = stems of the pass x variations. All rows of a variation start from one noise (Sec. 3.2), and
 each pass after the first hears the sub-mix of what is there: given audio and the passes before it.
+An ensemble (models/stems.py) hears stems that are there one by one: each is a row that is known.
 """
 
 import functools
-import os
 import time
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,8 @@ from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, ste
 from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
-from stemphonic_jax.generation.request import MAX_VARIATIONS, Request, check_request, plan
+from stemphonic_jax.generation.request import Request, check_request, plan
+from stemphonic_jax.generation.rows import for_each_row, noise_groups, run_rows
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
@@ -44,9 +43,11 @@ from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
 
+# A stem that is there: its type, and standardised latents of each variation, or of all.
+Row = tuple[str, Float32[np.ndarray, "V T C"]]
+
 LARGE = 5_000_000  # parameters from which on a CPU gains more per step than compiling costs
 WINDOW = 128  # latent frames coded at once, where an autoencoder can: 10 s at 12.3 Hz
-THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
 
 
 class StemPipeline:
@@ -144,23 +145,29 @@ class StemPipeline:
     }
     audio = [dict(given.audio) for _ in range(request.variations)]
     latents: list[dict[str, np.ndarray]] = [{} for _ in range(request.variations)]
-    heard = list(given.types.values())
+    rows = self._rows_there(given, frames)
+    heard = [kind for name, kind in given.types.items() if name not in rows]  # as a sub-mix
     for names in plan(list(request.stems), request.passes):
       context = np.zeros((request.variations, frames, self.bundle.vae.latent), np.float32)
-      if audio[0]:
-        for v, stems in enumerate(audio):
-          context[v] = self._encode_mix(stems, frames)
+      for v, stems in enumerate(audio):
+        if as_mix := {name: sound for name, sound in stems.items() if name not in rows}:
+          context[v] = self._encode_mix(as_mix, frames)
       clock.lap("encode")
-      made = self._pass(request, names, context, lanes, heard)
+      made = self._pass(request, names, context, lanes, heard, rows)
+      if self.bundle.dit.ensemble:
+        by_stem = made.reshape(request.variations, len(names), *made.shape[1:]).swapaxes(0, 1)
+        rows |= {name: (request.stems[name], by_stem[k]) for k, name in enumerate(names)}
+      made = self.bundle.statistics.restore(made)
       clock.lap("sample")
-      decoded = _for_each_row(self._decode_row, made[:, : needed + self.bundle.vae.halo])
+      decoded = for_each_row(self._decode_row, made[:, : needed + self.bundle.vae.halo])
       for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
         refuse_absurd(request, v, names[k], sound[:samples])
         audio[v][names[k]] = sound[:samples]
       clock.lap("decode")
-      heard += [request.stems[name] for name in names]
+      if not self.bundle.dit.ensemble:
+        heard += [request.stems[name] for name in names]
     lanes = {name: lane[:needed] for name, lane in lanes.items()}
     songs = []
     for v, stems in enumerate(audio):
@@ -171,6 +178,15 @@ class StemPipeline:
       songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))
     return songs
 
+  def _rows_there(self, given: Context, frames: int) -> dict[str, Row]:
+    """Given stems that an ensemble hears one by one: those of a known type."""
+    if not self.bundle.dit.ensemble:
+      return {}
+    return {
+      name: (kind, self._encode_mix({name: given.audio[name]}, frames)[None])
+      for name, kind in given.types.items()
+    }
+
   def _pass(
     self,
     request: Request,
@@ -178,23 +194,38 @@ class StemPipeline:
     context: Float32[np.ndarray, "V T C"],
     lanes: Mapping[str, Int8[np.ndarray, "T"]],
     heard: Sequence[str],
+    there: Mapping[str, Row],
   ) -> Float32[np.ndarray, "R T C"]:
-    """Latents of one pass: rows are the stems of variation 0, then those of variation 1, …"""
-    frames, count = context.shape[1], request.variations
-    model = self.bundle.config
-    prompts = [_prompt(model, request.stems[name], request.prompt, heard) for name in names]
+    """Standardised latents of one pass: the stems of variation 0, then those of variation 1, …
+
+    Stems that are `there` are rows beside them. Rows that hear each other are in the order of their
+    names, whatever order they were asked for in, so that a sum over them rounds the same.
+    """
+    (count, frames, channels), ensemble = context.shape, self.bundle.dit.ensemble
+    members = sorted([*there, *names]) if ensemble else list(names)
+    types = [there[name][0] if name in there else request.stems[name] for name in members]
+    prompts = [_prompt(self.bundle.config, kind, request.prompt, heard) for kind in types]
     text, mask = self._encode_text(prompts)
-    seconds = np.float32([[0, request.seconds]] * (count * len(names)))
+    seconds = np.float32([[0, request.seconds]] * (count * len(members)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
     rows = Conditions(
       text=np.tile(text, (count,) + (1,) * (text.ndim - 1)),
       text_mask=np.tile(mask, (count, 1)),
-      bpm=np.full(count * len(names), request.bpm or np.nan, np.float32),
-      context=np.repeat(context, len(names), axis=0),
-      activity=np.tile(np.stack([lanes.get(name, unset) for name in names]), (count, 1)),
+      bpm=np.full(count * len(members), request.bpm or np.nan, np.float32),
+      context=np.repeat(context, len(members), axis=0),
+      activity=np.tile(np.stack([lanes.get(name, unset) for name in members]), (count, 1)),
       seconds=seconds if self.bundle.dit.timing else None,
     )
-    turns = self._turns([request.stems[name] for name in names], count)
+    if ensemble:
+      none = np.zeros((1, frames, channels), np.float32)
+      clean = [there[name][1] if name in there else none for name in members]
+      clean = np.stack([np.broadcast_to(row, context.shape) for row in clean], 1)
+      rows = rows.replace(
+        group=np.repeat(np.arange(count, dtype=np.int32), len(members)),
+        known=np.tile(np.isin(members, [*there])[:, None], (count, frames)),
+        clean=clean.reshape(-1, frames, channels),
+      )
+    turns = self._turns(types, count)
     run = functools.partial(
       self._sample,
       self._dit_params,
@@ -203,7 +234,10 @@ class StemPipeline:
       steps=request.steps,
       interval=self._interval(request),
     )
-    return self.bundle.statistics.restore(_run_rows(run, (_groups(request, names), turns, rows)))
+    arguments = (noise_groups(request, members), turns, rows)
+    made = run_rows(run, arguments, len(members) if ensemble else 1)
+    asked = [v * len(members) + members.index(name) for v in range(count) for name in names]
+    return made[asked]
 
   def _turns(self, types: Sequence[str], count: int) -> Float32[np.ndarray, "R C C"] | None:
     """What turns the noise of each row, a type that is not aligned by nothing; None if none is."""
@@ -315,17 +349,6 @@ class _Clock:
     self._last = now
 
 
-def _groups(request: Request, names: Sequence[str]) -> np.ndarray:
-  """The group of each row: its variation or, without sharing, its variation and stem.
-
-  A stem counts by a hash of its name: its noise depends neither on the other stems nor on their
-  order. Nor does it depend on the number of variations.
-  """
-  stems = [0 if request.share_noise else zlib.crc32(name.encode()) >> 8 for name in names]
-  groups = [v + MAX_VARIATIONS * k for v in range(request.variations) for k in stems]
-  return np.array(groups, np.int32)
-
-
 def _prompt(
   model: Mapping[str, Any], stem_type: str, description: str, heard: Sequence[str]
 ) -> str:
@@ -334,24 +357,3 @@ def _prompt(
   if model.get("prompts") == "captions":
     return caption_prompt(stem_type, description)
   return stem_prompt(stem_type, description, heard)
-
-
-def _run_rows(run, rows):
-  """`run` on R rows (a tree of arrays) at once or, on a CPU, on each by itself.
-
-  XLA's products on a CPU round differently for one row and for several. By itself, a stem is
-  the same to the bit however many others there are, and one program serves any number.
-  """
-  if jax.default_backend() != "cpu":
-    return np.asarray(run(*rows))
-  count = len(jax.tree.leaves(rows)[0])
-  singles = [jax.tree.map(lambda a, i=i: a[i : i + 1], rows) for i in range(count)]
-  return np.concatenate(_for_each_row(lambda row: np.asarray(run(*row)), singles))
-
-
-def _for_each_row(work, rows):
-  """`work` of each row: on a CPU THREADS at once, because one alone does not keep it busy."""
-  if jax.default_backend() != "cpu":
-    return [work(row) for row in rows]
-  with ThreadPoolExecutor(THREADS) as pool:
-    return list(pool.map(work, rows))

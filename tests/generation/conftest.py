@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from stemphonic_jax.generation import pipeline
+from stemphonic_jax.generation import rows
 from tests import tiny
 
 
@@ -19,7 +19,7 @@ class Calls(list):
 def calls(monkeypatch):
   """All that the network is given from here on, one row after the other."""
   pipe, seen = tiny.pipeline(), Calls()
-  monkeypatch.setattr(pipeline, "THREADS", 1)
+  monkeypatch.setattr(rows, "THREADS", 1)
   sample = pipe._sample
 
   def spy(params, key, guidance, group, turns, conditions, **options):

@@ -12,7 +12,7 @@ from configs import base
 from stemphonic_jax.audio import levels
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.generation import pipeline
+from stemphonic_jax.generation import pipeline, rows
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
 from stemphonic_jax.models.conditioning import NOT_GIVEN
@@ -39,21 +39,21 @@ def test_a_stem_is_the_same_however_many_others_there_are_and_in_any_order(share
 
 
 def test_rows_at_once_are_rows_one_by_one(monkeypatch):
-  monkeypatch.setattr(pipeline, "THREADS", 1)
+  monkeypatch.setattr(rows, "THREADS", 1)
   alone = generate(*ALL)
-  monkeypatch.setattr(pipeline, "THREADS", 4)
+  monkeypatch.setattr(rows, "THREADS", 4)
   assert_same(generate(*ALL), alone, ALL)
 
 
 def test_rows_run_at_once_on_a_cpu(monkeypatch):
-  monkeypatch.setattr(pipeline, "THREADS", 2)
+  monkeypatch.setattr(rows, "THREADS", 2)
   met = threading.Barrier(2, timeout=10)
 
   def meet(row):
     met.wait()
     return row
 
-  assert pipeline._for_each_row(meet, range(4)) == [0, 1, 2, 3]
+  assert rows.for_each_row(meet, range(4)) == [0, 1, 2, 3]
 
 
 def test_where_bfloat16_would_be_emulated_a_song_is_as_in_float32(monkeypatch):
@@ -87,7 +87,7 @@ def test_stems_start_from_one_noise_or_each_from_its_own(calls):
 def test_noises_of_all_names_and_variations_are_different():
   names = [f"{kind} {i}" if i > 1 else kind for kind in STEM_TYPES for i in range(1, MAX_STEMS + 1)]
   request = SimpleNamespace(share_noise=False, variations=MAX_VARIATIONS)
-  groups = pipeline._groups(request, names)
+  groups = rows.noise_groups(request, names)
   assert groups.dtype == np.int32
   assert groups.min() >= 0
   assert len(set(groups.tolist())) == len(names) * MAX_VARIATIONS
@@ -302,7 +302,7 @@ def test_levels_of_a_mix_follow_the_gains():
 
 def test_one_batch_as_on_an_accelerator_gives_the_same_stems(calls, monkeypatch):
   row_by_row = generate(*ALL[:2])
-  monkeypatch.setattr(pipeline.jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(rows.jax, "default_backend", lambda: "gpu")
   in_one_batch = generate(*ALL[:2])
   assert len(calls.options) == 2 + 1
   for name in ALL[:2]:
