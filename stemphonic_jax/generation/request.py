@@ -10,7 +10,7 @@ from absl import logging
 
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.data.stems import BPM_RANGE
-from stemphonic_jax.data.taxonomy import MIX, parse_type
+from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 
@@ -166,6 +166,12 @@ def _type_of(model: Mapping[str, Any], word: str) -> str:
   return word if word in model.get("types", ()) else parse_type(word)
 
 
+def _type_asked(model: Mapping[str, Any], word: str) -> str:
+  """The same of a stem that is asked for, which may have a number, as tracks have: "gtr 2"."""
+  free = word in model.get("types", ())
+  return guess_type(word) if knows(word) and not free else _type_of(model, word)
+
+
 def _name_stems(
   model: Mapping[str, Any], stems: Sequence[str], taken: Sequence[str]
 ) -> dict[str, str]:
@@ -188,7 +194,7 @@ def _name_stems(
         if whole_mixes
         else f"stem {word!r}: this model makes stems; name them, as in --stems drums,basses"
       )
-    stem_type = MIX if whole_mixes else _type_of(model, word)
+    stem_type = MIX if whole_mixes else _type_asked(model, word)
     # "mix" itself is the name of what all stems of a song add up to.
     name = "music" if whole_mixes else _file_name(stem_type)
     named[unique_name(name, [*taken, *named])] = stem_type

@@ -52,6 +52,12 @@ def test_stems_are_named_by_their_type_whatever_they_were_called():
   assert request.stems == {"basses": "basses", "SFX": "SFX", "synth-vocals": "synth-vocals"}
 
 
+def test_a_stem_may_be_asked_for_with_a_number_but_only_that_one_is_meant_later():
+  assert check(stems=["gtr 2", "Drums 1"]).stems == {"guitars": "guitars", "drums": "drums"}
+  with pytest.raises(UsageError, match="unknown stem type 'drums 2'"):
+    check(stems=["drums"], activity={"drums 2": [(0, 1)]})
+
+
 def test_a_type_asked_for_again_is_numbered():
   request = check(stems=["guitars", "drums", "guitar"], share_noise=False, context=["drums"])
   assert request.stems == {"guitars": "guitars", "drums 2": "drums", "guitars 2": "guitars"}
