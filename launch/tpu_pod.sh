@@ -113,8 +113,10 @@ install() {
   local archive copied=0
   archive=$(mktemp -d)/stemphonic_jax.tar.gz
   say "packing this checkout"
-  git ls-files -z --cached --others --exclude-standard | tar --null -T - -czf "$archive" || return
-  cloud tpu-vm scp "$archive" "$name:stemphonic_jax.tar.gz" --worker=all --quiet || copied=$?
+  {
+    git ls-files -z --cached --others --exclude-standard | tar --null -T - -czf "$archive" &&
+      cloud tpu-vm scp "$archive" "$name:stemphonic_jax.tar.gz" --worker=all --quiet
+  } || copied=$?
   rm -r "${archive%/*}"
   ((copied == 0)) || return "$copied"
   on all "set -e

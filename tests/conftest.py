@@ -52,29 +52,46 @@ jaxtyping.install_import_hook(
 )
 
 
-ENOUGH = 2e9  # bytes of memory of a process
-LONGEST = ("tests/test_configs.py", "tests/training/inputs/test_prepare.py")
+ENOUGH, MUCH = 2e9, 3e8  # bytes of memory of a process, and of what a test may add to it
+LONGEST = (
+  "tests/test_configs.py",
+  "tests/training/inputs/test_prepare.py",
+  "tests/training/test_kills.py",
+  "tests/training/test_hosts.py",
+  "tests/test_docs.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """The longest files come first, lest one process ends with them while the other has nothing."""
-  items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+  order = {path: place for place, path in enumerate(LONGEST)}
+
+  def place(item: pytest.Item) -> int:
+    return order.get(item.path.relative_to(item.config.rootpath).as_posix(), len(order))
+
+  items.sort(key=place)
+
+
+kept = 1.2e9  # bytes that this process still held when memory was last given back
 
 
 @pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
-  """After a test a process that holds much gives free memory back, lest it grows to 5 GB.
+  """After a test that took much, free memory goes back, lest a process grows to 5 GB.
 
   Where that is not enough, compiled programs are let go; who needs one traces it anew.
   """
+  global kept
   yield
-  if _resident() > ENOUGH:
-    _trim()
+  if _resident() < kept + MUCH:
+    return
+  _trim()
   if _resident() > ENOUGH:
     import jax  # after the environment above
 
     jax.clear_caches()
     _trim()
+  kept = _resident()
 
 
 def _trim() -> None:

@@ -42,6 +42,7 @@ ENVIRONMENT = {
   "TPU_ACCELERATOR_TYPE": "v5litepod-8",
   "TPU_WORKER_HOSTNAMES": "localhost",
   "TPU_LOG_DIR": "disabled",
+  "TPU_MIN_LOG_LEVEL": "4",  # else there are files of log among the temporary ones all the same
   "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from stemphonic_jax.data.batching import grouping, pipeline, prompts
 from stemphonic_jax.data.batching.records import Segment
-from stemphonic_jax.data.preparing import texts
+from stemphonic_jax.data.preparing import shards, texts
 from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.errors import DataError, MissingError, OutputError, StemphonicError
 
@@ -141,7 +141,8 @@ def test_what_was_embedded_is_not_embedded_again(folder, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"notes": {"records": "others"}}, {"encoder": "another T5"}])
-def test_texts_of_others_are_not_gone_on_with(tmp_path, changes):
+def test_texts_of_others_are_not_gone_on_with(tmp_path, changes, monkeypatch):
+  monkeypatch.setattr(shards, "PATIENCE", 0.2)
   with pytest.raises(OutputError):
     write(tmp_path / "texts", embed=Counting(2 * SHARD))
   counting = Counting()

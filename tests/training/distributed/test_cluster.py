@@ -182,7 +182,7 @@ def test_a_host_that_fails_ends_the_run_within_seconds(tmp_path):
 def test_one_host_leaves_as_usual():
   """Without other hosts `leave` is an ordinary exit: what is registered for it runs."""
   program = (
-    "import atexit; from stemphonic_jax.training import cluster;"
+    "import atexit; from stemphonic_jax.training.distributed import cluster;"
     "cluster.start(); atexit.register(lambda: print('bye')); cluster.leave(3)"
   )
   env = {name: value for name, value in os.environ.items() if name not in OURS}

@@ -245,6 +245,7 @@ def test_the_autoencoder_trains_on_stretches_of_the_same_mixes(prepared, tmp_pat
     np.testing.assert_array_equal(stretch.stems[name].audio, stem.audio[2 * 44_100 : 4 * 44_100])
   config = c_ii.get_config("tiny")
   config.data.update(source="moisesdb", root=str(root), held_out=1, estimate_tempo=False)
+  config.data.processes = 1  # others take seconds to start
   train, unseen = waveforms(config, tmp_path / "again", 3584)
   assert {mix.id for mix in unseen}.isdisjoint(train[i].id for i in range(len(train)))
 

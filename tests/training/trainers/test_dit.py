@@ -20,6 +20,7 @@ from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.models.conditioning import TextEncoder
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training.distributed import mesh
+from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.checkpoints import Checkpoints
 from stemphonic_jax.training.run.guard import Guard
@@ -78,7 +79,7 @@ def first_batch(world, **options):
 
 
 def make_loss(world):
-  return training.velocity_loss(world[2], dropout=RATES, time_mean=0.0, time_std=1.0)
+  return velocity_loss(world[2], dropout=RATES, time_mean=0.0, time_std=1.0)
 
 
 def moved_params(world):
