@@ -248,6 +248,14 @@ def test_a_pattern_that_fits_no_parameter_is_an_error(starts, tmp_path):
     run(config, tmp_path, steps=1)
 
 
+def test_stems_that_hear_each_other_need_blocks_of_rows(starts, tmp_path):
+  config = load("ensemble", "tiny")
+  config.init_from = starts(config)
+  config.data.block = 0
+  with pytest.raises(UsageError, match=r"dit\.ensemble: got data\.block=0"):
+    run(config, tmp_path, steps=1)
+
+
 def test_the_settings_differ_where_the_table_says():
   switches = {
     name: (c.data.group_stems, c.data.share_noise, c.sample.share_noise)
