@@ -17,7 +17,8 @@ def get_config(size: str = "") -> ConfigDict:
   config.dit.ensemble = True
   # A noise for each stem in training, one for all in songs: with shared noise a stem would read its
   # answer off the others (losses/velocity.py).
-  config.data.share_noise = False
+  with config.ignore_type():  # a share, where other settings have a switch
+    config.data.share_noise = 0.0
   # Most groups have up to six stems; larger ones are cut.
   config.data.block = 4 if size == "tiny" else 8
   config.data.known.update(given=1 / 4, repair=1 / 4, extend=1 / 8)

@@ -31,6 +31,8 @@ from stemphonic_jax import door
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
 from stemphonic_jax.training.run.identity import PLACES, differing, flat, lasting
 
+# Numbers of a config that may be negative: -1 devices are all others, and times have any mean.
+SIGNED = ("mesh.", "timestep.mean")
 MODES = ("train_vae", "prepare", "train", "generate", "describe", "compile")
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -257,12 +259,13 @@ def _parse(arguments: list[str]) -> ConfigDict:
 
 
 def _check_numbers(config: ConfigDict) -> None:
-  """UsageError for a number that is not finite, or negative: only the mesh has such, of devices."""
+  """UsageError for a number that is not finite, or negative where none can be."""
   for name, value in flat(json.loads(config.to_json())).items():
     numbers = [n for n in (value if isinstance(value, list) else [value]) if _is_number(n)]
-    wrong = [n for n in numbers if not 0 <= n < math.inf]  # as NaN is
-    if wrong and not name.startswith("mesh."):
-      raise UsageError(f"{name}: got {wrong[0]}, expected a finite number from 0 on")
+    low = -math.inf if name.startswith(SIGNED) else 0
+    if wrong := [n for n in numbers if not (math.isfinite(n) and n >= low)]:
+      expected = "a finite number" + (" from 0 on" if low == 0 else "")
+      raise UsageError(f"{name}: got {wrong[0]}, expected {expected}")
 
 
 def _is_number(value: object) -> bool:

@@ -254,6 +254,9 @@ def test_stems_that_hear_each_other_need_blocks_of_rows(starts, tmp_path):
   config.data.block = 0
   with pytest.raises(UsageError, match=r"dit\.ensemble: got data\.block=0"):
     run(config, tmp_path, steps=1)
+  config.data.update(block=4, share_noise=1.5)
+  with pytest.raises(UsageError, match=r"share_noise: got 1\.5, expected a share from 0 to 1"):
+    main.train(config, tmp_path)
 
 
 def test_the_settings_differ_where_the_table_says():

@@ -66,6 +66,15 @@ def test_a_number_that_no_config_has_is_named(number):
     main._check_numbers(config)
 
 
+def test_times_around_any_mean_are_a_config():
+  config = c_ii.get_config("tiny")
+  config.timestep.mean = -0.5
+  main._check_numbers(config)
+  config.timestep.mean = float("inf")
+  with pytest.raises(UsageError, match=r"timestep\.mean: got inf, expected a finite number$"):
+    main._check_numbers(config)
+
+
 def test_a_workdir_that_cannot_be_is_one_line(tmp_path):
   (tmp_path / "file").touch()
   done = process(TINY, "--mode=prepare", f"--workdir={tmp_path}/file/run")

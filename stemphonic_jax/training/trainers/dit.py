@@ -64,6 +64,10 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
         f"dit.ensemble: got data.block={block}, data.group_stems={config.data.group_stems}; stems"
         f" that hear each other are grouped, within blocks of rows"
       )
+    if not 0 <= config.data.share_noise <= 1:
+      raise UsageError(
+        f"data.share_noise: got {config.data.share_noise}, expected a share from 0 to 1"
+      )
     dit = dit.clone(rows=block)
   loss = loss_of(config, dit)
   optimizer = build_optimizer(c)
