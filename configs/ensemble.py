@@ -1,7 +1,7 @@
 """Setting D, which is not the paper's: stems hear each other, and any of their frames may be given.
 
     python -m stemphonic_jax.main --config=configs/ensemble.py --config.init_from=runs/c_ii
-    python -m stemphonic_jax.main --config=configs/ensemble.py:demo          # from the packaged model
+    python -m stemphonic_jax.main --config=configs/ensemble.py:demo     # from the packaged one
 
 Attention between the stems of a group (models/stems.py), and a mask of known frames. Starts from a
 model of another setting where `init_from` names one: what is new begins at zero.

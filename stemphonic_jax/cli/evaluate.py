@@ -14,7 +14,9 @@ def add(commands: Any) -> None:
   """Adds the command and its arguments to argparse's subparsers."""
   evaluate = command(commands, "evaluate", run, "measure models without other models")
   what = evaluate.add_mutually_exclusive_group(required=True)
-  what.add_argument("--table", type=count, metavar="1|2|3", help="of the paper, on --models")
+  what.add_argument(
+    "--table", metavar="1|2|3|ensemble", help="of the paper, or of an ensemble, on --models"
+  )
   what.add_argument(
     "--model", type=place, metavar="DIR", help="one model beside real pieces; or hf://…"
   )

@@ -1,4 +1,5 @@
-"""Tables 1 to 3 of the paper in its layout, and one model's own figures, by weights-free metrics.
+"""Tables 1 to 3 of the paper in its layout, one of stems that hear each other, and one model's own
+figures, by weights-free metrics.
 
     stemphonic evaluate --table 1 --models runs     runs/a_0, runs/a_1, … runs/b_0, … runs/c_0, …
     stemphonic evaluate --model runs/demo           one model beside real pieces, shuffled and noise
@@ -48,6 +49,7 @@ class Row:
   trained: str
   run: Run
   note: str = ""  # that tells it from others of its setting, outside of the table
+  optional: bool = False  # left out where no model of its setting is there
 
   @property
   def label(self) -> str:
@@ -56,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-  """A table of the paper, before it is measured."""
+  """A table before it is measured."""
 
   title: str
   columns: tuple[str, ...]
@@ -68,7 +70,7 @@ class Table:
 
 
 TABLES = {
-  1: Table(
+  "1": Table(
     "Table 1. Stem grouping and noise sharing",
     ("Setting", "Train: stem grp.", "Train: noise share", "Infer.: noise share"),
     (
@@ -83,7 +85,7 @@ TABLES = {
     FREE,
     "All stems of a piece in one pass. * is not in the paper.",
   ),
-  2: Table(
+  "2": Table(
     "Table 2. Passes, and what they cost",
     ("K", "Setting", "Infer. passes"),
     (
@@ -96,7 +98,7 @@ TABLES = {
     "K stems of a piece. Seconds are those of a song in a warm process, its first call left out.",
     timed=True,
   ),
-  3: Table(
+  "3": Table(
     "Table 3. Stem activity control",
     ("Setting", "Train: act. ctrl", "Infer.: act. ctrl"),
     (
@@ -108,6 +110,20 @@ TABLES = {
     (*FREE, "activity"),
     "All stems of a piece in one pass. Activity is that of the real stems; F1 is of partially"
     " active ones, also in rows that were not told of it: what ignoring it scores.",
+  ),
+  "ensemble": Table(
+    "Stems that hear each other",
+    ("Setting", "Train: stems hear", "Train: noise share", "Infer.: noise share"),
+    (
+      Row(("C-(ii) +Act", NO, "1", "1"), "act", Run()),
+      Row(("D-(i)", YES, "0", "0"), "d", Run(share_noise=False)),
+      Row(("D-(ii)", YES, "0", "1"), "d", Run()),
+      Row(("D½-(ii)", YES, "½", "1"), "d_half", Run(), optional=True),
+      Row(("D1-(ii)", YES, "1", "1"), "d_one", Run(), optional=True),
+    ),
+    ((2, 0), (2, 1), (2, 3), (2, 4)),
+    FREE,
+    "All stems of a piece in one pass. Not in the paper: see docs/ensemble.md.",
   ),
 }
 
@@ -143,15 +159,15 @@ class Measured:
   counts: Mapping[int | None, int]
 
 
-def table(number: int, models: Path, out: Path, options: Options) -> Measured:
-  """Measures a table of the paper on the models of a folder; cells go to `out` as they come.
+def table(name: str, models: Path, out: Path, options: Options) -> Measured:
+  """Measures one of TABLES on the models of a folder; cells go to `out` as they come.
 
-  UsageError for a table the paper has not; MissingError, MismatchError and DataError where models
-  or pieces are not what it takes.
+  UsageError for a table there is not; MissingError, MismatchError and DataError where models or
+  pieces are not what it takes.
   """
-  if number not in TABLES:
-    raise UsageError(f"table {number}: the paper has {', '.join(map(str, TABLES))}")
-  plan = TABLES[number]
+  if name not in TABLES:
+    raise UsageError(f"table {name}: expected one of {', '.join(TABLES)}")
+  plan = _with_models(TABLES[name], models)
   found = {
     setting: trained.find_models(models, setting)
     for setting in dict.fromkeys(row.trained for row in plan.rows)
@@ -165,7 +181,7 @@ def table(number: int, models: Path, out: Path, options: Options) -> Measured:
   kept.begin(out)
   seconds, mixes = _mixes(everyone, out, options)
   each = math.ceil(options.songs / len(STEMS))
-  counts = dict.fromkeys(STEMS, each) if number == 2 else {None: options.songs}
+  counts = dict.fromkeys(STEMS, each) if plan.columns[0] == "K" else {None: options.songs}
   real = ablation.pieces(mixes, counts, options.reference, options.seed)
   measured: dict[tuple[int, int | None, str], Cell] = {}
   for setting, ones in found.items():
@@ -186,7 +202,7 @@ def table(number: int, models: Path, out: Path, options: Options) -> Measured:
     for name in ("real",) if k else kinds:
       lines.append(Line(where + name, (*head, name, *empty), kinds[name].scores))
   sheet = Sheet(
-    f"table_{number}",
+    f"table_{name}",
     plan.title,
     " ".join([plan.note, _seeds(found), _measured_on(real, seconds, options)]),
     plan.columns,
@@ -228,6 +244,14 @@ def one_model(path: Path, out: Path, options: Options, accompany: bool = False) 
     sheets.append(_accompany(out, model, mixes[0], real[None], options.seed, about))
   asked = {name: (model, run) for name, run in runs.items()}
   return Measured(sheets, asked, mixes[0], _counts(real))
+
+
+def _with_models(plan: Table, models: Path) -> Table:
+  """The table without its optional rows of which no model is there."""
+  rows = [r for r in plan.rows if not r.optional or trained.is_there(models, r.trained)]
+  pairs = [(plan.rows[a], plan.rows[b]) for a, b in plan.differences]
+  pairs = [(rows.index(a), rows.index(b)) for a, b in pairs if a in rows and b in rows]
+  return replace(plan, rows=tuple(rows), differences=tuple(pairs))
 
 
 def _mixes(

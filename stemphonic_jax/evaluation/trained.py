@@ -1,6 +1,6 @@
 """The trained models of a folder: whether each is what its name says, and all are comparable.
 
-    runs/a_0, runs/a_1, …       setting A, trained with seeds 0, 1, …; likewise b, c, act
+    runs/a_0, runs/a_1, …       setting A, trained with seeds 0, 1, …; likewise b, c, act, d
 
 Each is a model folder, which says nothing of its training and is taken as it is, or the workdir of
 a training, whose config is held against the name.
@@ -27,15 +27,23 @@ from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.tensors import read_json
 
 HEARS = "dropout.activity < 1"
-SWITCHES = ("data.group_stems", "data.share_noise", HEARS)
+SWITCHES = ("data.group_stems", "data.share_noise", HEARS, "dit.ensemble")
 SETTINGS = {
-  "a": (False, False, False),
-  "b": (True, False, False),
-  "c": (True, True, False),
-  "act": (True, True, True),
+  "a": (False, False, False, False),
+  "b": (True, False, False, False),
+  "c": (True, True, False, False),
+  "act": (True, True, True, False),
+  # Stems that hear each other (models/stems.py), by what their noises have in common in training.
+  "d": (True, 0.0, True, True),
+  "d_half": (True, 0.5, True, True),
+  "d_one": (True, 1.0, True, True),
 }
-# In which trainings that are compared may differ: the settings themselves, and where they began.
-OWN = frozenset({"data.group_stems", "data.share_noise", "dropout.activity", "seed", "init_from"})
+# In which trainings that are compared may differ: the settings themselves, what an ensemble is
+# given, and where they began.
+OWN = frozenset({
+  "data.group_stems", "data.share_noise", "dropout.activity", "dit.ensemble", "data.block",
+  "data.known.given", "data.known.repair", "data.known.extend", "seed", "init_from",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +55,11 @@ class Model:
   config: Mapping[str, Any] | None = None
 
 
+def is_there(folder: Path, setting: str) -> bool:
+  """Whether a folder has a model of a setting."""
+  return folder.is_dir() and any(_number(path, setting) is not None for path in folder.iterdir())
+
+
 def find_models(folder: Path, setting: str) -> list[Model]:
   """The models `setting`_0, `setting`_1 … of a folder, by number.
 
@@ -55,10 +68,8 @@ def find_models(folder: Path, setting: str) -> list[Model]:
   """
   if not folder.is_dir():
     raise MissingError(f"{folder}: no such folder of models")
-  numbered = {}
-  for path in folder.iterdir():
-    if match := re.fullmatch(rf"{setting}_(\d+)", path.name):
-      numbered[int(match[1])] = path
+  numbered = {_number(path, setting): path for path in folder.iterdir()}
+  numbered.pop(None, None)
   if not numbered:
     raise MissingError(
       f"{folder}: no model named {setting}_0; expected {setting}_0, {setting}_1, … one per seed,"
@@ -71,6 +82,11 @@ def find_models(folder: Path, setting: str) -> list[Model]:
       _check_training(path, setting, number, model.config)
     found.append(model)
   return found
+
+
+def _number(path: Path, setting: str) -> int | None:
+  match = re.fullmatch(rf"{setting}_(\d+)", path.name)
+  return int(match[1]) if match else None
 
 
 def open_model(path: Path) -> Model:
@@ -170,6 +186,7 @@ def _check_training(path: Path, setting: str, number: int, config: Mapping[str, 
   try:
     steps = int(found["train.steps"])
     found[HEARS] = found["dropout.activity"] < 1
+    found.setdefault("dit.ensemble", False)  # of a run older than ensembles
     wanted = dict(zip(SWITCHES, SETTINGS[setting], strict=True)) | {"seed": number}
     wrong = next((name for name, value in wanted.items() if found[name] != value), None)
   except (KeyError, TypeError, ValueError) as error:

@@ -44,7 +44,7 @@ def as_json(measured):
 @pytest.fixture
 def models(tmp_path, monkeypatch):
   """A folder of models, two of most settings, all of them the tiny one; and few held-out pieces."""
-  for name in ("a_0", "a_1", "b_0", "b_1", "c_0", "c_1", "act_0", "a_x", "notes"):
+  for name in ("a_0", "a_1", "b_0", "b_1", "c_0", "c_1", "act_0", "d_0", "a_x", "notes"):
     (tmp_path / "models").mkdir(exist_ok=True)
     (tmp_path / "models" / name).symlink_to(tiny.model())
   real = [piece(number, 3 + number % 4) for number in range(8)]
@@ -81,7 +81,7 @@ def requests(monkeypatch):
 # What a table asks.
 
 
-@pytest.mark.parametrize("row", TABLES[1].rows, ids=lambda row: row.columns[0])
+@pytest.mark.parametrize("row", TABLES["1"].rows, ids=lambda row: row.columns[0])
 def test_settings_are_what_their_columns_say(row):
   setting, grouped, trained, shared = row.columns
   assert row.trained == setting[0].lower()
@@ -94,13 +94,13 @@ def test_settings_are_what_their_columns_say(row):
 def test_what_is_missing_is_named(models, tmp_path):
   (models / "act_0").unlink()
   with pytest.raises(MissingError, match="no model named act_0; expected act_0, act_1, …"):
-    tables.table(3, models, tmp_path, FEW)
+    tables.table("3", models, tmp_path, FEW)
   with pytest.raises(MissingError, match="no such folder of models"):
-    tables.table(1, tmp_path / "nowhere", tmp_path, FEW)
-  with pytest.raises(UsageError, match="table 4: the paper has 1, 2, 3"):
-    tables.table(4, models, tmp_path, FEW)
+    tables.table("1", tmp_path / "nowhere", tmp_path, FEW)
+  with pytest.raises(UsageError, match="table 4: expected one of 1, 2, 3, ensemble"):
+    tables.table("4", models, tmp_path, FEW)
   with pytest.raises(UsageError, match="seconds: got 9, expected 1 to 2"):
-    tables.table(1, models, tmp_path, Options(seconds=9))
+    tables.table("1", models, tmp_path, Options(seconds=9))
 
 
 def test_models_that_cannot_be_asked_are_refused(tmp_path):
@@ -112,9 +112,20 @@ def test_models_that_cannot_be_asked_are_refused(tmp_path):
       ablation.check_model(model, [run])
 
 
+def test_rows_without_models_are_left_out_where_they_may_be(models, requests, tmp_path):
+  found = tables.table("ensemble", models, tmp_path / "out", FEW).sheets[0]
+  settings = [line.columns[0] for line in found.lines[:3]]
+  assert settings == ["C-(ii) +Act", "D-(i)", "D-(ii)"]
+  apart = [line.columns[0] for line in found.lines if line.subtracts]
+  assert apart == ["D-(ii) − C-(ii) +Act", "D-(ii) − D-(i)"]
+  (models / "d_0").unlink()
+  with pytest.raises(MissingError, match="no model named d_0"):
+    tables.table("ensemble", models, tmp_path / "out", FEW)
+
+
 def test_table_1(models, requests, tmp_path):
-  found = tables.table(1, models, tmp_path / "out", FEW).sheets[0]
-  settings = [row.columns[0] for row in TABLES[1].rows]
+  found = tables.table("1", models, tmp_path / "out", FEW).sheets[0]
+  settings = [row.columns[0] for row in TABLES["1"].rows]
   apart = ["B-(ii) − A-(ii)", "C-(ii) − B-(ii)", "C-(ii) − A-(ii)"]
   baselines = ["real", "shuffled", "noise"]
   assert [line.columns[0] for line in found.lines] == [*settings, *apart, *baselines]
@@ -130,7 +141,7 @@ def test_table_1(models, requests, tmp_path):
 
 
 def test_table_2_times_each_number_of_stems(models, requests, tmp_path):
-  found = tables.table(2, models, tmp_path, Options(songs=8)).sheets[0]
+  found = tables.table("2", models, tmp_path, Options(songs=8)).sheets[0]
   assert [line.columns[:2] for line in found.lines[:6]] == [
     ("3", "A-(i)"), ("3", "C-(ii)"), ("3", "C-(ii)"),
     ("3", "C-(ii), 2 passes − A-(i), K passes"), ("3", "C-(ii), 1 pass − A-(i), K passes"),
@@ -146,7 +157,7 @@ def test_table_2_times_each_number_of_stems(models, requests, tmp_path):
 
 
 def test_activity_is_scored_also_where_it_was_not_given(models, requests, tmp_path):
-  found = tables.table(3, models, tmp_path, FEW).sheets[0]
+  found = tables.table("3", models, tmp_path, FEW).sheets[0]
   assert [bool(request["activity"]) for request in requests] == [False] * 3 + [True] * 3
   assert found.metrics[-1] == "activity"
   apart = [not line.scores["activity"].n for line in found.lines if line.subtracts]
@@ -160,16 +171,16 @@ def test_activity_is_scored_also_where_it_was_not_given(models, requests, tmp_pa
 def test_a_table_that_was_cut_off_goes_on(models, requests, tmp_path):
   requests.most = 5
   with pytest.raises(KeyboardInterrupt):
-    tables.table(1, models, tmp_path / "out", FEW)
+    tables.table("1", models, tmp_path / "out", FEW)
   requests.most = math.inf
   before = len(requests)
-  again = as_json(tables.table(1, models, tmp_path / "out", FEW))
+  again = as_json(tables.table("1", models, tmp_path / "out", FEW))
   assert len(requests) - before < 6
   done = len(requests)
-  whole = as_json(tables.table(1, models, tmp_path / "out", FEW))
+  whole = as_json(tables.table("1", models, tmp_path / "out", FEW))
   assert len(requests) == done
   assert again == whole
-  elsewhere = as_json(tables.table(1, models, tmp_path / "new", FEW))
+  elsewhere = as_json(tables.table("1", models, tmp_path / "new", FEW))
   assert [untimed(row) for row in elsewhere["rows"]] == [untimed(row) for row in whole["rows"]]
 
 
@@ -179,7 +190,7 @@ def untimed(row):
 
 def test_songs_are_kept_one_by_one_and_a_damaged_one_is_named(models, tmp_path):
   out = tmp_path / "out"
-  tables.table(3, models, out, FEW)
+  tables.table("3", models, out, FEW)
   files = sorted(out.glob("songs/*/*.npz"))
   assert [file.name for file in files[:3]] == ["00000.npz", "00001.npz", "00002.npz"]
   song = kept._read(files[0])
@@ -188,7 +199,7 @@ def test_songs_are_kept_one_by_one_and_a_damaged_one_is_named(models, tmp_path):
   for cell in out.glob("cells/*"):
     cell.unlink()
   with pytest.raises(DataError, match=r"00000.npz: is damaged .* remove it"):
-    tables.table(3, models, out, FEW)
+    tables.table("3", models, out, FEW)
 
 
 def test_what_is_no_sound_is_left_out_and_the_others_are_counted(
@@ -204,12 +215,12 @@ def test_what_is_no_sound_is_left_out_and_the_others_are_counted(
   monkeypatch.setattr(tiny.pipeline(), "generate", sometimes)
   broken = {1}
   for _ in range(2):  # the second is read from what was kept
-    row, *_ = as_json(tables.table(1, models, tmp_path / "out", FEW))["rows"]
+    row, *_ = as_json(tables.table("1", models, tmp_path / "out", FEW))["rows"]
     assert row["scores"]["synchrony"]["n"] == 2
   assert "piece 1 is left out: the model made NaN" in warned
   broken = range(3)
   with pytest.raises(DivergedError, match="none of 3 songs is sound"):
-    tables.table(1, models, tmp_path / "other", FEW)
+    tables.table("1", models, tmp_path / "other", FEW)
 
 
 def test_other_pieces_are_other_cells(models, requests, tmp_path, monkeypatch):
