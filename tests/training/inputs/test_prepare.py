@@ -86,18 +86,24 @@ def prepared(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("source", WRITE)
-def test_every_source_becomes_records_that_c_ii_trains_on(source, prepared, model, tmp_path):
-  _, out = prepared(source)
+def test_every_source_becomes_records(source, prepared):
+  root, out = prepared(source)
   records = open_records(out / "train")
   assert (records.index.frames, records.index.channels, records.index.hop) == (50, 8, 3584)
-  assert records.index.notes["licence"] == scan(source, prepared(source)[0]).licence
+  assert records.index.notes["licence"] == scan(source, root).licence
   assert "texts" not in {path.name for path in out.iterdir()}  # this model learns its text
+  assert any(segment.waveforms for segment in records) == (source == "moisesdb")
+
+
+@pytest.mark.parametrize("source", ["folder", "mixes", "moisesdb"])
+def test_records_are_trained_on(source, prepared, model, tmp_path):
+  """Those of stems, one of them of a free type; of whole mixes; and with waveforms of sub-mixes."""
+  root, out = prepared(source)
   config = c_ii.get_config("tiny")
   config.init_from, config.data.records = str(model.directory), str(out)
   config.data.whole_mixes = source == "mixes"
   if source == "moisesdb":
     config.data.update(ONLINE, workers=1)
-    assert any(segment.waveforms for segment in records)
   config.train.update(steps=1, save_every=1, batch_size=16)  # two rows for each of eight devices
   save_params(tmp_path / "vae.safetensors", model.vae_params)
   prepare(config, tmp_path)
@@ -105,14 +111,14 @@ def test_every_source_becomes_records_that_c_ii_trains_on(source, prepared, mode
   def preview(step, folder):
     main.held_out_songs(config, tmp_path, folder, tmp_path / "preview", 1)
 
-  dit.train(config, tmp_path, preview if source in ("folder", "musdb") else lambda *_: None)
+  dit.train(config, tmp_path, preview if source == "folder" else lambda *_: None)
   lines = (tmp_path / "dit" / "metrics.jsonl").read_text().splitlines()
   logged = {name: value for line in lines for name, value in json.loads(line).items()}
   assert np.isfinite(logged["held_out_loss"])
   exported = load_bundle(tmp_path / "model").config
   assert exported["whole_mixes"] == (source == "mixes")
-  assert exported["types"] == {"folder": ["theremin"], "musdb": ["other"]}.get(source, [])
-  assert exported["licence"] == f"CC0-1.0; {records.index.notes['licence']}"
+  assert exported["types"] == {"folder": ["theremin"]}.get(source, [])
+  assert exported["licence"] == f"CC0-1.0; {scan(source, root).licence}"
 
 
 def test_latents_are_those_of_the_audio_and_sub_mixes_are_summed_first(prepared, model):
