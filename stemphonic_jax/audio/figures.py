@@ -41,20 +41,22 @@ def stems_figure(
   lanes: Mapping[str, np.ndarray] | None,
   rate: int,
   title: str = "",
+  colours: Mapping[str, str] | None = None,
 ) -> None:
   """One row per stem: its waveform and, where `lanes` has one, the activity lane as a strip below.
 
   All rows share one amplitude scale, so that the balance of the mix can be seen; each is labelled
-  with its level in dBFS. `lanes` are int8 [T] over the same time.
+  with its level in dBFS. `lanes` are int8 [T] over the same time. `colours` are those of stems by
+  name; others take turns.
   """
-  rows, lanes = len(stems), lanes or {}
+  rows, lanes, colours = len(stems), lanes or {}, colours or {}
   figure = _figure(rows, title)
   grid = figure.add_gridspec(rows, 1, hspace=0.2)
   seconds = max(len(audio) for audio in stems.values()) / rate
   peak = max([float(np.abs(audio).max()) for audio in stems.values()] + [1e-4]) * 1.05
   for row, (name, audio) in enumerate(stems.items()):
     wave, strip = grid[row].subgridspec(2, 1, height_ratios=(8, 1), hspace=0.06).subplots()
-    colour = COLOURS[row % len(COLOURS)]
+    colour = colours.get(name) or COLOURS[row % len(COLOURS)]
     low, high = _envelope(audio)
     time = np.linspace(0.0, len(audio) / rate, len(low))
     wave.fill_between(time, low, high, color=colour, linewidth=0.3)

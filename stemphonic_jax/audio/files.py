@@ -16,9 +16,8 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 import soxr
-from scipy.io import wavfile
 
-from stemphonic_jax.audio import headers, mpeg
+from stemphonic_jax.audio import headers, mpeg, wav
 from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError
@@ -231,14 +230,24 @@ def to_stereo(path: Path, audio: np.ndarray, found: int, rate: int) -> np.ndarra
   return np.ascontiguousarray(audio, np.float32)
 
 
-def write_wav(path: str | Path, audio: np.ndarray, rate: int) -> None:
+def write_wav(
+  path: str | Path,
+  audio: np.ndarray,
+  rate: int,
+  *,
+  bits: int = 32,
+  title: str = "",
+  album: str = "",
+  bpm: float | None = None,
+) -> None:
   """Writes a 32-bit float WAV: bit-exact, and samples beyond 1.0 are kept, not clipped.
 
-  Equal audio gives equal bytes, which libsndfile does not promise: its float WAVs carry the time of
+  Or one of 24 bits, where they are. Title and tempo are for whoever opens it (audio/wav.py). Equal
+  audio gives equal bytes, which libsndfile does not promise: its float WAVs carry the time of
   writing in a PEAK chunk. OutputError where it cannot be written.
   """
-  with whole_file(path) as partial:
-    wavfile.write(partial, rate, np.ascontiguousarray(audio, np.float32))
+  with whole_file(path) as partial, partial.open("wb") as file:
+    wav.write(file, audio, rate, bits=bits, title=title, album=album, bpm=bpm)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The door for people who make music.
 
 stemphonic generate "…" --stems drums,basses                   songs
+stemphonic export SONG --as zip|dawproject|reaper|stem         for a DAW
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
 stemphonic checkpoint verify DIR                               are a run's checkpoints whole?
@@ -12,10 +13,10 @@ import sys
 from typing import NoReturn
 
 from stemphonic_jax import door
-from stemphonic_jax.cli import bench, bundle, checkpoint, evaluate, generate, prepare
+from stemphonic_jax.cli import bench, bundle, checkpoint, evaluate, export, generate, prepare
 from stemphonic_jax.cli.arguments import Parser
 
-COMMANDS = (generate, prepare, bundle, checkpoint, evaluate, bench)
+COMMANDS = (generate, export, prepare, bundle, checkpoint, evaluate, bench)
 
 
 def main() -> NoReturn:

@@ -20,7 +20,9 @@ from stemphonic_jax.audio.files import check_samples, write_wav
 from stemphonic_jax.audio.folders import aside, refuse_taken, settled, whole_folder
 from stemphonic_jax.errors import OutputError, UsageError
 from stemphonic_jax.generation import values
+from stemphonic_jax.generation.colours import colour_of
 
+TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
 
 
@@ -63,17 +65,19 @@ class Song:
     for name, audio in self.stems.items():
       check_samples(f"stem {name!r}", audio, self.rate)
     with whole_folder(directory, song_files) as folder:
+      title, bpm = self.info["request"]["prompt"], self.info["request"]["bpm"]
+      about = dict(album=title[:TITLE], bpm=bpm)
       for name, audio in self.stems.items():
-        write_wav(folder / f"{name}.wav", audio, self.rate)
-      write_wav(folder / MIX_FILE, self.mix(), self.rate)
+        write_wav(folder / f"{name}.wav", audio, self.rate, title=name, **about)
+      write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
       latents = {name: np.ascontiguousarray(z) for name, z in self.latents.items()}
       safetensors.save_file(latents, folder / LATENTS)
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop))
         for name, audio in self.stems.items()
       }
-      title = self.info["request"]["prompt"]
-      stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title)
+      colours = {name: colour_of(stem["type"]) for name, stem in self.info["stems"].items()}
+      stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title, colours)
       (folder / INFO).write_text(json.dumps(self.info, indent=2) + "\n")
 
 
