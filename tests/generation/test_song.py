@@ -205,7 +205,7 @@ def test_a_failure_leaves_all_as_it_was(song, tmp_path, monkeypatch, step, error
     song.save(folder)
   before = files(folder) if existed else None
 
-  def fail(*_):
+  def fail(*_, **__):
     raise error
 
   monkeypatch.setattr(module, step, fail)
