@@ -117,6 +117,9 @@ def get_config(size: str = "") -> ConfigDict:
       heads=24,
       activity_channels=16,  # Sec. 3.3
       modulation=False,  # of the blocks by time, tempo and text (models/dit.py); not in the paper
+      # With it and text that is learned: a sum over words is bounded by so many of the longest
+      # word's vector; 0 is a bound that only unheard-of texts reach, and goes on with older runs.
+      most_words=0.0,
       ensemble=False,  # stems of a group hear each other (models/stems.py); not in the paper
       beats=False,  # positions in beats beside those in frames (models/layers.py); not in the paper
       # Of products, though float32 on a CPU that would emulate it (models/machine.py); parameters,

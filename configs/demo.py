@@ -21,6 +21,7 @@ def get_config(size: str = "") -> ConfigDict:
   # where there is little but noise, are what it keeps time by; aligned noise is what its basses
   # agree with the others by (docs/results.md).
   config.dit.modulation = True
+  config.dit.most_words = 5.0  # reached by the longest captions alone
   config.dit.beats = True
   config.timestep.mean = 1.0
   config.train.optimizer = "muon"

@@ -67,6 +67,11 @@ def test_a_stem_keeps_silent_where_it_is_told_to(song):
   assert np.mean(found == asked) > 0.9
 
 
+def test_a_word_again_and_again_is_no_explosion(pipe):
+  loud = pipe.generate("calm piano " * 40, ["keys"], duration=6.0).stems["keys"]
+  assert np.abs(loud).max() < 10
+
+
 @pytest.fixture(scope="module")
 def asked(pipe):
   """Four songs, each with a tempo and a key of its own."""

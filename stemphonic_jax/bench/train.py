@@ -52,6 +52,7 @@ DEMO = Size(
     text_width=96,
     text_encoder=TEXT,
     modulation=True,
+    most_words=5.0,
     frame_rate=44_100 / 3584,
     dtype=jnp.bfloat16,
   ),

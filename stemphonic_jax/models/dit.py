@@ -24,7 +24,12 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from stemphonic_jax.models.conditioning import Conditions, NumberEmbedding, TextEncoder
+from stemphonic_jax.models.conditioning import (
+  Conditions,
+  NumberEmbedding,
+  TextEncoder,
+  sum_of_words,
+)
 from stemphonic_jax.models.layers import (
   PRODUCT,
   Dense,
@@ -212,7 +217,7 @@ class DiT(nn.Module):
   With `modulation`, which the paper does not have, the prepended token also modulates the blocks,
   and the mean of the text is part of it: what all frames share need not be attended to. Of a text
   that is learned along, so is a vector for each word, because a mean hides what one word decides,
-  such as a key.
+  such as a key; they count together for `most_words` at most (0: MOST_WORDS, `sum_of_words`).
 
   It is made for this machine, or for the one that `machine` tells of (`for_machine`).
 
@@ -237,6 +242,7 @@ class DiT(nn.Module):
   timing: bool = False
   prediction: str = "velocity"
   modulation: bool = False
+  most_words: float = 0.0
   frame_rate: float = 0.0
   ensemble: bool = False
   rows: int = 0
@@ -307,7 +313,8 @@ class DiT(nn.Module):
       count = jnp.maximum(given.sum(1), 1)
       token = token + self.mean_projection(text.sum(1, dtype=jnp.float32) / count)
       if self.text_encoder is not None:
-        token = token + jnp.where(given, self.words(conditions.text), 0).sum(1)
+        words = jnp.where(given, self.words(conditions.text), 0)
+        token = token + sum_of_words(words, self.words.embedding, self.most_words)
     if self.timing:
       embeddings = (self.start_embedding, self.total_embedding)
       seconds = [embed(x) for embed, x in zip(embeddings, conditions.seconds.T, strict=True)]

@@ -15,6 +15,7 @@ from stemphonic_jax.models.conditioning import (
   drop_conditions,
   mask_conditions,
   null_conditions,
+  sum_of_words,
 )
 
 KEY = jax.random.key(1)
@@ -103,6 +104,18 @@ def test_number_embedding_clamps_and_is_zero_where_unknown():
   assert (out[5] == 0).all()
   gradient = jax.grad(lambda p: jnp.sum(embed.apply(p, number) ** 2))(params)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_word_said_again_and_again_adds_no_more_than_the_bound():
+  """Of the longest vector; what is below it is the plain sum, and where all are zero they learn."""
+  table = jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, 0.0]])
+  said = table[jnp.array([[0, 2, 2], [0, 1, 2], [0, 0, 2], [0, 0, 0], [2, 2, 2]])]
+  bounded = sum_of_words(said, table, 1.5)
+  np.testing.assert_array_equal(bounded[:2], [[3, 4], [2, 4]])
+  np.testing.assert_allclose(bounded[2:], [[4.5, 6], [4.5, 6], [0, 0]], rtol=1e-6)
+  np.testing.assert_array_equal(sum_of_words(said, table)[3], [9, 12])
+  slope = jax.grad(lambda words: sum_of_words(words, 0 * table, 1.5).sum())(0 * said)
+  np.testing.assert_array_equal(slope, jnp.ones_like(said))
 
 
 def text_encoder():
