@@ -18,7 +18,10 @@ def add(commands: Any) -> None:
   generate = command(commands, "generate", run, "make synchronised stems from a prompt")
   generate.add_argument("prompt", help="the music, in words; shared by all stems")
   generate.add_argument(
-    "--stems", required=True, metavar="A,B,…", help="what to make, as drums,basses,guitars"
+    "--stems",
+    required=True,
+    metavar="A,B,…",
+    help="what to make, as drums,basses or 'guitars: muted electric; drums'",
   )
   generate.add_argument(
     "--out",
@@ -94,7 +97,8 @@ def run(request: argparse.Namespace) -> None:
     share_noise=False if request.own_noise else None,
     allow=allow,
   )
-  stems = [word.strip() for word in request.stems.split(",") if word.strip()]
+  parts = request.stems.split(";" if ";" in request.stems else ",")
+  stems = [word.strip() for word in parts if word.strip()]
 
   door.set_up()
   from stemphonic_jax.generation.pipeline import StemPipeline

@@ -71,14 +71,14 @@ class StemPipeline:
     """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name."""
     return cls(load_bundle(find_model(model)))
 
-  def generate(self, prompt: str, stems: Sequence[str], **options: Any) -> Song:
+  def generate(self, prompt: str, stems: Sequence[str] | Mapping[str, str], **options: Any) -> Song:
     """One song with the stems asked for; `options` are those of `variations` but `count`."""
     return self.variations(prompt, stems, count=1, **options)[0]
 
   def variations(
     self,
     prompt: str,
-    stems: Sequence[str],
+    stems: Sequence[str] | Mapping[str, str],
     *,
     count: int,
     bpm: float | None = None,
@@ -94,7 +94,8 @@ class StemPipeline:
   ) -> list[Song]:
     """`count` songs from one request and as many noises, made together.
 
-    `stems` are types such as "drums"; `context` is given audio (a file, a folder of stems, or
+    `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone,
+    or they map types to words; `context` is given audio (a file, a folder of stems, or
     arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
     stem to seconds in which it plays; `passes` is a number or "K". What is None is the model's own.
     `allow` is called with the names of a song's stems before the work, which it may refuse.
@@ -204,7 +205,11 @@ class StemPipeline:
     (count, frames, channels), ensemble = context.shape, self.bundle.dit.ensemble
     members = sorted([*there, *names]) if ensemble else list(names)
     types = [there[name][0] if name in there else request.stems[name] for name in members]
-    prompts = [_prompt(self.bundle.config, kind, request.prompt, heard) for kind in types]
+    words = [request.words.get(name, "") for name in members]
+    prompts = [
+      _prompt(self.bundle.config, kind, request.prompt, heard, said)
+      for kind, said in zip(types, words, strict=True)
+    ]
     text, mask = self._encode_text(prompts)
     seconds = np.float32([[0, request.seconds]] * (count * len(members)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
@@ -297,6 +302,7 @@ class StemPipeline:
       "request": {
         "prompt": request.prompt,
         "stems": list(request.stems),
+        "words": request.words,
         "context": list(given.audio),
         "bpm": request.bpm,
         "seed": request.seed,
@@ -350,10 +356,10 @@ class _Clock:
 
 
 def _prompt(
-  model: Mapping[str, Any], stem_type: str, description: str, heard: Sequence[str]
+  model: Mapping[str, Any], stem_type: str, description: str, heard: Sequence[str], words: str
 ) -> str:
   if stem_type == MIX:
     return mix_prompt(description)
   if model.get("prompts") == "captions":
-    return caption_prompt(stem_type, description)
-  return stem_prompt(stem_type, description, heard)
+    return caption_prompt(stem_type, description, words)
+  return stem_prompt(stem_type, description, heard, words)

@@ -18,6 +18,7 @@ SHORTEST = 0.1  # seconds
 MAX_STEMS = 16
 MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
+MAX_WORDS = 400  # characters, of the words of one stem
 MAX_STEPS = 1_000
 MAX_GUIDANCE = 20.0
 MAX_SEED = 2**32 - 1
@@ -30,7 +31,8 @@ class Request:
   """One generation. `stems` maps each stem's unique name to its type, in order of generation.
 
   `activity` gives, for some of the names, the seconds in which the stem plays; `passes` cuts the
-  stems into that many passes, each conditioned on the sub-mix of the passes before it.
+  stems into that many passes, each conditioned on the sub-mix of the passes before it. `words` say,
+  for some of the names, how that stem alone is to sound.
   """
 
   prompt: str
@@ -44,6 +46,14 @@ class Request:
   guidance: float
   share_noise: bool
   activity: Mapping[str, Ranges] = field(default_factory=dict)
+  words: Mapping[str, str] = field(default_factory=dict)
+
+  @property
+  def asked(self) -> list[str]:
+    """The stems as `check_request` takes them: ["guitars: muted electric", "drums"]."""
+    return [
+      f"{kind}: {self.words[n]}" if n in self.words else kind for n, kind in self.stems.items()
+    ]
 
 
 def check_request(
@@ -51,7 +61,7 @@ def check_request(
   hop: int,
   *,
   prompt: str,
-  stems: Sequence[str],
+  stems: Sequence[str] | Mapping[str, str],
   bpm: float | None,
   seed: int,
   seconds: float | None,
@@ -66,7 +76,8 @@ def check_request(
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
   `hop` is the number of samples in a latent frame, `context` holds the names of the stems given as
-  context, None where none is given. What comes out is plain Python, which JSON can hold.
+  context, None where none is given. Of `stems` each is a type, or "type: words"; or they map types
+  to words. What comes out is plain Python, which JSON can hold.
   """
   sampler = model["sample"]
   prompt, seed = values.text("prompt", prompt), values.whole("seed", seed)
@@ -77,10 +88,7 @@ def check_request(
   share_noise = values.flag("share_noise", share_noise)
   if not prompt.strip():
     raise UsageError("the prompt is empty; describe the music in a few words")
-  if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-    raise UsageError("the prompt is not text: it holds bytes that are not UTF-8")
-  if len(prompt) > MAX_PROMPT:
-    raise UsageError(f"the prompt has {len(prompt)} characters, expected at most {MAX_PROMPT}")
+  _check_text("the prompt", prompt, MAX_PROMPT)
   if bpm is not None:
     _require(model, "bpm", "write the tempo into the prompt instead")
     bpm = values.number("bpm", bpm)
@@ -90,7 +98,7 @@ def check_request(
   _within("variations", variations, 1, MAX_VARIATIONS)
   _within("steps", steps, 1, MAX_STEPS)
   _within("guidance", guidance, 0, MAX_GUIDANCE)
-  named = _name_stems(model, stems, taken=context or ())
+  named, words = _name_stems(model, stems, taken=context or ())
   if context is not None:
     _require(model, "context")
   passes = _passes(passes, len(named))
@@ -98,7 +106,7 @@ def check_request(
   if passes > 1:  # of which the later ones hear the earlier
     _require(model, "context", "make all stems in one pass")
   if share_noise:
-    _check_twins(named, passes)
+    _check_twins(named, words, passes)
   return Request(
     prompt=prompt,
     stems=named,
@@ -111,6 +119,7 @@ def check_request(
     guidance=guidance,
     share_noise=share_noise,
     activity=_check_activity(model, hop, {} if activity is None else activity, named, seconds),
+    words=words,
   )
 
 
@@ -172,33 +181,62 @@ def _type_asked(model: Mapping[str, Any], word: str) -> str:
   return guess_type(word) if knows(word) and not free else _type_of(model, word)
 
 
-def _name_stems(
-  model: Mapping[str, Any], stems: Sequence[str], taken: Sequence[str]
-) -> dict[str, str]:
-  whole_mixes = model["whole_mixes"]
+def _listed(stems: Any) -> list[str]:
+  """Stems as a list of "type" or "type: words", whatever they are given as."""
+  example = "['drums', 'guitars: muted electric']"
   if isinstance(stems, str):
-    raise UsageError(f"stems: got the text {stems!r}, expected a list, as ['drums', 'basses']")
+    raise UsageError(f"stems: got the text {stems!r}, expected a list, as {example}")
+  if isinstance(stems, Mapping):
+    pairs = [(values.text("stem", kind), words or "") for kind, words in stems.items()]
+    stems = [f"{kind}: {values.text(f'words of {kind}', words)}" for kind, words in pairs]
   try:
-    stems = [values.text("stem", word) for word in stems]
+    return [values.text("stem", word) for word in stems]
   except TypeError:
-    raise UsageError(f"stems: got {stems!r}, expected a list, as ['drums', 'basses']") from None
+    raise UsageError(f"stems: got {stems!r}, expected a list, as {example}") from None
+
+
+def _split(model: Mapping[str, Any], stem: str) -> tuple[str, str]:
+  """What is asked for with "guitars: muted electric": the type, and words for it, "" for none."""
+  free = [kind for kind in model.get("types", ()) if f"{stem}:".startswith(f"{kind}:")]
+  kind = max(free, key=len, default=stem.partition(":")[0])
+  words = " ".join(stem[len(kind) + 1 :].split())
+  _check_text(f"stem {kind!r}: what is said of it", words, MAX_WORDS)
+  return kind.strip() or stem, words
+
+
+def _name_stems(
+  model: Mapping[str, Any], stems: Any, taken: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+  """Types by unique name, and words by name where there are any."""
+  whole_mixes = model["whole_mixes"]
+  stems = _listed(stems)
   if not stems:
     raise UsageError("no stems asked for; name at least one, as in --stems drums,basses")
   if len(stems) > MAX_STEMS:
     raise UsageError(f"{len(stems)} stems asked for, expected at most {MAX_STEMS}")
   named: dict[str, str] = {}
-  for word in stems:
+  words: dict[str, str] = {}
+  for stem in stems:
+    word, said = _split(model, stem)
     if whole_mixes != (word == MIX):
       raise UsageError(
         f"stem {word!r}: this model was trained on whole mixes and makes only {MIX!r}"
         if whole_mixes
         else f"stem {word!r}: this model makes stems; name them, as in --stems drums,basses"
       )
-    stem_type = MIX if whole_mixes else _type_asked(model, word)
+    if whole_mixes and said:
+      raise UsageError(f"stem {stem!r}: a mix has no words of its own; write them into the prompt")
+    try:
+      stem_type = MIX if whole_mixes else _type_asked(model, word)
+    except UsageError as error:
+      hint = "; where words hold commas, put semicolons between stems" if words else ""
+      raise UsageError(f"{error}{hint}") from None
     # "mix" itself is the name of what all stems of a song add up to.
-    name = "music" if whole_mixes else _file_name(stem_type)
-    named[unique_name(name, [*taken, *named])] = stem_type
-  return named
+    name = unique_name("music" if whole_mixes else _file_name(stem_type), [*taken, *named])
+    named[name] = stem_type
+    if said:
+      words[name] = said
+  return named, words
 
 
 def _file_name(stem_type: str) -> str:
@@ -206,14 +244,14 @@ def _file_name(stem_type: str) -> str:
   return " ".join(re.split(r"[/\\\0\s]+", stem_type)).strip(" .") or "stem"
 
 
-def _check_twins(named: Mapping[str, str], passes: int) -> None:
-  """Equal prompt and equal noise give equal audio, so one pass cannot hold one type twice."""
+def _check_twins(named: Mapping[str, str], words: Mapping[str, str], passes: int) -> None:
+  """Equal prompt and equal noise give equal audio, so one pass cannot hold one stem twice."""
   for names in plan(list(named), passes):
-    types = [named[name] for name in names]
-    if twins := [t for t in types if types.count(t) > 1]:
+    stems = [(named[name], words.get(name)) for name in names]
+    if twins := [kind for kind, said in stems if stems.count((kind, said)) > 1]:
       raise UsageError(
         f"stems: {twins[0]!r} twice in one pass with shared noise would be the same audio twice;"
-        f" ask for more passes (--passes K) or for different types"
+        f" give one words of its own ({twins[0]}: WORDS), or ask for more passes (--passes K)"
       )
 
 
@@ -253,6 +291,13 @@ def _pairs(name: str, ranges: Any) -> list[tuple[float, float]]:
       f"activity {name}: expected a list of (start, end) in seconds, as [(0, 4), (8, 12)]"
     ) from None
   return [tuple(values.number(f"activity {name}", edge) for edge in pair) for pair in pairs]
+
+
+def _check_text(what: str, text: str, most: int) -> None:
+  if any("\ud800" <= letter <= "\udfff" for letter in text):
+    raise UsageError(f"{what} is not text: it holds bytes that are not UTF-8")
+  if len(text) > most:
+    raise UsageError(f"{what} has {len(text)} characters, expected at most {most}")
 
 
 def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it out") -> None:

@@ -79,6 +79,16 @@ def test_every_option_reaches_the_song(generate):
   }
 
 
+@pytest.mark.parametrize(
+  ("stems", "words"),
+  [("keys: soft,drums", {"keys": "soft"}), ("keys: soft, dry; drums;", {"keys": "soft, dry"})],
+)
+def test_semicolons_are_between_stems_whose_words_hold_commas(generate, stems, words):
+  assert generate(stems=("--stems", stems))[0] == 0
+  made = info()["request"]
+  assert (made["stems"], made["words"]) == (["keys", "drums"], words)
+
+
 def test_a_song_is_made_in_a_new_folder_named_by_its_prompt(stemphonic, one_pipeline):
   ask = ("generate", "Soul, and a bit of jazz!", "--stems", "drums", "--model", tiny.model())
   assert stemphonic(*ask) == (0, "runs/soul-and-a-bit-of-jazz\n", "")

@@ -281,6 +281,17 @@ def test_two_requests_of_the_same_size_compile_once():
   assert [program._cache_size() for program in programs] == compiled
 
 
+def test_words_for_one_stem_reach_that_one_alone(calls):
+  song = generate("keys: soft piano", "drums", "keys: bright organ")
+  said = ["[KEYS: soft piano]", "[DRUMS]", "[KEYS: bright organ]"]
+  tail = f" for some music described as: {PROMPT}"
+  assert prompts(calls) == [f"Generate the stem: {tag}{tail}" for tag in said]
+  assert list(song.stems) == ["keys", "drums", "keys 2"]
+  assert not np.allclose(song.latents["keys"], song.latents["keys 2"], atol=1e-3)
+  assert song.info["request"]["words"] == {"keys": "soft piano", "keys 2": "bright organ"}
+  assert_same(song, generate("drums"), ["drums"])
+
+
 def test_a_model_of_whole_mixes_is_asked_for_them(tmp_path, calls):
   pipe = pipeline.StemPipeline.load(tiny.save_model(tmp_path / "model", whole_mixes=True))
   pipe._sample = tiny.pipeline()._sample  # which `calls` looks at

@@ -66,8 +66,34 @@ def test_a_type_asked_for_again_is_numbered():
 
 
 @pytest.mark.parametrize(
+  "stems",
+  [
+    ["Guitar: muted, palm-picked", "drums", "guitars:  clean\nlead "],
+    {"guitars": "muted, palm-picked", "drums": None, "gtr 2": "clean lead"},
+  ],
+  ids=["list", "mapping"],
+)
+def test_words_are_those_of_one_stem(stems):
+  """Two of one type are different stems where their words differ, with shared noise too."""
+  request = check(stems=stems)
+  assert request.stems == {"guitars": "guitars", "drums": "drums", "guitars 2": "guitars"}
+  assert request.words == {"guitars": "muted, palm-picked", "guitars 2": "clean lead"}
+  again = check(stems=request.asked)
+  assert (again.stems, again.words) == (request.stems, request.words)
+  free = check(tiny.CONFIG | {"types": ["fx: a"]}, stems=["fx: a: wet", "fx: a"], passes=2)
+  assert (free.stems, free.words) == ({"fx: a": "fx: a", "fx: a 2": "fx: a"}, {"fx: a": "wet"})
+
+
+@pytest.mark.parametrize(
   ("options", "message"),
   [
+    ({"stems": ["keys: soft", "piano: soft"]}, "'keys' twice .* give one words of its own"),
+    ({"stems": ["keys: " + "x" * 401]}, "stem 'keys': what is said of it has 401 characters"),
+    ({"stems": ["keys: soft", "wet", "drums"]}, "'wet'.* hold commas, put semicolons between"),
+    ({"stems": ["caf\udce9"]}, "unknown stem type"),
+    ({"stems": ["keys: \udce9"]}, "stem 'keys': what is said of it is not text"),
+    ({"stems": {"keys": 3}}, "words of keys: got 3, expected a text"),
+    ({"stems": [": soft"]}, "unknown stem type ': soft'"),
     ({"prompt": ""}, "the prompt is empty"),
     ({"prompt": " \n\t"}, "the prompt is empty"),
     ({"prompt": "rock " * 2000}, "the prompt has 10000 characters, expected at most"),
@@ -173,7 +199,7 @@ def test_numbers_of_any_kind_are_plain_ones_afterwards():
   plain = dict(
     prompt="rock", stems={"drums": "drums", "keys": "keys"}, bpm=96.0, seed=3, seconds=1.5,
     passes=2, variations=2, steps=4, guidance=2.5, share_noise=False,
-    activity={"drums": ((0.0, 1.0), (1.25, 1.5))},
+    activity={"drums": ((0.0, 1.0), (1.25, 1.5))}, words={},
   )  # fmt: skip
   found = dataclasses.asdict(check(**asked))
   assert found == plain
@@ -230,6 +256,8 @@ def test_a_model_of_whole_mixes_makes_nothing_else():
   assert check(model, stems=["mix"]).stems == {"music": "mix"}
   with pytest.raises(UsageError, match="makes only 'mix'"):
     check(model, stems=["drums"])
+  with pytest.raises(UsageError, match="'mix: loud': a mix has no words of its own"):
+    check(model, stems=["mix: loud"])
 
 
 @pytest.mark.parametrize("count", range(1, MAX_STEMS + 1))

@@ -66,6 +66,7 @@ def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
   assert info["request"] == {
     "prompt": "Relaxing country rock",
     "stems": ["drums", "basses"],
+    "words": {},
     "context": ["keys"],
     "bpm": 96,
     "seed": 7,

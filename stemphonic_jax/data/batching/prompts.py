@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def stem_prompt(stem_type: str, description: str, context_types: Sequence[str] = ()) -> str:
+def stem_prompt(
+  stem_type: str, description: str, context_types: Sequence[str] = (), words: str = ""
+) -> str:
   """The instruction for one stem, in the paper's words and its capital letters.
 
   `description` is the global text; `context_types` are the types in the sub-mix given as condition,
-  and without any the clause is left out, as for stems from scratch.
+  and without any the clause is left out, as for stems from scratch. `words` say how this stem alone
+  is played and sounds, "[GUITARS: muted, palm-picked]"; the paper leaves them to later work.
   """
-  clause = f" (given context stems: {_tag(*context_types)})" if context_types else ""
-  return f"Generate the stem: {_tag(stem_type)}{clause} for some music described as: {description}"
+  clause = f" (given context stems: {_tag(context_types)})" if context_types else ""
+  target = _tag([stem_type], words)
+  return f"Generate the stem: {target}{clause} for some music described as: {description}"
 
 
 def mix_prompt(description: str) -> str:
@@ -20,10 +24,10 @@ def mix_prompt(description: str) -> str:
   return f"Generate the mix for some music described as: {description}"
 
 
-def caption_prompt(stem_type: str, description: str) -> str:
+def caption_prompt(stem_type: str, description: str, words: str = "") -> str:
   """A caption of one stem, for a model that has learned from captions and knows no instructions."""
-  return f"solo {stem_type}, {description}"
+  return ", ".join(filter(None, (f"solo {stem_type}", words, description)))
 
 
-def _tag(*stem_types: str) -> str:
-  return f"[{', '.join(stem_types).upper()}]"
+def _tag(stem_types: Sequence[str], words: str = "") -> str:
+  return f"[{', '.join(stem_types).upper()}{f': {words}' if words else ''}]"

@@ -1,6 +1,6 @@
 import pytest
 
-from stemphonic_jax.data.batching.prompts import mix_prompt, stem_prompt
+from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 
 
@@ -21,6 +21,15 @@ def test_types_are_in_capitals_and_the_description_is_not_touched(stem_type):
   prompt = stem_prompt(stem_type, "Calm and SLOW {x} [y]", [stem_type])
   assert prompt.count(f"[{stem_type.upper()}]") == 2
   assert prompt.endswith("for some music described as: Calm and SLOW {x} [y]")
+
+
+def test_words_of_one_stem_stand_beside_its_type():
+  assert stem_prompt("guitars", "Country rock", ["drums"], "muted, palm-picked") == (
+    "Generate the stem: [GUITARS: muted, palm-picked] (given context stems: [DRUMS])"
+    " for some music described as: Country rock"
+  )
+  assert caption_prompt("guitars", "Country rock", "muted") == "solo guitars, muted, Country rock"
+  assert caption_prompt("guitars", "Country rock") == "solo guitars, Country rock"
 
 
 def test_a_mix_has_its_own_words():
