@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
   convert = command(actions, "convert", _convert, "a PyTorch checkpoint to safetensors")
   convert.add_argument("checkpoint", type=path, help="a .ckpt, .pt, .pth or .bin file")
   convert.add_argument("out", type=path, help="a new .safetensors file")
-  convert.add_argument("--trust", action="store_true", help="you know where the file comes from")
+  convert.add_argument("--trust", action="store_true", help="no longer needed")
 
 
 def _export(request: argparse.Namespace) -> None:
@@ -80,5 +80,5 @@ def _convert(request: argparse.Namespace) -> None:
   from stemphonic_jax.weights.checkpoint import convert_checkpoint
 
   door.set_up()
-  convert_checkpoint(request.checkpoint, request.out, request.trust)
+  convert_checkpoint(request.checkpoint, request.out)
   print(request.out)

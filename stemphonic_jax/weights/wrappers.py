@@ -66,7 +66,7 @@ def hint(path: Path) -> str:
 
 def _convert(file: Path, what: str) -> str:
   return (
-    f"; {what}: `stemphonic bundle convert {file} {file.with_name('model.safetensors')} --trust`"
+    f"; {what}: `stemphonic bundle convert {file} {file.with_name('model.safetensors')}`"
     f" makes safetensors of it, to be beside its model_config.json for `stemphonic bundle import`"
   )
 

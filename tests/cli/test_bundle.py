@@ -4,11 +4,14 @@ import functools
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from stemphonic_jax.weights.architecture import parameter_count
 from stemphonic_jax.weights.bundle import load_bundle
+from stemphonic_jax.weights.tensors import load_params
 from tests import tiny
+from tests.weights.torch_files import mapping, stream, tensor
 
 
 @pytest.fixture
@@ -110,7 +113,15 @@ def test_what_is_imported_must_be_there(bundle, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_is_not_read_without_trust(bundle, tmp_path):
+@pytest.mark.parametrize("option", [(), ("--trust",)])
+def test_a_checkpoint_is_converted_or_refused_in_a_line(bundle, tmp_path, option):
   (tmp_path / "model.ckpt").write_bytes(b"anything")
-  failure(bundle("convert", "model.ckpt", "out.safetensors"), 2, "--trust")
+  failure(bundle("convert", "model.ckpt", "out.safetensors", *option), 65, "damaged, or not a")
   assert not (tmp_path / "out.safetensors").exists()
+  view = tensor("0", "FloatStorage", 2, 0, (2,), (1,))
+  content = stream(mapping({"module.a": view}), {"0": np.float32([1, 2])})
+  (tmp_path / "model.ckpt").write_bytes(content)
+  code, out, _ = bundle("convert", "model.ckpt", "out.safetensors", *option)
+  assert (code, out) == (0, "out.safetensors\n")
+  found = load_params(tmp_path / "out.safetensors", {"a": np.zeros(2, np.float32)})
+  np.testing.assert_array_equal(found["a"], np.float32([1, 2]))

@@ -73,9 +73,7 @@ def test_of_an_average_by_itself_and_of_an_autoencoder(warned):
 def test_a_lone_checkpoint_names_what_makes_safetensors_of_it(tmp_path, opened):
   checkpoint = tmp_path / "model.ckpt"
   checkpoint.touch()
-  with pytest.raises(
-    MissingError, match=rf"bundle convert {checkpoint} .*model\.safetensors --trust"
-  ):
+  with pytest.raises(MissingError, match=rf"bundle convert {checkpoint} .*model\.safetensors`"):
     opened(checkpoint)
   checkpoint.rename(tmp_path / "weights.safetensors")
   with pytest.raises(MissingError, match=f"it is a file: name the folder, {tmp_path}$"):
