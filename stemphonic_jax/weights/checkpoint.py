@@ -12,10 +12,10 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.errors import DataError, OutputError, UsageError
-from stemphonic_jax.weights.tensors import NAMES, ROWS, Lazy, save_params
+from stemphonic_jax.weights.tensors import NAMES, ROWS, Lazy, open_tensors, save_params
 from stemphonic_jax.weights.torch_file import open_torch
 from stemphonic_jax.weights.torch_program import shown
-from stemphonic_jax.weights.wrappers import unwrap
+from stemphonic_jax.weights.wrappers import CHECKPOINTS, unwrap
 
 # Where trainings keep a model in a checkpoint, and its average.
 MODELS = ("state_dict", "model_state_dict", "model", "module")
@@ -44,6 +44,11 @@ def open_checkpoint(source: Path) -> dict[str, Lazy]:
   safetensors cannot.
   """
   return unwrap(source, _tensors(source, _model_in(source, open_torch(source))))
+
+
+def open_weights(path: Path) -> dict[str, Lazy]:
+  """The tensors of a file as it is published: safetensors, or a checkpoint; errors are theirs."""
+  return open_checkpoint(path) if path.suffix in CHECKPOINTS else open_tensors(path)
 
 
 def _model_in(source: Path, found: Any) -> Any:
