@@ -39,7 +39,6 @@ def add(commands: Any) -> None:
   convert = command(actions, "convert", _convert, "a PyTorch checkpoint to safetensors")
   convert.add_argument("checkpoint", type=path, help="a .ckpt, .pt, .pth or .bin file")
   convert.add_argument("out", type=path, help="a new .safetensors file")
-  convert.add_argument("--trust", action="store_true", help="no longer needed")
 
 
 def _export(request: argparse.Namespace) -> None:

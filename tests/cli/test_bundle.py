@@ -113,15 +113,14 @@ def test_what_is_imported_must_be_there(bundle, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", [(), ("--trust",)])
-def test_a_checkpoint_is_converted_or_refused_in_a_line(bundle, tmp_path, option):
+def test_a_checkpoint_is_converted_or_refused_in_a_line(bundle, tmp_path):
   (tmp_path / "model.ckpt").write_bytes(b"anything")
-  failure(bundle("convert", "model.ckpt", "out.safetensors", *option), 65, "damaged, or not a")
+  failure(bundle("convert", "model.ckpt", "out.safetensors"), 65, "damaged, or not a")
   assert not (tmp_path / "out.safetensors").exists()
   view = tensor("0", "FloatStorage", 2, 0, (2,), (1,))
   content = stream(mapping({"module.a": view}), {"0": np.float32([1, 2])})
   (tmp_path / "model.ckpt").write_bytes(content)
-  code, out, _ = bundle("convert", "model.ckpt", "out.safetensors", *option)
+  code, out, _ = bundle("convert", "model.ckpt", "out.safetensors")
   assert (code, out) == (0, "out.safetensors\n")
   found = load_params(tmp_path / "out.safetensors", {"a": np.zeros(2, np.float32)})
   np.testing.assert_array_equal(found["a"], np.float32([1, 2]))
