@@ -6,6 +6,7 @@ with their conditions and R with the null conditions; outside it sees R. Three s
 (before, inside, after) keep unguided steps at half the cost, where a branch in one scan would not.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from stemphonic_jax.flow import shared_noise, turn
+from stemphonic_jax.guidance import PLAIN, Velocity, Views, guide, stacked, weigh
 from stemphonic_jax.models.conditioning import Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
-
-Velocity = Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "R T C"]]
 
 
 def phases(steps: int, interval: tuple[int, int] | None) -> tuple[int, int, int]:
@@ -35,24 +35,13 @@ def phases(steps: int, interval: tuple[int, int] | None) -> tuple[int, int, int]
   return first - 1, last - first + 1, steps - last
 
 
-def network_rows(steps: int, interval: tuple[int, int] | None) -> int:
-  """Network rows that one generated stem costs; 58 in the paper's setting, 64 without interval."""
-  before, guided, after = phases(steps, interval)
-  return before + 2 * guided + after
+def network_rows(steps: int, interval: tuple[int, int] | None, views: int = 2) -> int:
+  """Network rows that one generated stem costs; 58 in the paper's setting, 64 without interval.
 
-
-def guide(both: Velocity, scale: Float[Array, ""] | float) -> Velocity:
-  """Classifier-free guidance: v = v_null + scale·(v_cond − v_null).
-
-  `both` maps 2·R rows, the first half conditioned and the second half null, in one network call.
+  A guided step takes as many as there are `views` (guidance.py): 2 with one weight for all.
   """
-
-  def guided(x: Float[Array, "R T C"], t: Float[Array, "R"]) -> Float[Array, "R T C"]:
-    v = both(jnp.concatenate([x, x]), jnp.concatenate([t, t]))
-    conditioned, null = jnp.split(v, 2)
-    return null + scale * (conditioned - null)
-
-  return guided
+  before, guided, after = phases(steps, interval)
+  return before + views * guided + after
 
 
 def sample(
@@ -86,20 +75,23 @@ def one_pass(
   dit: DiT,
   params: Any,
   key: Key[Array, ""],
-  guidance: Float[Array, ""] | float,
+  guidance: Float[Array, "*V"] | float,
   group: Int[Array, "R"],
   turns: Float[Array, "R C C"] | None,
   conditions: Conditions,
   *,
   steps: int = 32,
   interval: tuple[int, int] | None = (3, 28),
+  views: Views = PLAIN,
+  in_turn: bool = False,
 ) -> Float[Array, "R T C"]:
   """Standardised latents of R stems from one noise per group, each row's turned by its `turns`.
 
-  Conditions are embedded once for all steps. This is what a generation compiles.
+  Conditions are embedded once for all steps. This is what a generation compiles. `guidance` is the
+  one weight of all conditions or, with other `views`, a factor of each (guidance.py). Views are one
+  batch, or looked at `in_turn`, which takes less memory.
   """
   variables = {"params": params}
-  both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), conditions, null_conditions(conditions))
 
   def velocity(conditions: Conditions) -> Velocity:
     prepared = dit.apply(variables, conditions, method="prepare")
@@ -108,11 +100,36 @@ def one_pass(
   noise = shared_noise(key, group, conditions.context.shape[1:])
   if turns is not None:
     noise = turn(noise, turns)
-  guided = guide(velocity(both), guidance)
+  if views == PLAIN and not in_turn:
+    pair = conditions, null_conditions(conditions)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *pair)
+    guided = guide(velocity(both), guidance)
+  else:
+    every = _every_view(dit, variables, stacked(conditions, views), in_turn)
+    guided = weigh(every, jnp.asarray(guidance, jnp.float32))
   latents = sample(noise, velocity(conditions), guided, steps, interval)
   if conditions.known is not None:
     latents = jnp.where(conditions.known[..., None], conditions.clean, latents)
   return latents
+
+
+def _every_view(
+  dit: DiT, variables: Any, conditions: Conditions, in_turn: bool
+) -> Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "V R T C"]]:
+  """The velocities of all views, whose conditions are on a leading axis."""
+  prepare = functools.partial(dit.apply, variables, method="prepare")
+  velocity = functools.partial(dit.apply, variables, method="velocity")
+  if in_turn:
+    prepared = jax.lax.map(prepare, conditions)
+    return lambda x, t: jax.lax.map(lambda view: velocity(x, t, view), prepared)
+  V = len(conditions.bpm)
+  prepared = prepare(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), conditions))
+
+  def every(x: Float[Array, "R T C"], t: Float[Array, "R"]) -> Float[Array, "V R T C"]:
+    v = velocity(jnp.tile(x, (V, 1, 1)), jnp.tile(t, V), prepared)
+    return v.reshape(V, *x.shape)
+
+  return every
 
 
 def rescale_interval(

@@ -58,7 +58,13 @@ def add(commands: Any) -> None:
   )
   generate.add_argument("--variations", type=int, default=1, metavar="V", help="songs to make")
   generate.add_argument("--steps", type=int, metavar="N", help="Euler steps")
-  generate.add_argument("--guidance", type=float, metavar="G", help="1 is off")
+  generate.add_argument(
+    "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
+  )
+  generate.add_argument("--negative", metavar="TEXT", help="what to lead away from, in words")
+  generate.add_argument(
+    "--guidance-in-turn", action="store_true", help="less memory: what guides comes one by one"
+  )
   generate.add_argument(
     "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
   )
@@ -93,7 +99,9 @@ def run(request: argparse.Namespace) -> None:
     duration=request.duration,
     passes=_passes(request.passes),
     steps=request.steps,
-    guidance=request.guidance,
+    guidance=_guidance(request.guidance),
+    negative=request.negative,
+    guidance_in_turn=request.guidance_in_turn,
     share_noise=False if request.own_noise else None,
     allow=allow,
   )
@@ -125,6 +133,24 @@ def _activity(words: list[str]) -> dict[str, Any]:
       raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
     activity.setdefault(name, []).extend(parse_ranges(ranges))
   return activity
+
+
+def _guidance(text: str | None) -> float | dict[str, float] | None:
+  """A number, or weights as words=3,context=1.5, where a number by itself is that of the rest."""
+  weights: dict[str, float] = {}
+  for word in text.split(",") if text is not None else ():
+    name, equals, weight = word.rpartition("=")
+    name = name.strip() if equals else "rest"
+    try:
+      value = float(weight)
+    except ValueError:
+      raise UsageError(
+        f"guidance {text[:40]!r}: expected a number, or weights, as in words=3,context=1.5"
+      ) from None
+    if name in weights:
+      raise UsageError(f"guidance {text[:40]!r}: says {name} twice")
+    weights[name] = value
+  return weights["rest"] if weights.keys() == {"rest"} else weights or None
 
 
 def _passes(word: str) -> int | str:

@@ -35,7 +35,7 @@ HERE = Path(__file__).parent.name
 SONG = (
   *(f"{HERE}/{name}.py" for name in ("ablation", "features", "kept", "songs")),
   *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
-  *("data/tokenizer.py", "flow.py", "generation", "models", "sampler.py", "weights"),
+  *("data/tokenizer.py", "flow.py", "guidance.py", "generation", "models", "sampler.py", "weights"),
 )
 CELL = (*SONG, HERE)
 ABOUT = ("id", "bpm", "caption")  # what a song has besides stems

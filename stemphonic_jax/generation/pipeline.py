@@ -13,7 +13,7 @@ An ensemble (models/stems.py) hears stems that are there one by one: each is a r
 
 import functools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
 from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.guided import guided, weighed
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
-from stemphonic_jax.generation.request import Request, check_request, plan
+from stemphonic_jax.generation.request import Request, check_request, check_weighed, plan
 from stemphonic_jax.generation.rows import for_each_row, noise_groups, run_rows
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.guidance import PLAIN
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
@@ -88,7 +90,9 @@ class StemPipeline:
     duration: float | None = None,
     passes: int | str = 1,
     steps: int | None = None,
-    guidance: float | None = None,
+    guidance: float | Mapping[str, float] | None = None,
+    negative: str | None = None,
+    guidance_in_turn: bool = False,
     share_noise: bool | None = None,
     allow: Callable[[Collection[str]], None] | None = None,
   ) -> list[Song]:
@@ -97,7 +101,9 @@ class StemPipeline:
     `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone,
     or they map types to words; `context` is given audio (a file, a folder of stems, or
     arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
-    stem to seconds in which it plays; `passes` is a number or "K". What is None is the model's own.
+    stem to seconds in which it plays; `passes` is a number or "K"; `guidance` is a number or
+    weights, as {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less
+    memory where it is `guidance_in_turn`. What is None is the model's own.
     `allow` is called with the names of a song's stems before the work, which it may refuse.
     Raises UsageError, DataError or MissingError before anything is generated, and DivergedError
     where what is generated is no sound. What is silent though it was to sound, the log says.
@@ -118,7 +124,10 @@ class StemPipeline:
       share_noise=share_noise,
       activity=activity,
       context=None if given is None else list(given.audio),
+      negative=negative,
+      in_turn=guidance_in_turn,
     )
+    check_weighed(self.bundle.config, request, given)
     if allow:
       allow([*(given.audio if given else ()), *request.stems])
     samples = samples_of(request.seconds, self.rate)
@@ -206,20 +215,19 @@ class StemPipeline:
     members = sorted([*there, *names]) if ensemble else list(names)
     types = [there[name][0] if name in there else request.stems[name] for name in members]
     words = [request.words.get(name, "") for name in members]
-    prompts = [
-      _prompt(self.bundle.config, kind, request.prompt, heard, said)
-      for kind, said in zip(types, words, strict=True)
-    ]
-    text, mask = self._encode_text(prompts)
+    ask = functools.partial(_prompt, self.bundle.config, request.prompt, heard)
+    text, mask = self._texts(map(ask, types, words), count)
     seconds = np.float32([[0, request.seconds]] * (count * len(members)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
     rows = Conditions(
-      text=np.tile(text, (count,) + (1,) * (text.ndim - 1)),
-      text_mask=np.tile(mask, (count, 1)),
+      text=text,
+      text_mask=mask,
       bpm=np.full(count * len(members), request.bpm or np.nan, np.float32),
       context=np.repeat(context, len(members), axis=0),
       activity=np.tile(np.stack([lanes.get(name, unset) for name in members]), (count, 1)),
       seconds=seconds if self.bundle.dit.timing else None,
+      negative=self._texts([request.negative] * len(members), count) if request.negative else None,
+      bare=self._texts(map(ask, types), count) if weighed(request.guidance, words) else None,
     )
     if ensemble:
       none = np.zeros((1, frames, channels), np.float32)
@@ -231,13 +239,15 @@ class StemPipeline:
         clean=clean.reshape(-1, frames, channels),
       )
     turns = self._turns(types, count)
+    guidance, seen = guided(request.guidance, rows, request.in_turn)
     run = functools.partial(
       self._sample,
       self._dit_params,
       jax.random.key(request.seed),
-      request.guidance,
+      guidance,
       steps=request.steps,
-      interval=self._interval(request),
+      interval=self._interval(request) if seen else None,
+      **({} if seen in (None, PLAIN) else {"views": seen, "in_turn": request.in_turn}),
     )
     arguments = (noise_groups(request, members), turns, rows)
     made = run_rows(run, arguments, len(members) if ensemble else 1)
@@ -254,6 +264,11 @@ class StemPipeline:
   def _window(self, request: Request) -> float:
     """Seconds that the latents span: all the model knows, where it is told how many are music."""
     return self.seconds if self.bundle.dit.timing else request.seconds
+
+  def _texts(self, prompts: Iterable[str], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts as the network takes them, and masks, `count` times over."""
+    text, mask = self._encode_text(list(prompts))
+    return np.tile(text, (count,) + (1,) * (text.ndim - 1)), np.tile(mask, (count, 1))
 
   @functools.cached_property
   def _encode_text(self) -> EncodeText:
@@ -303,6 +318,7 @@ class StemPipeline:
         "prompt": request.prompt,
         "stems": list(request.stems),
         "words": request.words,
+        "negative": request.negative,
         "context": list(given.audio),
         "bpm": request.bpm,
         "seed": request.seed,
@@ -313,6 +329,7 @@ class StemPipeline:
       "sampler": {
         "steps": request.steps,
         "guidance": request.guidance,
+        "guidance_in_turn": request.in_turn,
         "guided_steps": self._interval(request),
         "passes": request.passes,
         "share_noise": request.share_noise,
@@ -336,7 +353,9 @@ class StemPipeline:
 def _programs(dit: DiT, vae: VAE) -> tuple[Callable, Callable, Callable]:
   """What is compiled for a pass, to encode and to decode: the same for all models of one form."""
   return (
-    jax.jit(functools.partial(one_pass, dit), static_argnames=("steps", "interval")),
+    jax.jit(
+      functools.partial(one_pass, dit), static_argnames=("steps", "interval", "views", "in_turn")
+    ),
     jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode")),
     jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode")),
   )
@@ -356,7 +375,11 @@ class _Clock:
 
 
 def _prompt(
-  model: Mapping[str, Any], stem_type: str, description: str, heard: Sequence[str], words: str
+  model: Mapping[str, Any],
+  description: str,
+  heard: Sequence[str],
+  stem_type: str,
+  words: str = "",
 ) -> str:
   if stem_type == MIX:
     return mix_prompt(description)

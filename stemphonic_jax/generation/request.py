@@ -13,6 +13,8 @@ from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
+from stemphonic_jax.generation.context import Context
+from stemphonic_jax.generation.guided import WEIGHED, Guidance, check_guidance, weights_of
 
 SHORTEST = 0.1  # seconds
 MAX_STEMS = 16
@@ -20,7 +22,6 @@ MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
 MAX_WORDS = 400  # characters, of the words of one stem
 MAX_STEPS = 1_000
-MAX_GUIDANCE = 20.0
 MAX_SEED = 2**32 - 1
 
 Ranges = tuple[tuple[float, float], ...]
@@ -43,10 +44,12 @@ class Request:
   passes: int
   variations: int
   steps: int
-  guidance: float
+  guidance: Guidance  # one weight, or those of some conditions and of the rest
   share_noise: bool
   activity: Mapping[str, Ranges] = field(default_factory=dict)
   words: Mapping[str, str] = field(default_factory=dict)
+  negative: str | None = None
+  in_turn: bool = False
 
   @property
   def asked(self) -> list[str]:
@@ -68,10 +71,12 @@ def check_request(
   passes: int | str,
   variations: int,
   steps: int | None,
-  guidance: float | None,
+  guidance: Guidance | None,
   share_noise: bool | None,
   activity: Mapping[str, Sequence[tuple[float, float]]] | None,
   context: Sequence[str] | None,
+  negative: str | None = None,
+  in_turn: bool = False,
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
@@ -83,12 +88,14 @@ def check_request(
   prompt, seed = values.text("prompt", prompt), values.whole("seed", seed)
   variations = values.whole("variations", variations)
   steps = values.whole("steps", sampler["steps"] if steps is None else steps)
-  guidance = values.number("guidance", sampler["guidance"] if guidance is None else guidance)
+  guidance = check_guidance(sampler["guidance"], guidance)
   share_noise = sampler["share_noise"] if share_noise is None else share_noise
   share_noise = values.flag("share_noise", share_noise)
   if not prompt.strip():
     raise UsageError("the prompt is empty; describe the music in a few words")
   _check_text("the prompt", prompt, MAX_PROMPT)
+  if negative is not None:
+    negative = _negative(model, values.text("negative", negative), guidance)
   if bpm is not None:
     _require(model, "bpm", "write the tempo into the prompt instead")
     bpm = values.number("bpm", bpm)
@@ -97,7 +104,6 @@ def check_request(
   seconds = _duration(model, hop, seconds)
   _within("variations", variations, 1, MAX_VARIATIONS)
   _within("steps", steps, 1, MAX_STEPS)
-  _within("guidance", guidance, 0, MAX_GUIDANCE)
   named, words = _name_stems(model, stems, taken=context or ())
   if context is not None:
     _require(model, "context")
@@ -120,7 +126,35 @@ def check_request(
     share_noise=share_noise,
     activity=_check_activity(model, hop, {} if activity is None else activity, named, seconds),
     words=words,
+    negative=negative,
+    in_turn=values.flag("guidance_in_turn", in_turn),
   )
+
+
+def check_weighed(model: Mapping[str, Any], request: Request, given: Context | None) -> None:
+  """UsageError where guidance weighs a condition that the model or the request has not.
+
+  The context is what is heard as a sub-mix: in an ensemble given stems of known type are others.
+  """
+  audio, types = (given.audio, given.types) if given else ({}, {})
+  ensemble = bool(model["dit"].get("ensemble"))
+  there = {
+    "stem_words": bool(request.words),
+    "tempo": request.bpm is not None,
+    "context": len(audio) > len(types) if ensemble else bool(audio) or request.passes > 1,
+    "activity": bool(request.activity),
+    "others": len(request.stems) + len(types) > 1,
+  }
+  for name in request.guidance if isinstance(request.guidance, Mapping) else ():
+    if name == "others" and not ensemble:
+      raise UsageError(
+        "guidance of others: stems of this model do not hear each other; leave it out"
+      )
+    if model["dropout"].get(WEIGHED.get(name), 0) >= 1:
+      raise UsageError(f"guidance of {name}: this model was trained without it; leave it out")
+    if not there.get(name, True):
+      what = {"stem_words": "words for one stem", "others": "other stems"}.get(name, name)
+      raise UsageError(f"guidance of {name}: the request has no {what}; leave it out")
 
 
 def plan(names: Sequence[str], passes: int) -> list[list[str]]:
@@ -145,6 +179,17 @@ def unique_name(stem_type: str, taken: Sequence[str]) -> str:
     number += 1
     name = f"{stem_type} {number}"
   return name
+
+
+def _negative(model: Mapping[str, Any], text: str, guidance: Guidance) -> str:
+  if not text.strip():
+    raise UsageError("negative: is empty; say what is to be avoided, or leave it out")
+  _check_text("negative", text, MAX_PROMPT)
+  if model["dropout"]["text"] >= 1:
+    raise UsageError("negative: this model was trained without text; leave it out")
+  if weights_of(guidance)["text"] == 1:
+    raise UsageError("negative: has no effect with a guidance of 1; ask for more, as --guidance 3")
+  return text
 
 
 def _duration(model: Mapping[str, Any], hop: int, seconds: float | None) -> float:

@@ -7,11 +7,14 @@ Every condition has a null value *in its own domain*, so leaving one out is data
     context    zeros                     (also what a from-scratch row carries, Sec. 3.1)
     activity   NOT_GIVEN                 (the third row of the activity embedding, Sec. 3.3)
 
+Where there is a `negative` text, that is what stands for one that is left out. Beside the four can
+be left out: words that are said to one stem alone, and the other stems of an ensemble.
+
 Seconds, which only models with timing have, are never left out (as in Stable Audio). Nor is what
 only ensembles have (stems.py): which rows belong together, and the frames that are known.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import flax
 import jax
@@ -36,6 +39,10 @@ MOST_WORDS = 7.0
 NOT_GIVEN = 2  # activity value of a frame for which neither 0 (silent) nor 1 (active) is asked
 
 
+# Token ids, or embeddings of a frozen encoder, and which of them are no padding.
+Text = tuple[Int[Array, "B S"] | Float[Array, "B S E"], Bool[Array, "B S"]]
+
+
 @flax.struct.dataclass
 class Conditions:
   """Conditions of B stems as the data pipeline and the user give them (Sec. 3, C_k)."""
@@ -49,21 +56,39 @@ class Conditions:
   group: Int[Array, "B"] | None = None  # rows of an equal one hear each other; None: no row others
   known: Bool[Array, "B T"] | None = None  # frames whose latents are `clean`; None: there are none
   clean: Float[Array, "B T C"] | None = None
+  negative: Text | None = None  # the text of rows of which it is left out; None: they have none
+  bare: Text | None = None  # the text without the words for one stem; None: it has none
 
 
 def mask_conditions(conditions: Conditions, dropped: Mapping[str, Bool[Array, "B"]]) -> Conditions:
   """Replaces conditions by their null value in the rows where `dropped[name]` is true."""
 
-  def null(name: str, given: Array, value: float | bool) -> Array:
+  def null(name: str, given: Array, value: Array | float | bool) -> Array:
     rows = dropped[name].reshape(-1, *(1,) * (given.ndim - 1))
     return jnp.where(rows, jnp.asarray(value, given.dtype), given)
 
+  if conditions.negative is not None:
+    pairs = zip((conditions.text, conditions.text_mask), conditions.negative, strict=True)
+    text, mask = (null("text", given, other) for given, other in pairs)
+    conditions = conditions.replace(text=text, text_mask=mask)
+  else:
+    conditions = conditions.replace(text_mask=null("text", conditions.text_mask, False))
   return conditions.replace(
-    text_mask=null("text", conditions.text_mask, False),
     bpm=null("bpm", conditions.bpm, jnp.nan),
     context=null("context", conditions.context, 0),
     activity=null("activity", conditions.activity, NOT_GIVEN),
   )
+
+
+def leave_out(conditions: Conditions, names: Collection[str]) -> Conditions:
+  """Leaves out some conditions of all rows: CONDITIONS, "stem_words", or "others" (the stems)."""
+  if "stem_words" in names and conditions.bare is not None:
+    text, mask = conditions.bare
+    conditions = conditions.replace(text=text, text_mask=mask)
+  if "others" in names:
+    conditions = conditions.replace(group=jnp.arange(len(conditions.bpm), dtype=jnp.int32))
+  dropped = {name: jnp.full_like(conditions.bpm, name in names, bool) for name in CONDITIONS}
+  return mask_conditions(conditions, dropped)
 
 
 def null_conditions(conditions: Conditions) -> Conditions:
@@ -71,8 +96,7 @@ def null_conditions(conditions: Conditions) -> Conditions:
 
   Its rows hear each other, and none of the half that has its conditions.
   """
-  everywhere = jnp.ones_like(conditions.bpm, bool)
-  null = mask_conditions(conditions, dict.fromkeys(CONDITIONS, everywhere))
+  null = leave_out(conditions, CONDITIONS)
   return null if null.group is None else null.replace(group=-1 - null.group)
 
 

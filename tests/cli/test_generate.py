@@ -89,6 +89,14 @@ def test_semicolons_are_between_stems_whose_words_hold_commas(generate, stems, w
   assert (made["stems"], made["words"]) == (["keys", "drums"], words)
 
 
+def test_guidance_is_a_number_or_weights_and_a_number_among_them_is_of_the_rest(generate):
+  ask = ("--bpm", 90, "--guidance", "2,words=2, tempo=2", "--negative", "harsh noise")
+  assert generate(*ask, stems=("--stems", "keys"))[0] == 0
+  made = info()
+  assert made["sampler"]["guidance"] == {"rest": 2, "words": 2, "tempo": 2}
+  assert made["request"]["negative"] == "harsh noise"
+
+
 def test_a_song_is_made_in_a_new_folder_named_by_its_prompt(stemphonic, one_pipeline):
   ask = ("generate", "Soul, and a bit of jazz!", "--stems", "drums", "--model", tiny.model())
   assert stemphonic(*ask) == (0, "runs/soul-and-a-bit-of-jazz\n", "")
@@ -151,6 +159,15 @@ def test_an_existing_song_is_left_unless_it_may_be_overwritten(generate):
     (("--guidance", "nan"), "guidance: got nan"),
     (("--guidance", "-1"), "guidance: got -1.0"),
     (("--guidance", "99"), "guidance: got 99.0"),
+    (
+      ("--guidance", "strong"),
+      "guidance 'strong': expected a number, or weights, as in words=3,con",
+    ),
+    (("--guidance", "2,context=x"), "guidance '2,context=x': expected a number, or weights"),
+    (("--guidance", "words=2,words=3"), "guidance 'words=2,words=3': says words twice"),
+    (("--guidance", "mood=2"), "guidance: unknown condition 'mood'; conditions: words, stem_words"),
+    (("--guidance", "tempo=2"), "guidance of tempo: the request has no tempo; leave it out"),
+    (("--negative", ""), "negative: is empty; say what is to be avoided, or leave it out"),
     (("--variations", "0"), "variations: got 0, expected 1 to 64"),
     (("--variations", "9" * 12), "variations: got 999999999999"),
     (("--activity", "drums"), "activity 'drums': expected STEM=START-END"),

@@ -15,7 +15,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import pipeline, rows
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
-from stemphonic_jax.models.conditioning import NOT_GIVEN
+from stemphonic_jax.models.conditioning import CONDITIONS, NOT_GIVEN
 from stemphonic_jax.sampler import network_rows, rescale_interval
 from tests import tiny
 from tests.generation.asking import (
@@ -290,6 +290,23 @@ def test_words_for_one_stem_reach_that_one_alone(calls):
   assert not np.allclose(song.latents["keys"], song.latents["keys 2"], atol=1e-3)
   assert song.info["request"]["words"] == {"keys": "soft piano", "keys 2": "bright organ"}
   assert_same(song, generate("drums"), ["drums"])
+
+
+def test_guidance_by_condition_and_a_negative_prompt_reach_the_sampler(calls):
+  plain = generate("keys", context={"drums": tone()})
+  same = generate("keys", context={"drums": tone()}, guidance={"words": 3, "context": 3})
+  assert_same(plain, same, ["keys"])
+  ask = dict(context={"drums": tone()}, guidance={"context": 1.5}, negative="harsh")
+  song = generate("keys", **ask)
+  views = [options.get("views") for options in calls.options]
+  assert views == [None, None, ((), CONDITIONS, ("context",))]
+  tokens, mask = calls[-1][1].negative
+  assert tiny.pipeline().bundle.tokenizer.decode(tokens[mask]) == "harsh"
+  assert differs(plain, song, "keys")
+  assert song.info["request"]["negative"] == "harsh"
+  assert song.info["sampler"]["guidance"] == {"rest": 3.0, "context": 1.5}
+  apart = generate("keys", **ask, guidance_in_turn=True)
+  np.testing.assert_allclose(apart.latents["keys"], song.latents["keys"], atol=1e-3)
 
 
 def test_a_model_of_whole_mixes_is_asked_for_them(tmp_path, calls):

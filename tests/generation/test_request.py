@@ -13,7 +13,14 @@ import pytest
 
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.generation.request import MAX_STEMS, check_request, plan, unique_name
+from stemphonic_jax.generation.guided import weights_of
+from stemphonic_jax.generation.request import (
+  MAX_STEMS,
+  check_request,
+  check_weighed,
+  plan,
+  unique_name,
+)
 from tests import tiny
 
 HOP = 3584
@@ -125,6 +132,12 @@ def test_words_are_those_of_one_stem(stems):
     ({"guidance": math.nan}, "guidance: got nan"),
     ({"guidance": -1.0}, "guidance: got -1.0"),
     ({"guidance": 99.0}, "guidance: got 99.0"),
+    ({"guidance": {"context": -1}}, "guidance of context: got -1.0, expected 0 to 20.0"),
+    ({"guidance": {"words": "3"}}, "guidance of words: got '3', expected a number"),
+    ({"guidance": {"contxt": 2}}, "unknown condition 'contxt'; did you mean 'context'"),
+    ({"negative": " "}, "negative: is empty"),
+    ({"negative": "caf\udce9"}, "negative is not text"),
+    ({"negative": "harsh", "guidance": {"words": 1}}, "has no effect with a guidance of 1"),
     ({"activity": {"vocals": [(0, 1)]}}, "for 'vocals', which is not asked for; stems: drums"),
     ({"activity": {"xyzzy": [(0, 1)]}}, "unknown stem type 'xyzzy'"),
     ({"activity": {"drums": [(0, 2.1)]}}, "drums=0-2.1: expected start < end within 0-2 s"),
@@ -200,6 +213,7 @@ def test_numbers_of_any_kind_are_plain_ones_afterwards():
     prompt="rock", stems={"drums": "drums", "keys": "keys"}, bpm=96.0, seed=3, seconds=1.5,
     passes=2, variations=2, steps=4, guidance=2.5, share_noise=False,
     activity={"drums": ((0.0, 1.0), (1.25, 1.5))}, words={},
+    negative=None, in_turn=False,
   )  # fmt: skip
   found = dataclasses.asdict(check(**asked))
   assert found == plain
@@ -239,6 +253,37 @@ def test_a_model_is_not_given_what_it_was_trained_without():
     check(untrained("bpm"), bpm=100.0)
   check(untrained("activity"), context=["context"])
   check(untrained("context"), activity={"drums": [(0, 1)]})
+
+
+def test_weights_by_condition_leave_the_rest_to_the_model():
+  assert check(guidance={"context": np.float32(1.5)}).guidance == {"rest": 3.0, "context": 1.5}
+  assert check(guidance={"rest": 2}).guidance == 2.0
+  weights = weights_of(check(guidance={"words": 4, "rest": 2}).guidance)
+  assert weights == {"text": 4, "bpm": 2, "context": 2, "activity": 2}
+
+
+@pytest.mark.parametrize(
+  ("name", "given", "message"),
+  [
+    ("tempo", {"bpm": 90}, "the request has no tempo"),
+    ("context", {"passes": 2}, "the request has no context"),
+    ("activity", {"activity": {"drums": [(0, 1)]}}, "the request has no activity"),
+    ("stem_words", {"stems": ["drums: dry", "keys"]}, "the request has no words for one stem"),
+    ("others", {}, "stems of this model do not hear each other"),
+  ],
+)
+def test_what_is_not_there_cannot_be_weighed(name, given, message):
+  model = tiny.CONFIG
+  if name == "others":
+    ensemble = model | {"dit": model["dit"] | {"ensemble": True}}
+    check_weighed(ensemble, check(guidance={name: 2}), None)
+  else:
+    check_weighed(model, check(guidance={name: 2}, **given), None)
+  with pytest.raises(UsageError, match=f"guidance of {name}: {message}"):
+    check_weighed(model, check(guidance={name: 2}), None)
+  if name in ("context", "activity"):
+    with pytest.raises(UsageError, match=f"{name}: this model was trained without it"):
+      check_weighed(untrained(name), check(guidance={name: 2}), None)
 
 
 def test_a_model_makes_the_free_types_it_was_trained_on():

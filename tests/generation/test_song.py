@@ -67,6 +67,7 @@ def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
     "prompt": "Relaxing country rock",
     "stems": ["drums", "basses"],
     "words": {},
+    "negative": None,
     "context": ["keys"],
     "bpm": 96,
     "seed": 7,

@@ -1,0 +1,92 @@
+"""What a request says of guidance: one weight, or a weight for each of some conditions."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation import values
+from stemphonic_jax.guidance import FULL, PLAIN, Views, views
+from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
+
+MAX_GUIDANCE = 20.0
+# Conditions as users weigh them, and as guidance.py names them.
+WEIGHED = {
+  "words": "text",
+  "stem_words": "stem_words",
+  "tempo": "bpm",
+  "context": "context",
+  "activity": "activity",
+  "others": "others",
+}
+REST = "rest"  # all that are not named
+NAMES = (*WEIGHED, REST)
+
+Guidance = float | Mapping[str, float]
+
+
+def check_guidance(own: float, asked: Any) -> float | dict[str, float]:
+  """One weight, or weights by name with that of the rest, which is the model's `own` if left out.
+
+  UsageError for an unknown name, and for a weight that is none.
+  """
+  if not isinstance(asked, Mapping):
+    return _weight("guidance", own if asked is None else asked)
+  weights = {REST: _weight("guidance", own)}
+  for name, weight in asked.items():
+    name = values.text("guidance", name)
+    if name not in NAMES:
+      near = difflib.get_close_matches(name, NAMES, n=1)
+      hint = f" did you mean {near[0]!r}?" if near else ""
+      raise UsageError(
+        f"guidance: unknown condition {name[:40]!r};{hint} conditions: {', '.join(NAMES)}"
+      )
+    weights[name] = _weight(f"guidance of {name}", weight)
+  return weights if len(weights) > 1 else weights[REST]
+
+
+def weights_of(guidance: Guidance) -> dict[str, float]:
+  """The weight of each condition by the name that guidance.py has for it.
+
+  Words for one stem have that of all words, and other stems have 1, unless they are named.
+  """
+  named = guidance if isinstance(guidance, Mapping) else {REST: guidance}
+  common = dict.fromkeys(("text", "bpm", "context", "activity"), named[REST])
+  return common | {WEIGHED[name]: weight for name, weight in named.items() if name != REST}
+
+
+def weighed(guidance: Guidance, words: Sequence[str]) -> bool:
+  """Whether words for one stem, of which some are given, have a weight of their own."""
+  return any(words) and isinstance(guidance, Mapping) and "stem_words" in guidance
+
+
+def guided(guidance: Guidance, rows: Conditions, in_turn: bool) -> tuple[Any, Views | None]:
+  """A weight or factors, and views, as `one_pass` takes them for the rows of a pass.
+
+  Views are None where there is nothing to guide.
+  What no row has needs no weight: without a tempo, say, it is left out in either case.
+  """
+  there = {
+    "text": True,
+    "bpm": not np.isnan(rows.bpm).all(),
+    "context": np.any(rows.context),
+    "activity": np.any(rows.activity != NOT_GIVEN),
+    "stem_words": rows.bare is not None,
+    "others": rows.group is not None and len(np.unique(rows.group)) < len(rows.group),
+  }
+  weights = {name: weight for name, weight in weights_of(guidance).items() if there[name]}
+  factors = views(weights)
+  if factors.keys() == {FULL}:
+    return 1.0, None
+  if tuple(factors) == PLAIN and not in_turn:
+    return weights["text"], PLAIN
+  return np.float32([*factors.values()]), tuple(factors)
+
+
+def _weight(name: str, value: Any) -> float:
+  weight = values.number(name, value)
+  if not 0 <= weight <= MAX_GUIDANCE:  # nor is NaN
+    raise UsageError(f"{name}: got {weight}, expected 0 to {MAX_GUIDANCE}")
+  return weight
