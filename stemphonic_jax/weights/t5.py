@@ -20,8 +20,8 @@ from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.t5 import T5
 from stemphonic_jax.weights.architecture import DTYPES
+from stemphonic_jax.weights.lazy import in_float32, transposed
 from stemphonic_jax.weights.tensors import (
-  Lazy,
   check_params,
   open_params,
   open_tensors,
@@ -107,7 +107,7 @@ def open_huggingface(folder: Path) -> TextWeights:
   _check_config(path, config, {**words, "epsilon": "layer_norm_epsilon"})
   shapes = traverse_util.flatten_dict(_shapes(config, tensors, len(found)), sep="/")
   if not halved:
-    found = {name: _in_float32(leaf) for name, leaf in found.items()}
+    found = {name: in_float32(leaf) for name, leaf in found.items()}
   theirs = {ours: _their_name(ours, config["gated"]) for ours in shapes}
   turned = {ours for ours in shapes if ours.endswith("/kernel")}  # [out, in] there, [in, out] here
   wanted = {
@@ -116,7 +116,7 @@ def open_huggingface(folder: Path) -> TextWeights:
   }
   check_params(tensors, found, wanted)
   params = {
-    ours: _transposed(found[name]) if ours in turned else found[name]
+    ours: transposed(found[name]) if ours in turned else found[name]
     for ours, name in theirs.items()
   }
   return TextWeights(config, traverse_util.unflatten_dict(params, sep="/"))
@@ -220,14 +220,3 @@ def _their_name(ours: str, gated: bool) -> str:
   into = "1.DenseReluDense.wi_1" if gated else "1.DenseReluDense.wi"
   theirs = THEIRS_IN_BLOCK.get(part, into)
   return f"encoder.block.{block.removeprefix('block_')}.layer.{theirs}.weight"
-
-
-def _transposed(leaf: Lazy) -> Lazy:
-  return Lazy(leaf.shape[::-1], leaf.dtype, lambda: leaf.read().T)
-
-
-def _in_float32(leaf: Lazy) -> Lazy:
-  """The tensor in float32 where that loses nothing; another type stays and will not fit."""
-  if leaf.dtype not in (np.dtype(np.float16), np.dtype(jnp.bfloat16)):
-    return leaf
-  return Lazy(leaf.shape, np.dtype(np.float32), lambda: leaf.read().astype(np.float32))
