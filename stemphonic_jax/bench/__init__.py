@@ -1,8 +1,9 @@
-"""What this machine does: generations, training steps, the autoencoders, data, a peer beside."""
+"""What this machine does: generations, training steps, autoencoders, data, judges, a peer."""
 
 from stemphonic_jax.bench import (
   ceiling,
   data,
+  evaluate,
   generation,
   peer,
   reconstruction,
@@ -11,4 +12,14 @@ from stemphonic_jax.bench import (
   vae,
 )
 
-__all__ = ["ceiling", "data", "generation", "peer", "reconstruction", "sampler", "train", "vae"]
+__all__ = [
+  "ceiling",
+  "data",
+  "evaluate",
+  "generation",
+  "peer",
+  "reconstruction",
+  "sampler",
+  "train",
+  "vae",
+]

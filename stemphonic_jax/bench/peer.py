@@ -14,6 +14,7 @@ PyTorch nearly twice as slow; one arena gives the same to JAX, whose programs ru
 """
 
 import functools
+import importlib
 import os
 import re
 import sys
@@ -75,9 +76,22 @@ def run(rounds: int = 5, cases: Sequence[str] = CASES, size: Size | None = None)
   """
   if unknown := [case for case in cases if not CASE.fullmatch(case)]:
     raise UsageError(f"case {unknown[0]!r}: expected one like {', '.join(CASES)}")
+  prepare("torch", "diffusers")
+  size = size or Size()
+  for case in cases:
+    kind, _, rows = case.partition("-")
+    theirs, ours = _vae(kind, size) if not rows else _dit(kind, int(rows), size)
+    compare(case, theirs, ours, rounds, {dtype: LIMITS.get((kind, dtype)) for dtype in ours})
+
+
+def prepare(*packages: str) -> None:
+  """Prints the head of a table of `compare`, restarting the process first as `run` does.
+
+  MissingError where a package of the peer is not installed.
+  """
   try:
-    import diffusers  # noqa: F401
-    import torch  # noqa: F401
+    for package in packages:
+      importlib.import_module(package)
   except ImportError as error:
     raise MissingError(
       f'{error}; the peer comes with pip install "stemphonic-jax[parity]"'
@@ -86,19 +100,23 @@ def run(rounds: int = 5, cases: Sequence[str] = CASES, size: Size | None = None)
   if any(os.environ.get(name) != value for name, value in tuned.items()):
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | tuned)
-
-  size = size or Size()
   print(f"{'':22}{'peer s':>9}{'ours s':>9}{'ratio':>7} {'p10-p90':>11}{'limit':>7}{'error':>10}")
-  for case in cases:
-    kind, _, rows = case.partition("-")
-    theirs, ours = _vae(kind, size) if not rows else _dit(kind, int(rows), size)
-    for dtype, row in _measure(theirs, ours, rounds).items():
-      limit = LIMITS.get((kind, dtype))
-      print(
-        f"{case:12}{dtype:10}{row.theirs:9.3f}{row.ours:9.3f}{row.ratio[1]:7.2f}"
-        f" [{row.ratio[0]:.2f}-{row.ratio[2]:.2f}]{limit or '-':>7}{row.error:10.1e}",
-        flush=True,
-      )
+
+
+def compare(
+  case: str,
+  theirs: Callable[[], Any],
+  ours: Mapping[str, Callable[[], Any]],
+  rounds: int,
+  limits: Mapping[str, float | None],
+) -> None:
+  """Times `theirs` and each of `ours`, and prints a row of each."""
+  for dtype, row in _measure(theirs, ours, rounds).items():
+    print(
+      f"{case:12}{dtype:10}{row.theirs:9.3f}{row.ours:9.3f}{row.ratio[1]:7.2f}"
+      f" [{row.ratio[0]:.2f}-{row.ratio[2]:.2f}]{limits[dtype] or '-':>7}{row.error:10.1e}",
+      flush=True,
+    )
 
 
 @dataclass(frozen=True)

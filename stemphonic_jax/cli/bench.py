@@ -13,9 +13,10 @@ def add(commands: Any) -> None:
   bench.add_argument(
     "what",
     nargs="?",
-    choices=["generation", "sampler", "train", "vae", "data"],
+    choices=["generation", "sampler", "train", "vae", "data", "evaluate"],
     help="requests to a model, passes of 1 to 6 stems, a training step part by part, the"
-    " autoencoders, or the data path; without it, what --peer names",
+    " autoencoders, the data path, or networks that hear beside PyTorch's; without it, what --peer"
+    " names",
   )
   bench.add_argument("--peer", choices=["torch"], help="compare with PyTorch on equal weights")
   bench.add_argument(
@@ -53,9 +54,12 @@ def run(request: argparse.Namespace) -> None:
     bench.vae.run(repeats=repeats)
   elif request.what == "data":
     bench.data.run()
+  elif request.what == "evaluate":
+    bench.evaluate.run(repeats)
   elif request.peer:
     bench.peer.run(repeats)
   else:
     raise UsageError(
-      "bench: name what to measure: generation, sampler, train, vae, data, or --peer torch"
+      "bench: name what to measure: generation, sampler, train, vae, data, evaluate, or --peer"
+      " torch"
     )

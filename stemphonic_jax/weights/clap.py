@@ -119,26 +119,35 @@ def open_clap(folder: Path) -> ClapWeights:
   fusion, or for tensors that are missing, left over, or of another shape or type.
   """
   path = _find_weights(folder)
-  config = _config(folder / "config.json")
-  given = {_laion_name(name): in_float32(leaf) for name, leaf in open_weights(path).items()}
-  if fusion := [name for name in given if FUSION.search(name)]:
-    raise MismatchError(
-      f"{path}: has {fusion[0]}: a CLAP with fusion; take one without, as LAION's for music"
-    )
-  found = _fused({name: leaf for name, leaf in given.items() if not DROPPED.search(name)})
-  model, bands = _model(path, found, config)
-  shapes = _shapes(model, bands)
-  names = {ours: _their_name(ours) for ours in shapes}
-  check_params(path, found, {names[ours]: _theirs(ours, leaf) for ours, leaf in shapes.items()})
-  params = {ours: _ours(ours, found[name]) for ours, name in names.items()}
+  model, bands, params = import_clap(path, open_weights(path), **_config(folder / "config.json"))
   tokenizer = BytePairs.load(folder)
   if len(tokenizer) > model.text.vocabulary:
     raise MismatchError(
       f"{folder}: the tokenizer has {len(tokenizer)} ids, the model {model.text.vocabulary}"
     )
-  return ClapWeights(
-    model, traverse_util.unflatten_dict(params, sep="/"), tokenizer, bands, digest(path)
-  )
+  return ClapWeights(model, params, tokenizer, bands, digest(path))
+
+
+def import_clap(
+  source: Path, tensors: Mapping[str, Lazy], epsilon: float = 1e-5, heads: int | None = None
+) -> tuple[CLAP, int, Any]:
+  """The networks, bands of a spectrogram and tensors out of those of a public model.
+
+  `epsilon` and `heads` are those of the text encoder, by default LAION's. MismatchError, as of
+  `source`, where the tensors are of another kind of model.
+  """
+  given = {_laion_name(name): in_float32(leaf) for name, leaf in tensors.items()}
+  if fusion := [name for name in given if FUSION.search(name)]:
+    raise MismatchError(
+      f"{source}: has {fusion[0]}: a CLAP with fusion; take one without, as LAION's for music"
+    )
+  found = _fused({name: leaf for name, leaf in given.items() if not DROPPED.search(name)})
+  model, bands = _model(source, found, epsilon, heads)
+  shapes = _shapes(model, bands)
+  names = {ours: _their_name(ours) for ours in shapes}
+  check_params(source, found, {names[ours]: _theirs(ours, leaf) for ours, leaf in shapes.items()})
+  params = {ours: _ours(ours, found[name]) for ours, name in names.items()}
+  return model, bands, traverse_util.unflatten_dict(params, sep="/")
 
 
 def _find_weights(folder: Path) -> Path:
@@ -159,7 +168,7 @@ def _find_weights(folder: Path) -> Path:
 def _config(path: Path) -> dict[str, Any]:
   """What a config says that tensors do not; of Hugging Face's, what is absent is their default."""
   if not path.is_file():
-    return {"epsilon": 1e-5, "heads": None}
+    return {}
   given = read_json(path)
   parts = {name: given.get(name) or {} for name in FIXED}
   if given.get("model_type") != "clap" or not all(isinstance(p, dict) for p in parts.values()):
@@ -195,7 +204,9 @@ def _fused(found: Mapping[str, Lazy]) -> dict[str, Lazy]:
   return fused
 
 
-def _model(path: Path, found: Mapping[str, Lazy], config: Mapping[str, Any]) -> tuple[CLAP, int]:
+def _model(
+  path: Path, found: Mapping[str, Lazy], epsilon: float, text_heads: int | None
+) -> tuple[CLAP, int]:
   """The networks of the sizes that the tensors have, and the number of bands."""
 
   def size(ours: str, axis: int = 0) -> int:
@@ -219,9 +230,9 @@ def _model(path: Path, found: Mapping[str, Lazy], config: Mapping[str, Any]) -> 
     size("text/positions/embedding"),
     width,
     count(r"text_branch\.encoder\.layer\.(\d+)\."),
-    config["heads"] or max(1, width // HEAD_WIDTH),
+    text_heads or max(1, width // HEAD_WIDTH),
     size("text/block_0/in/kernel"),
-    config["epsilon"],
+    epsilon,
   )
   bands = size("audio/bands/scale")
   widths = [(audio.width << i, heads) for i, heads in enumerate(audio.heads)]

@@ -48,19 +48,24 @@ def open_vggish(path: Path) -> VGGishWeights:
   """
   if path.is_file() and _end(path) == TENSORFLOW:
     raise MismatchError(f"{path}: is a checkpoint of TensorFlow; take {PUBLIC} of torchvggish")
-  given = open_weights(path)
+  model, params = import_vggish(path, open_weights(path))
+  sha256, named = digest(path), HASHED.search(path.name)
+  if named and not sha256.startswith(named[1]):
+    raise DataError(f"{path}: its SHA-256 is {sha256[:8]}…, not {named[1]}…; copy the file again")
+  return VGGishWeights(model, params, sha256)
+
+
+def import_vggish(source: Path, given: Mapping[str, Lazy]) -> tuple[VGGish, Any]:
+  """The network and its tensors out of those of a public model; MismatchError as of `source`."""
   ours = {name: _our_name(name) for name in given}
   found = {our: given[name] for name, our in ours.items() if our}
   widths = tuple(leaf.shape[0] for name in LAYERS if (leaf := found.get(f"{name}/kernel")))
   model = VGGish(widths) if len(widths) == len(LAYERS) and min(widths) > 0 else VGGish()
-  check_params(path, found, {name: _theirs(leaf) for name, leaf in _shapes(model).items()})
+  check_params(source, found, {name: _theirs(leaf) for name, leaf in _shapes(model).items()})
   if left_out := [name for name, our in ours.items() if not our]:
-    logging.warning("%s: not of VGGish, left out: %s", path, ", ".join(left_out[:ROWS]))
-  sha256, named = digest(path), HASHED.search(path.name)
-  if named and not sha256.startswith(named[1]):
-    raise DataError(f"{path}: its SHA-256 is {sha256[:8]}…, not {named[1]}…; copy the file again")
+    logging.warning("%s: not of VGGish, left out: %s", source, ", ".join(left_out[:ROWS]))
   params = {name: _ours(leaf) for name, leaf in found.items()}
-  return VGGishWeights(model, traverse_util.unflatten_dict(params, sep="/"), sha256)
+  return model, traverse_util.unflatten_dict(params, sep="/")
 
 
 def _end(path: Path) -> bytes:

@@ -47,6 +47,20 @@ def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
     assert 0 < float(row.split()[-1]) < TOLERANCE[dtype]
 
 
+def test_networks_that_hear_give_the_numbers_of_the_peer(capsys, monkeypatch):
+  pytest.importorskip("transformers")
+  for name, value in (bench.peer.ALLOCATOR | {"JAX_PLATFORMS": "cpu"}).items():
+    monkeypatch.setenv(name, value)
+  monkeypatch.setattr(bench.evaluate, "PATCHES", 2)
+  monkeypatch.setattr(bench.evaluate, "WINDOWS", 1)
+  widths = (2, 2, 3, 3, 4, 4, 8, 8, 5)
+  bench.evaluate.run(rounds=1, size=bench.evaluate.Size(widths, 4, (1, 1), (1, 2), 50, 8, 1, 2))
+  _, *rows = capsys.readouterr().out.splitlines()
+  assert [row.split()[0] for row in rows] == ["VGGish-33", "CLAP-audio", "CLAP-text"]
+  assert [row.split()[-2] for row in rows] == ["1.0", "1.2", "-"]
+  assert all(float(row.split()[-1]) < 1e-4 for row in rows)
+
+
 @pytest.mark.parametrize("case", ["forward", "encode-4", "forward-0", "listen"])
 def test_an_unknown_case_is_refused(case):
   with pytest.raises(UsageError, match=case):

@@ -6,7 +6,7 @@ import pytest
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ((), "name what to measure: generation, sampler, train, vae, data, or --peer"),
+    ((), "name what to measure: generation, sampler, train, vae, data, evaluate, or --pe"),
     (("vae", "--peer", "torch"), "--peer torch has a table of its own; leave out 'vae'"),
     (("everything",), "invalid choice: 'everything'"),
     (("data", "--model", "m"), "--model is an option of `stemphonic bench generation` and `vae`"),
@@ -25,7 +25,16 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
   from stemphonic_jax import bench
 
   calls = []
-  for name in ("generation", "sampler", "train", "vae", "reconstruction", "data", "peer"):
+  for name in (
+    "generation",
+    "sampler",
+    "train",
+    "vae",
+    "reconstruction",
+    "data",
+    "evaluate",
+    "peer",
+  ):
     module = getattr(bench, name)
     monkeypatch.setattr(module, "run", lambda *a, _name=name, **o: calls.append((_name, a, o)))
   for arguments in (
@@ -35,6 +44,7 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
     ("vae",),
     ("vae", "--model", "demo"),
     ("data",),
+    ("evaluate", "--repeats", "2"),
     ("--peer", "torch", "--repeats", "3"),
   ):
     assert stemphonic("bench", *arguments)[0] == 0
@@ -45,5 +55,6 @@ def test_benchmarks_get_what_the_command_says(stemphonic, monkeypatch):
     ("vae", (), {"repeats": 5}),
     ("reconstruction", ("demo",), {"repeats": 5}),
     ("data", (), {}),
+    ("evaluate", (2,), {}),
     ("peer", (3,), {}),
   ]
