@@ -47,9 +47,8 @@ def checked(function: Callable) -> Callable:
 
 
 # Holds for modules that are imported from here on.
-jaxtyping.install_import_hook(
-  ("stemphonic_jax.models", "stemphonic_jax.flow", "stemphonic_jax.sampler"), f"{__name__}.checked"
-)
+CHECKED = ("models", "flow", "guidance", "sampler")
+jaxtyping.install_import_hook([f"stemphonic_jax.{name}" for name in CHECKED], f"{__name__}.checked")
 
 
 ENOUGH, MUCH = 1.9e9, 2e8  # bytes of memory of a process, and of what a test may add to it

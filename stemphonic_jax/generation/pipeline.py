@@ -26,8 +26,7 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
-from stemphonic_jax.data.taxonomy import MIX
+from stemphonic_jax.generation import wording
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.guided import guided, weighed
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
@@ -215,8 +214,9 @@ class StemPipeline:
     members = sorted([*there, *names]) if ensemble else list(names)
     types = [there[name][0] if name in there else request.stems[name] for name in members]
     words = [request.words.get(name, "") for name in members]
-    ask = functools.partial(_prompt, self.bundle.config, request.prompt, heard)
+    ask = functools.partial(wording.prompt, self.bundle.config, request.prompt, heard)
     text, mask = self._texts(map(ask, types, words), count)
+    avoided = request.negative and wording.negative(self.bundle.config, request.negative)
     seconds = np.float32([[0, request.seconds]] * (count * len(members)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
     rows = Conditions(
@@ -226,7 +226,7 @@ class StemPipeline:
       context=np.repeat(context, len(members), axis=0),
       activity=np.tile(np.stack([lanes.get(name, unset) for name in members]), (count, 1)),
       seconds=seconds if self.bundle.dit.timing else None,
-      negative=self._texts([request.negative] * len(members), count) if request.negative else None,
+      negative=self._texts([avoided] * len(members), count) if avoided else None,
       bare=self._texts(map(ask, types), count) if weighed(request.guidance, words) else None,
     )
     if ensemble:
@@ -372,17 +372,3 @@ class _Clock:
     now = time.perf_counter()
     self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
     self._last = now
-
-
-def _prompt(
-  model: Mapping[str, Any],
-  description: str,
-  heard: Sequence[str],
-  stem_type: str,
-  words: str = "",
-) -> str:
-  if stem_type == MIX:
-    return mix_prompt(description)
-  if model.get("prompts") == "captions":
-    return caption_prompt(stem_type, description, words)
-  return stem_prompt(stem_type, description, heard, words)

@@ -301,7 +301,8 @@ def test_guidance_by_condition_and_a_negative_prompt_reach_the_sampler(calls):
   views = [options.get("views") for options in calls.options]
   assert views == [None, None, ((), CONDITIONS, ("context",))]
   tokens, mask = calls[-1][1].negative
-  assert tiny.pipeline().bundle.tokenizer.decode(tokens[mask]) == "harsh"
+  said = tiny.pipeline().bundle.tokenizer.decode(tokens[mask])
+  assert said == "Generate the stem: for some music described as: harsh", "of no type"
   assert differs(plain, song, "keys")
   assert song.info["request"]["negative"] == "harsh"
   assert song.info["sampler"]["guidance"] == {"rest": 3.0, "context": 1.5}

@@ -1,6 +1,11 @@
 import pytest
 
-from stemphonic_jax.data.batching.prompts import caption_prompt, mix_prompt, stem_prompt
+from stemphonic_jax.data.batching.prompts import (
+  caption_prompt,
+  mix_prompt,
+  negative_prompt,
+  stem_prompt,
+)
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 
 
@@ -30,6 +35,11 @@ def test_words_of_one_stem_stand_beside_its_type():
   )
   assert caption_prompt("guitars", "Country rock", "muted") == "solo guitars, muted, Country rock"
   assert caption_prompt("guitars", "Country rock") == "solo guitars, Country rock"
+
+
+def test_what_is_to_be_avoided_is_said_of_no_type():
+  expected = "Generate the stem: for some music described as: Harsh noise"
+  assert negative_prompt("Harsh noise") == expected
 
 
 def test_a_mix_has_its_own_words():
