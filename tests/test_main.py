@@ -6,12 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from configs import c_ii
 from stemphonic_jax import main
-from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -152,3 +153,28 @@ def test_a_workdir_below_a_file_cannot_be_claimed(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(OutputError, match="cannot be written"):
     main.claim(c_ii.get_config("tiny"), tmp_path / "file" / "run")
+
+
+def test_songs_of_a_run_are_made_though_one_is_no_sound(monkeypatch, tmp_path):
+  """The others are saved, and the run says in the end which is missing."""
+  pieces = [
+    SimpleNamespace(caption=f"song {k}", types=("drums",), audible=[True], bpm=math.nan)
+    for k in range(3)
+  ]
+  saved = []
+
+  class Pipe:
+    def __init__(self, bundle, encode_text):
+      assert encode_text is None
+
+    def generate(self, prompt, **options):
+      if prompt == "song 1":
+        raise DivergedError("the model made NaN")
+      return SimpleNamespace(save=lambda out, overwrite: saved.append(out.name))
+
+  monkeypatch.setattr("stemphonic_jax.data.batching.records.open_unseen", lambda folder: pieces)
+  monkeypatch.setattr("stemphonic_jax.generation.pipeline.StemPipeline", Pipe)
+  monkeypatch.setattr("stemphonic_jax.weights.bundle.load_bundle", lambda model: None)
+  with pytest.raises(DivergedError, match="1 of 3 songs are not there; the model made NaN"):
+    main.held_out_songs(c_ii.get_config("tiny"), tmp_path, tmp_path, tmp_path / "songs", 3)
+  assert saved == ["0", "2"]
