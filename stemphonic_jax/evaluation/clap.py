@@ -19,7 +19,7 @@ import soxr
 from jaxtyping import Float, Float32, Float64
 
 from stemphonic_jax.errors import MismatchError, UsageError
-from stemphonic_jax.evaluation.judges import Audio, in_batches, mono
+from stemphonic_jax.evaluation.judges import Audio, in_batches, mono, parts
 from stemphonic_jax.weights.clap import ClapWeights, open_clap
 from stemphonic_jax.weights.tensors import materialize
 
@@ -65,8 +65,7 @@ class ClapJudge:
     if not found:
       return []
     embed = functools.partial(self._audio, {"params": self._params})
-    rows = in_batches(embed, self._rows, np.concatenate(found))
-    return np.split(rows, np.cumsum([len(some) for some in found])[:-1])
+    return parts(in_batches(embed, self._rows, np.concatenate(found)), found)
 
   def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "n d"]:
     """Embeddings of texts; of one that has been embedded before, that one."""

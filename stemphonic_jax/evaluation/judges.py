@@ -6,6 +6,7 @@ once, so that each compiles one program, in float32 wherever it runs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -53,3 +54,11 @@ def in_batches(
     with jax.default_matmul_precision("float32"):  # which accelerators take for less
       found.append(np.asarray(function(*padded))[: len(cut[0])])
   return np.concatenate(found)
+
+
+def parts(
+  rows: Float32[np.ndarray, "n d"], of: Sequence[Shaped[np.ndarray, "m ..."]]
+) -> list[Float32[np.ndarray, "m d"]]:
+  """The rows that belong to each of some arrays, which have as many together."""
+  ends = np.cumsum([0, *map(len, of)])
+  return [rows[start:end] for start, end in itertools.pairwise(ends)]

@@ -15,7 +15,7 @@ from absl import logging
 from jaxtyping import Float, Float32
 
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.evaluation.judges import Audio, in_batches, mono
+from stemphonic_jax.evaluation.judges import Audio, in_batches, mono, parts
 from stemphonic_jax.evaluation.resampling import as_fadtk, as_resampy
 from stemphonic_jax.weights.tensors import materialize
 from stemphonic_jax.weights.vggish import BANDS, FRAMES, VGGishWeights, open_vggish
@@ -60,7 +60,7 @@ class VGGishJudge:
   def embed_each(self, audio: Audio, rate: int) -> list[Float32[np.ndarray, "n d"]]:
     """The same for each clip by itself."""
     found = [self.patches(clip, rate) for clip in audio]
-    return np.split(self._embed(found), np.cumsum([len(some) for some in found])[:-1])
+    return parts(self._embed(found), found)
 
   def patches(self, clip: Float[np.ndarray, "N *C"], rate: int) -> Float32[np.ndarray, "n F M"]:
     """What the network sees of a clip in this mode."""

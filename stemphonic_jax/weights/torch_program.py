@@ -1,6 +1,6 @@
 """The program in a PyTorch file, followed without being run.
 
-A pickle is a program for a machine with a stack. The machine here knows 40 of its operations, which
+A pickle is a program for a machine with a stack. The machine here knows 46 of its operations, which
 build plain containers, and a few names. A name is never looked up, imported or called: a tensor
 becomes a `Lazy`, what another known name would make becomes `Other`, and an unknown name ends the
 reading, as does any other operation.

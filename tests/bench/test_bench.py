@@ -54,7 +54,7 @@ def test_networks_that_hear_give_the_numbers_of_the_peer(capsys, monkeypatch):
   monkeypatch.setattr(bench.evaluate, "PATCHES", 2)
   monkeypatch.setattr(bench.evaluate, "WINDOWS", 1)
   widths = (2, 2, 3, 3, 4, 4, 8, 8, 5)
-  bench.evaluate.run(rounds=1, size=bench.evaluate.Size(widths, 4, (1, 1), (1, 2), 50, 8, 1, 2))
+  bench.evaluate.run(rounds=1, size=bench.evaluate.Size(widths, 4, (1,), (1,), 50, 8, 1, 2))
   _, *rows = capsys.readouterr().out.splitlines()
   assert [row.split()[0] for row in rows] == ["VGGish-33", "CLAP-audio", "CLAP-text"]
   assert [row.split()[-2] for row in rows] == ["1.0", "1.2", "-"]

@@ -46,6 +46,7 @@ def test_embeddings_are_of_windows_and_do_not_depend_on_what_is_beside_them(open
   stereo = judge.embed(np.repeat(clips[2], 2, axis=1)[None], RATE)
   np.testing.assert_allclose(stereo, each[2], rtol=1e-4)
   assert judge.embed([], RATE).shape == (0, 7)
+  assert judge.embed_each([], RATE) == []
 
 
 def test_a_mode_has_windows_and_levels_of_its_peer(opened):

@@ -34,7 +34,7 @@ def save(path, tensors):
   return path
 
 
-CLAP_MODEL = CLAP(HTSAT(4, (2, 1), (2, 2)), Roberta(262, 20, 8, 1, 2, 12), 6)
+CLAP_MODEL = CLAP(HTSAT(4, (1,), (2,)), Roberta(262, 20, 8, 1, 2, 12), 6)
 PAIRS = [("d", "r"), ("Ġ", "t")]
 
 

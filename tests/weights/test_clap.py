@@ -48,7 +48,7 @@ def test_a_config_says_what_tensors_do_not(tmp_path):
     ({"audio_config": {"enable_fusion": True}}, "audio_config.enable_fusion is 'True', expected"),
     ({"text_config": {"hidden_act": "relu"}}, "text_config.hidden_act is 'relu', expected 'gelu'"),
     ({"text_config": {"layer_norm_eps": 2}}, "no layer_norm_eps or num_attention_heads"),
-    ({"text_config": {"num_attention_heads": 3}}, "is no CLAP: 64 bands, 2 stages"),
+    ({"text_config": {"num_attention_heads": 3}}, "is no CLAP: 64 bands, 1 stages"),
     ({"text_config": 7}, "not 'clap'"),
   ):
     (folder / "config.json").write_text(json.dumps(CONFIG | change))
@@ -75,8 +75,8 @@ def test_other_folders_are_refused_in_one_line(tmp_path):
   refused(
     MismatchError, "mel_conv2d.weight: a CLAP with fusion; take one without", tensors | fusion
   )
-  more = {"audio_branch.layers.0.blocks.2.norm1.weight": np.ones(4, np.float32)}
-  refused(MismatchError, "12 tensors do not fit; audio_branch.layers.0.blocks.2.", tensors | more)
+  more = {"audio_branch.layers.0.blocks.1.norm1.weight": np.ones(4, np.float32)}
+  refused(MismatchError, "12 tensors do not fit; audio_branch.layers.0.blocks.1.", tensors | more)
   refused(
     MismatchError, "a: file .2,. float32, model lacks it", tensors | {"a": np.ones(2, np.float32)}
   )
