@@ -155,8 +155,9 @@ def _find_weights(folder: Path) -> Path:
     raise MissingError(
       f"{folder}: no such folder of a CLAP, with weights and the tokenizer's files"
     )
-  if (folder / "model.safetensors").is_file():
-    return folder / "model.safetensors"
+  for name in ("model.safetensors", "pytorch_model.bin"):
+    if (folder / name).is_file():
+      return folder / name
   kinds = (*CHECKPOINTS, ".safetensors")
   found = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
   if len(found) == 1:
@@ -170,6 +171,8 @@ def _config(path: Path) -> dict[str, Any]:
   if not path.is_file():
     return {}
   given = read_json(path)
+  if given.get("model_type") == "roberta":  # which came with the tokenizer
+    given = {"model_type": "clap", "text_config": given}
   parts = {name: given.get(name) or {} for name in FIXED}
   if given.get("model_type") != "clap" or not all(isinstance(p, dict) for p in parts.values()):
     raise MismatchError(f"{path}: model_type is {str(given.get('model_type'))[:60]!r}, not 'clap'")

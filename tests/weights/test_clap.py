@@ -43,6 +43,10 @@ def test_a_config_says_what_tensors_do_not(tmp_path):
     (folder / "config.json").write_text(json.dumps(CONFIG | {"text_config": text}))
     assert (found := open_clap(folder).model.text).heads == heads
     assert found.epsilon == epsilon
+  (folder / "config.json").write_text(
+    json.dumps({"model_type": "roberta", "num_attention_heads": 2, "layer_norm_eps": 1e-5})
+  )
+  assert open_clap(folder).model.text.heads == 2
   for change, message in (
     ({"model_type": "clip"}, "model_type is 'clip', not 'clap'"),
     ({"audio_config": {"enable_fusion": True}}, "audio_config.enable_fusion is 'True', expected"),
