@@ -25,7 +25,7 @@ def kaiser_sinc(
   inside = np.abs(away) * scale < half
   window = np.i0(beta * np.sqrt(1 - np.square(np.where(inside, away * scale / half, 1.0))))
   kernels = np.sinc(cutoff * scale * away) * window * inside * (cutoff * scale / np.i0(beta))
-  blocks = -(-len(x) // step)
+  blocks = max(1, -(-len(x) // step))
   padded = np.pad(x, (reach, reach + blocks * step - len(x)))
   frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + step)[::step]
   return (frames @ kernels.T).reshape(-1)[: math.ceil(len(x) * target / rate)]

@@ -47,6 +47,8 @@ def test_embeddings_are_of_windows_and_do_not_depend_on_what_is_beside_them(open
   np.testing.assert_allclose(stereo, each[2], rtol=1e-4)
   assert judge.embed([], RATE).shape == (0, 7)
   assert judge.embed_each([], RATE) == []
+  empty = np.zeros((0, 2), np.float32)
+  assert [len(one.patches(empty, 44_100)) for one in opened.values()] == [0, 0, 0, 1]
 
 
 def test_a_mode_has_windows_and_levels_of_its_peer(opened):
