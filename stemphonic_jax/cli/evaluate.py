@@ -1,35 +1,70 @@
-"""`stemphonic evaluate`: what models are worth, in numbers."""
+"""`stemphonic evaluate`: what models and songs are worth, in numbers."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemphonic_jax import door
 from stemphonic_jax.audio.lengths import LONGEST
 from stemphonic_jax.cli.arguments import command, count, number, path, place, seed
 from stemphonic_jax.errors import UsageError
 
+if TYPE_CHECKING:
+  from stemphonic_jax.evaluation.basis import Measured, Options
+  from stemphonic_jax.evaluation.ears import Listener
+
+FAD = ("default", "google", "gudgud96", "fadtk")
+SONGS = 60
+OTHERS = ("musicgen-stem", "stemgen")  # tables of other papers
+
 
 def add(commands: Any) -> None:
   """Adds the command and its arguments to argparse's subparsers."""
-  evaluate = command(commands, "evaluate", run, "measure models without other models")
-  what = evaluate.add_mutually_exclusive_group(required=True)
-  what.add_argument(
-    "--table", metavar="1|2|3|ensemble", help="of the paper, or of an ensemble, on --models"
-  )
-  what.add_argument(
-    "--model", type=place, metavar="DIR", help="one model beside real pieces; or hf://…"
+  evaluate = command(commands, "evaluate", run, "measure models, or songs that others made")
+  evaluate.add_argument(
+    "--table",
+    metavar="NAME",
+    help="1, 2 or 3 of the paper, or ensemble, on --models; musicgen-stem (editing) or stemgen"
+    " (accompaniment), on --model",
   )
   evaluate.add_argument(
     "--models", type=path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
   )
+  evaluate.add_argument(
+    "--model", type=place, metavar="DIR", help="one model beside real pieces; or hf://…"
+  )
+  evaluate.add_argument(
+    "--songs-from",
+    type=path,
+    nargs="+",
+    metavar="DIR",
+    help="folders of songs in stems that any system made, DIR/SONG/STEM.wav, beside real pieces",
+  )
+  evaluate.add_argument(
+    "--vggish", type=path, metavar="FILE", help="weights of VGGish: adds FAD, its limit and KAD"
+  )
+  evaluate.add_argument(
+    "--clap", type=path, metavar="DIR", help="folder of LAION's CLAP: adds CLAP of mix and text"
+  )
+  evaluate.add_argument(
+    "--music", action="store_true", help="adds HAR, BEAT and MIRDD, told without weights"
+  )
+  evaluate.add_argument(
+    "--fad", choices=FAD, default=FAD[0], help="the tool whose FAD is computed; default as it is"
+  )
   evaluate.add_argument("--out", type=path, default=Path("runs/evaluation"), metavar="DIR")
-  evaluate.add_argument("--songs", type=count, default=60, metavar="N", help="default 60")
+  evaluate.add_argument(
+    "--songs", type=count, metavar="N", help=f"default {SONGS}; of --songs-from all"
+  )
   evaluate.add_argument(
     "--reference", type=count, metavar="N", help="other real pieces to compare with; default 150"
   )
   evaluate.add_argument(
-    "--seconds", type=number(1, LONGEST), metavar="S", help="of a song; default all it can"
+    "--seconds",
+    type=number(1, LONGEST),
+    metavar="S",
+    help="of a song; default all that the model can, or the shortest of --songs-from",
   )
   evaluate.add_argument("--seed", type=seed, default=0, help="of pieces, and of noise")
   evaluate.add_argument("--source", default="demo", help="of prompts: demo, musdb, moisesdb, …")
@@ -51,22 +86,14 @@ def add(commands: Any) -> None:
 
 
 def run(request: argparse.Namespace) -> None:
-  """Measures a table or a model, prints it, and writes it down."""
-  if bool(request.table) != bool(request.models):
-    raise UsageError("evaluate: --table N takes --models DIR, and --model DIR stands alone")
-  if request.accompany and request.table:
-    raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
-  if (request.source == "demo") != (request.root is None):
-    raise UsageError("evaluate: a --source on disk takes --root DIR, and demo takes none")
-  if request.source == "demo" and (request.held_out or request.captions):
-    raise UsageError("--held-out and --captions are of a --source on disk")
+  """Measures a table, a model or songs, prints it, and writes it down."""
+  _check(request)
   door.set_up()
-  from stemphonic_jax.evaluation import report, sheet, tables
-  from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.evaluation import basis, report, sheet
 
-  options = tables.Options(
-    request.songs,
-    request.reference or tables.REFERENCE,
+  options = basis.Options(
+    request.songs or SONGS,
+    request.reference or basis.REFERENCE,
     request.seconds,
     request.seed,
     request.source,
@@ -74,13 +101,67 @@ def run(request: argparse.Namespace) -> None:
     request.held_out,
     request.captions or "",
   )
-  if request.table:
-    measured = tables.table(request.table, request.models, request.out, options)
-  else:
-    model = find_model(request.model)
-    measured = tables.one_model(model, request.out, options, request.accompany)
+  measured = _measured(request, options, _listeners(request))
   for one in measured.sheets:
     sheet.write(one, request.out)
     print(sheet.markdown(one))
   if request.report:
     print(report.write_report(request.out, measured, request.seed))
+
+
+def _check(request: argparse.Namespace) -> None:
+  """UsageError where options do not go together."""
+  asked = {"--models": request.models, "--model": request.model, "--songs-from": request.songs_from}
+  if sum(map(bool, asked.values())) != 1:
+    raise UsageError(f"evaluate: expected one of {', '.join(asked)}; see `stemphonic evaluate -h`")
+  if request.table in OTHERS and not request.model:
+    raise UsageError(f"evaluate: --table {request.table} takes --model DIR")
+  if request.table not in OTHERS and bool(request.table) != bool(request.models):
+    raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
+  if request.accompany and (request.table or not request.model):
+    raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
+  if request.report and (request.songs_from or request.table in OTHERS):
+    raise UsageError("--report is of `evaluate --model DIR` and of the paper's tables")
+  if (request.source == "demo") != (request.root is None):
+    raise UsageError("evaluate: a --source on disk takes --root DIR, and demo takes none")
+  if request.source == "demo" and (request.held_out or request.captions):
+    raise UsageError("--held-out and --captions are of a --source on disk")
+  if request.fad != FAD[0] and not request.vggish:
+    raise UsageError(f"--fad {request.fad} is of VGGish's embeddings; add --vggish FILE")
+
+
+def _listeners(request: argparse.Namespace) -> list["Listener"]:
+  from stemphonic_jax.evaluation import listeners
+
+  found = []
+  if request.vggish:
+    from stemphonic_jax.evaluation import vggish
+
+    found.append(listeners.fad(vggish.open_judge(request.vggish, request.fad), request.fad))
+  if request.music:
+    from stemphonic_jax.evaluation import music
+
+    found.append(music.listener())
+  if request.clap:
+    from stemphonic_jax.evaluation import clap
+
+    found.append(listeners.clap(clap.open_judge(request.clap)))
+  return found
+
+
+def _measured(
+  request: argparse.Namespace, options: "Options", listeners: Sequence["Listener"]
+) -> "Measured":
+  from stemphonic_jax.evaluation import accompanying, editing, systems, tables
+  from stemphonic_jax.weights.hub import find_model
+
+  if request.models:
+    return tables.table(request.table, request.models, request.out, options, listeners)
+  if request.songs_from:
+    return systems.measure(request.songs_from, request.out, options, listeners, request.songs)
+  model = find_model(request.model)
+  if request.table == "musicgen-stem":
+    return editing.measure(model, request.out, options)
+  if request.table == "stemgen":
+    return accompanying.measure(model, request.out, options, listeners)
+  return tables.one_model(model, request.out, options, request.accompany, listeners)

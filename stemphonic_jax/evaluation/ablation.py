@@ -7,8 +7,9 @@ import platform
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import DataError, DivergedError, MismatchError
 from stemphonic_jax.evaluation import features, kept, metrics, songs
+from stemphonic_jax.evaluation.ears import Ears, Listener
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Cell, Heard
 from stemphonic_jax.evaluation.scores import bootstrap
@@ -38,12 +40,16 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-  """Real pieces: what asks for them, how they sound, noise as loud, and others to compare with."""
+  """Real pieces: what asks for them, how they sound, noise as loud, and others to compare with.
+
+  All of them by the same `ears`, as are the songs that are compared with them.
+  """
 
   prompts: Sequence[Prompt]
   real: Sequence[SongFeatures]
   noise: Sequence[SongFeatures]
   reference: Sequence[SongFeatures]
+  ears: Ears = field(default_factory=Ears)
 
   @functools.cached_property
   def asked(self) -> str:
@@ -76,6 +82,7 @@ def pieces(
   counts: Mapping[int | None, int],
   reference: int,
   seed: int,
+  ears: Ears,
 ) -> dict[int | None, Pieces]:
   """For each number of stems K (None for any) as many pieces as `counts` says, or as there are.
 
@@ -84,11 +91,11 @@ def pieces(
   """
   prompts, others = mixes
   logging.info("looking at real pieces")
-  compared = songs.held_out(others, reference, features.features)
+  compared = songs.held_out(others, reference, ears.listen)
 
   def look(mix: Mix) -> tuple[Prompt, SongFeatures, SongFeatures]:
     noise = metrics.noise_like(mix, seed)
-    return songs.prompt_of(mix), features.features(mix), features.features(noise)
+    return songs.prompt_of(mix), ears.listen(mix), ears.listen(noise)
 
   found = {}
   for stems, count in counts.items():
@@ -96,7 +103,7 @@ def pieces(
     if not looks or not compared:
       what = f"of {stems} stems" if stems else "of two stems or more"
       raise DataError(f"there are no held-out pieces {what} to measure with; use a larger set")
-    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), compared)
+    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), compared, ears)
   return found
 
 
@@ -134,26 +141,55 @@ def ask(
       passes=run.passes, share_noise=run.share_noise, activity=run.activity, timed=timed,
     )  # fmt: skip
     bar = tqdm(made, model.name, len(real.prompts), unit=" songs", initial=first, disable=None)
-    return songs.in_threads(functools.partial(_heard, hop), bar)
+    return songs.in_threads(functools.partial(_heard, real.ears, hop), bar)
+
+  @functools.cache
+  def sounding() -> tuple[list[Heard], list[dict[str, Int8[np.ndarray, "T"]]]]:
+    heard = kept.songs(out, key, len(real.prompts), make, real.ears.complete)
+    lanes = [songs.asked_lanes(prompt, seconds, rate, hop) for prompt in real.prompts]
+    sound = [(one, asked) for one, asked in zip(heard, lanes, strict=True) if one.song.stems]
+    if not sound:
+      raise DivergedError(f"{model.name}: none of {len(heard)} songs is sound; the log says why")
+    return tuple(map(list, zip(*sound, strict=True)))
 
   def measured() -> Cell:
-    heard = kept.songs(out, key, len(real.prompts), make)
-    lanes = [songs.asked_lanes(prompt, seconds, rate, hop) for prompt in real.prompts]
-    sounding = [(one, asked) for one, asked in zip(heard, lanes, strict=True) if one.song.stems]
-    if not sounding:
-      raise DivergedError(f"{model.name}: none of {len(heard)} songs is sound; the log says why")
-    heard, lanes = map(list, zip(*sounding, strict=True))
+    heard, lanes = sounding()
     scores = metrics.measure([one.song for one in heard], real.reference, lanes)
     times = [one.seconds for one in heard]
     return Cell(scores, bootstrap(statistics.fmean, times) if timed else None)
 
-  return kept.cell(out, key | {"pieces": real.stamp}, measured)
+  key_of_cell = key | {"pieces": real.stamp}
+  cell = kept.cell(out, key_of_cell, measured)
+  return judged(out, key_of_cell, cell, lambda: [one.song for one in sounding()[0]], real)
 
 
-def _heard(hop: int, made: songs.Made) -> Heard:
+def _heard(ears: Ears, hop: int, made: songs.Made) -> Heard:
   if made.mix is None:
     return Heard(SongFeatures("", None, {}), 0.0)
-  return Heard(features.features(made.mix, hop), sum(made.seconds.values()))
+  return Heard(ears.listen(made.mix, hop), sum(made.seconds.values()))
+
+
+def judged(
+  out: Path,
+  key: Mapping[str, Any],
+  cell: Cell,
+  found: Callable[[], Sequence[SongFeatures]],
+  real: Pieces,
+) -> Cell:
+  """A cell with what each listener says of its songs, which are `found` where that is not kept."""
+  for listener in real.ears.listeners:
+    one = kept.cell(
+      out,
+      key | {"listener": listener.key},
+      lambda listener=listener: _judged(real, listener, found()),
+    )
+    cell = replace(cell, scores=cell.scores | one.scores, detail=cell.detail | one.detail)
+  return cell
+
+
+def _judged(real: Pieces, listener: Listener, songs: Sequence[SongFeatures]) -> Cell:
+  scores, detail = real.ears.scored(listener, songs, real.reference)
+  return Cell(scores, detail=detail)
 
 
 def baselines(out: Path, real: Pieces, seed: int) -> dict[str, Cell]:
@@ -166,26 +202,27 @@ def baselines(out: Path, real: Pieces, seed: int) -> dict[str, Cell]:
     "shuffled": lambda: metrics.shuffled(real.real, seed),
     "noise": lambda: real.noise,
   }
-  return {
-    name: kept.cell(
-      out,
-      {"baseline": name, "seed": seed, "pieces": real.stamp},
-      lambda make=make: Cell(metrics.measure(make(), real.reference, real.lanes)),
+  found = {}
+  for name, make in rows.items():
+    key = {"baseline": name, "seed": seed, "pieces": real.stamp}
+    cell = kept.cell(
+      out, key, lambda make=make: Cell(metrics.measure(make(), real.reference, real.lanes))
     )
-    for name, make in rows.items()
-  }
+    found[name] = judged(out, key, cell, make, real)
+  return found
 
 
 def through_autoencoder(out: Path, model: Model, mixes: Sequence[Mix], real: Pieces) -> Cell:
   """The cell of the pieces' own stems, each sent through a model's autoencoder."""
 
-  def measured() -> Cell:
+  @functools.cache
+  def found() -> list[SongFeatures]:
     through = songs.autoencoded(model.bundle)
-    found = songs.held_out(mixes, len(real.prompts), lambda mix: features.features(through(mix)))
-    return Cell(metrics.measure(found, real.reference, real.lanes))
+    return songs.held_out(mixes, len(real.prompts), lambda mix: real.ears.listen(through(mix)))
 
   key = {"model": model.bundle.fingerprint, "run": "autoencoder", "pieces": real.stamp}
-  return kept.cell(out, key, measured)
+  cell = kept.cell(out, key, lambda: Cell(metrics.measure(found(), real.reference, real.lanes)))
+  return judged(out, key, cell, found, real)
 
 
 def playing_along(

@@ -39,7 +39,7 @@ def shuffled(songs: Sequence[SongFeatures], seed: int = 0) -> list[SongFeatures]
         left.remove(free[0])
       source, stems[name] = found[free[0]] if free else (number, stem)
       taken.add(source)
-    mixed.append(replace(song, stems=stems))
+    mixed.append(replace(song, stems=stems, heard=""))
   return mixed
 
 
@@ -50,7 +50,7 @@ def adrift(songs: Sequence[SongFeatures], seed: int = 0) -> list[SongFeatures]:
   """
   rng = np.random.default_rng(seed)
   return [
-    replace(song, stems={name: _slid(s, rng.random()) for name, s in song.stems.items()})
+    replace(song, stems={name: _slid(s, rng.random()) for name, s in song.stems.items()}, heard="")
     for song in songs
   ]
 

@@ -1,4 +1,4 @@
-"""How far a set of sounds is from real ones: Fréchet distances between Gaussians."""
+"""How far a set of sounds is from real ones in mel cepstra, which need no model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from stemphonic_jax.evaluation import scores
 from stemphonic_jax.evaluation.features import FRAMES_PER_SECOND, SongFeatures
+from stemphonic_jax.evaluation.frechet import frechet, gaussian, moments
 from stemphonic_jax.evaluation.scores import Score
 
 CEPSTRA = 16
@@ -71,8 +72,8 @@ def _score(
     made = [view(song) for song in songs]
     if len(real) >= LEAST and sum(map(len, made)) >= LEAST:
       scale = np.maximum(real.std(axis=0), 1e-6)
-      targets.append(gaussian(_moments(real / scale)))
-      found.append([_moments(some / scale) for some in made])
+      targets.append(gaussian(moments(real / scale)))
+      found.append([moments(some / scale) for some in made])
   if not found:
     return scores.NOTHING
   rows = np.stack(found, axis=1).reshape(len(songs), -1)
@@ -84,32 +85,3 @@ def _score(
     return float(np.mean([frechet(*gaussian(s), *t) for s, t in enough])) if enough else np.nan
 
   return scores.bootstrap(distance, range(len(songs)), resamples=RESAMPLES, centred=True)
-
-
-def _moments(x: Windows) -> Float[np.ndarray, "M"]:
-  """Count, sum and products of windows, which of several sets add up."""
-  x = np.asarray(x, np.float64)
-  return np.concatenate([[len(x)], x.sum(axis=0), (x.T @ x).ravel()])
-
-
-def gaussian(
-  moments: Float[np.ndarray, "M"],
-) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D D"]]:
-  """Mean and covariance (with n - 1) of windows from their moments."""
-  count, total, products = moments[0], moments[1 : SIZE + 1], moments[SIZE + 1 :]
-  mean = total / count
-  return mean, (products.reshape(SIZE, SIZE) - count * np.outer(mean, mean)) / (count - 1)
-
-
-def frechet(
-  mean: Float[np.ndarray, "D"],
-  covariance: Float[np.ndarray, "D D"],
-  other_mean: Float[np.ndarray, "D"],
-  other_covariance: Float[np.ndarray, "D D"],
-) -> float:
-  """|m1 - m2|^2 + Tr S1 + Tr S2 - 2 Tr sqrt(S1 S2), from eigenvalues of symmetric matrices."""
-  values, vectors = np.linalg.eigh(other_covariance)
-  root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-  shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariance @ root), 0.0)).sum()
-  apart = np.square(mean - other_mean).sum()
-  return float(apart + np.trace(covariance) + np.trace(other_covariance) - 2.0 * shared)

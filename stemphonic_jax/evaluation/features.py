@@ -40,6 +40,7 @@ class StemFeatures:
   bands: Float16[np.ndarray, "F M"]
   chroma: Float32[np.ndarray, "P 12"]
   lane: Int8[np.ndarray, "T"]
+  heard: str = ""  # by which ears.py finds what others heard in it
 
   @functools.cached_property
   def sounding(self) -> Bool[np.ndarray, "F"]:
@@ -65,6 +66,7 @@ class SongFeatures:
   bpm: float | None
   stems: Mapping[str, StemFeatures]
   caption: str = ""
+  heard: str = ""  # as that of a stem; stems that come from elsewhere were never heard together
 
   @functools.cached_property
   def bands(self) -> Float32[np.ndarray, "F M"]:

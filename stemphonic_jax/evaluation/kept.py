@@ -17,7 +17,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,19 @@ PACKAGE = Path(__file__).parents[1]
 HERE = Path(__file__).parent.name
 # Files and folders of the package that say how a song sounds, and what is kept of it.
 SONG = (
-  *(f"{HERE}/{name}.py" for name in ("ablation", "features", "kept", "songs")),
+  *(f"{HERE}/{name}.py" for name in ("ablation", "ears", "features", "kept", "songs")),
   *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
   *("data/tokenizer.py", "flow.py", "guidance.py", "generation", "models", "sampler.py", "weights"),
 )
 CELL = (*SONG, HERE)
-ABOUT = ("id", "bpm", "caption")  # what a song has besides stems
+ABOUT = ("id", "bpm", "caption", "heard")  # what a song has besides stems
 PARTS = ("bands", "chroma", "lane")  # of the features of a stem
 # Of this folder what no cell depends on: it comes after them.
 VIEWS = frozenset(
-  f"{HERE}/{name}.py" for name in ("figures", "report", "seeds", "sheet", "tables", "trained")
+  f"{HERE}/{name}.py"
+  for name in (
+    *("basis", "figures", "published", "report", "seeds", "sheet", "systems", "tables", "trained"),
+  )
 )
 
 
@@ -56,21 +59,34 @@ class Heard:
 
 @dataclass(frozen=True)
 class Cell:
-  """Scores by metric and, where songs were generated, seconds for one."""
+  """Scores by metric and, where songs were generated, seconds for one; `detail` is for JSON."""
 
   scores: Mapping[str, Score]
   seconds: Score | None = None
+  detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 def songs(
-  out: Path, key: Mapping[str, Any], count: int, make: Callable[[int], Sequence[Heard]]
+  out: Path,
+  key: Mapping[str, Any],
+  count: int,
+  make: Callable[[int], Sequence[Heard]],
+  complete: Callable[[SongFeatures], bool] = lambda _: True,
 ) -> list[Heard]:
-  """The songs of a key: those that are there, and those that `make` makes from a number on."""
+  """The songs of a key: those that are there, and those that `make` makes from a number on.
+
+  That is the first that is not there, or not `complete`.
+  """
   key = dict(key) | {"code": code(SONG)}
   folder = out / "songs" / digest(key)[:24]
   paths = [folder / f"{number:05d}.npz" for number in range(count)]
-  there = next((number for number, path in enumerate(paths) if not path.is_file()), count)
-  heard = [_read(path) for path in paths[:there]]
+  heard: list[Heard] = []
+  for path in paths:
+    found = _read(path) if path.is_file() else None
+    if found is None or not complete(found.song):
+      break
+    heard.append(found)
+  there = len(heard)
   if there < count:
     folder.mkdir(parents=True, exist_ok=True)
     for path, song in zip(paths[there:], make(there), strict=True):
@@ -97,7 +113,8 @@ def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell
     try:
       found = json.loads(path.read_text())
       scores = {name: _score(entry) for name, entry in found["scores"].items()}
-      return Cell(scores, _score(found["seconds"]) if found["seconds"] else None)
+      seconds = _score(found["seconds"]) if found["seconds"] else None
+      return Cell(scores, seconds, found["detail"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
       raise _damaged(path, error) from None
   measured = measure()
@@ -157,7 +174,7 @@ def _score(entry: Mapping[str, Any]) -> Score:
 def _write(path: Path, heard: Heard) -> None:
   song = heard.song
   about = {name: getattr(song, name) for name in ABOUT} | {"seconds": heard.seconds}
-  about["types"] = {name: stem.type for name, stem in song.stems.items()}
+  about["stems"] = {name: [stem.type, stem.heard] for name, stem in song.stems.items()}
   arrays = {f"{part}/{n}": getattr(stem, part) for n, stem in song.stems.items() for part in PARTS}
   with whole_file(path) as partial, partial.open("wb") as file:
     np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
@@ -173,8 +190,8 @@ def _read(path: Path) -> Heard:
     with np.load(path) as found:
       about = json.loads(str(found["about"]))
       stems = {
-        name: StemFeatures(kind, **{part: found[f"{part}/{name}"] for part in PARTS})
-        for name, kind in about["types"].items()
+        name: StemFeatures(kind, **{part: found[f"{part}/{name}"] for part in PARTS}, heard=heard)
+        for name, (kind, heard) in about["stems"].items()
       }
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
     raise _damaged(path, error) from None

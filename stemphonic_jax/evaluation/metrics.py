@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,17 +21,26 @@ from stemphonic_jax.evaluation.scores import NOTHING, Score
 from stemphonic_jax.evaluation.synchrony import synchrony
 from stemphonic_jax.evaluation.tempo import tempo
 
-__all__ = ["METRICS", "Metric", "adrift", "measure", "noise_like", "shuffled"]
+__all__ = ["JUDGED", "LABELS", "METRICS", "Metric", "adrift", "measure", "noise_like", "shuffled"]
 
 
 @dataclass(frozen=True)
 class Metric:
-  """What a number is called, whether "higher" or "lower" is better, and a line for its reader."""
+  """What a number is called, whether "higher" or "lower" is better, and a line for its reader.
+
+  Where higher is better it lies between 0 and `most`.
+  """
 
   name: str
   label: str
   better: str
   summary: str
+  most: float = 1.0
+
+  @property
+  def within(self) -> tuple[float, float]:
+    """Where its values lie."""
+    return (0.0, self.most) if self.better == "higher" else (-math.inf, math.inf)
 
 
 _ALL = (
@@ -98,6 +108,70 @@ _ALL = (
   ),
 )
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+
+_JUDGED = (
+  Metric(
+    "vggish_fad_stem",
+    "FAD stem",
+    "lower",
+    "Fréchet audio distance of VGGish to real stems, mean over types (Sec. 4.4); it grows where"
+    " songs are few",
+  ),
+  Metric("vggish_fad_mix", "FAD mix", "lower", "The same of mixes to real mixes (Sec. 4.4)"),
+  Metric(
+    "vggish_fad_inf_stem",
+    "FAD∞ stem",
+    "lower",
+    "What FAD stem would be of infinitely many songs, along a line in 1 / n; without an interval",
+  ),
+  Metric("vggish_fad_inf_mix", "FAD∞ mix", "lower", "The same of FAD mix"),
+  Metric(
+    "vggish_kad_stem",
+    "KAD stem",
+    "lower",
+    "Kernel distance of the same embeddings × 100, which is 0 on average for sets of one kind,"
+    " however few songs they are",
+  ),
+  Metric("vggish_kad_mix", "KAD mix", "lower", "The same of mixes to real mixes"),
+  Metric(
+    "clap",
+    "CLAP",
+    "higher",
+    "Mixes and the text that they were asked for with: mean cosine × 100 (Sec. 4.4)",
+    most=100.0,
+  ),
+  Metric(
+    "har",
+    "HAR",
+    "higher",
+    "Steps of 0.1 s in which the bass plays a note of the chord that the other stems play (share)",
+  ),
+  Metric("har_bass", "HAR, bass edited", "higher", "HAR where the bass is the new one"),
+  Metric("har_other", "HAR, other edited", "higher", "HAR where the chords are the new ones"),
+  *(
+    Metric(
+      f"beat_{role}",
+      f"BEAT {role}",
+      "higher",
+      f"Beats of {part} and of the song agree within 70 ms (F-measure)",
+    )
+    for role, part in (
+      ("bass", "the bass"),
+      ("drums", "drums and percussion"),
+      ("other", "all that is neither, nor sung,"),
+    )
+  ),
+  Metric(
+    "mirdd",
+    "MIRDD",
+    "lower",
+    "Divergence of ten descriptors (key, pitches, chords, onsets …) of mixes from those of real"
+    " ones (mean KL; 0 is alike)",
+  ),
+)
+# Those of listeners, which are measured where there are any; LABELS are of all.
+JUDGED: Mapping[str, Metric] = {metric.name: metric for metric in _JUDGED}
+LABELS: Mapping[str, Metric] = {**METRICS, **JUDGED}
 
 
 def measure(

@@ -30,9 +30,9 @@ from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.evaluation import songs
+from stemphonic_jax.evaluation.basis import Measured
 from stemphonic_jax.evaluation.sheet import Sheet, cells_of, legend_of
 from stemphonic_jax.evaluation.songs import FRAME, Prompt
-from stemphonic_jax.evaluation.tables import Measured
 from stemphonic_jax.generation.pipeline import StemPipeline
 
 SHOWN = 4  # pieces to listen to

@@ -12,11 +12,14 @@ from typing import Any
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.evaluation import figures, kept, seeds
 from stemphonic_jax.evaluation.kept import Cell
-from stemphonic_jax.evaluation.metrics import METRICS
+from stemphonic_jax.evaluation.metrics import LABELS
 from stemphonic_jax.evaluation.scores import FEWEST, Score
 
 NONE = "n.a."
-SONGS = ("n", f"Songs in the row; without [interval] a number is of fewer than {FEWEST} of them")
+SONGS = (
+  "n",
+  f"Songs in the row; without [interval] a number is of fewer than {FEWEST} of them, or has none",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class Line:
   models: Mapping[str, Cell] = field(default_factory=dict)
   group: str = ""  # of rows that compare
   subtracts: bool = False
+  detail: Mapping[str, Any] = field(default_factory=dict)  # of a row that no model made
 
   @property
   def n(self) -> int:
@@ -70,7 +74,7 @@ def write(sheet: Sheet, out: Path) -> None:
     partial.write_text(text, encoding="utf-8")
   measured = (line for line in sheet.lines if not line.subtracts)
   rows = {line.label: (line.scores, not line.models) for line in measured}
-  named = {name: (METRICS[name].label, METRICS[name].better) for name in sheet.metrics}
+  named = {name: (LABELS[name].label, LABELS[name].better) for name in sheet.metrics}
   figures.scores_figure(out / f"{sheet.name}.png", rows, named, sheet.title)
 
 
@@ -87,7 +91,7 @@ def markdown(sheet: Sheet) -> str:
 def cells_of(sheet: Sheet) -> tuple[list[str], list[list[tuple[str, bool]]]]:
   """The head of a sheet, and of each row the words with whether they are the best of the models."""
   arrows = {"higher": "↑", "lower": "↓"}
-  labels = (f"{METRICS[name].label} {arrows[METRICS[name].better]}" for name in sheet.metrics)
+  labels = (f"{LABELS[name].label} {arrows[LABELS[name].better]}" for name in sheet.metrics)
   head = [*sheet.columns, SONGS[0], *labels, *["Seconds per song ↓"] * sheet.timed]
   groups = {line.group for line in sheet.lines}
   best = {(group, name): _ahead(sheet, group, name) for group in groups for name in sheet.metrics}
@@ -105,7 +109,7 @@ def cells_of(sheet: Sheet) -> tuple[list[str], list[list[tuple[str, bool]]]]:
 
 def legend_of(sheet: Sheet) -> list[tuple[str, str]]:
   """Label and summary of each metric of a sheet, and of n."""
-  return [SONGS, *((METRICS[name].label, METRICS[name].summary) for name in sheet.metrics)]
+  return [SONGS, *((LABELS[name].label, LABELS[name].summary) for name in sheet.metrics)]
 
 
 def number(score: Score | None, *, signed: bool = False) -> str:
@@ -121,8 +125,8 @@ def number(score: Score | None, *, signed: bool = False) -> str:
 def as_json(sheet: Sheet) -> dict[str, Any]:
   """Everything that there is of a sheet."""
   named = {
-    name: {"label": METRICS[name].label, "better": METRICS[name].better,
-           "summary": METRICS[name].summary}
+    name: {"label": LABELS[name].label, "better": LABELS[name].better,
+           "summary": LABELS[name].summary}
     for name in sheet.metrics
   }  # fmt: skip
   rows = [asdict(line) for line in sheet.lines]
@@ -136,7 +140,7 @@ def _ahead(sheet: Sheet, group: str, name: str) -> Line | None:
   That is by the interval of their difference, paired by seed, or, where they have not two seeds in
   common, if their own intervals do not overlap.
   """
-  sign = 1.0 if METRICS[name].better == "higher" else -1.0
+  sign = 1.0 if LABELS[name].better == "higher" else -1.0
   rivals = [line for line in sheet.lines if line.models and line.group == group]
   rivals = [r for r in rivals if name in r.scores and math.isfinite(r.scores[name].value)]
   if len(rivals) < 2:

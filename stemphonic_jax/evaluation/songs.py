@@ -245,7 +245,7 @@ def generate(
       pipe.generate,
       prompt.caption,
       prompt.types,
-      bpm=_bpm(pipe, prompt.bpm),
+      bpm=tempo_for(pipe, prompt.bpm),
       seed=(seed + number) % MAX_SEED,
       activity=prompt.active if activity else None,
       duration=seconds,
@@ -280,7 +280,7 @@ def accompany(pipe: StemPipeline, mixes: Iterable[Mix], seed: int = 0) -> Iterat
       song = pipe.generate(
         mix.caption,
         asked,
-        bpm=_bpm(pipe, mix.bpm),
+        bpm=tempo_for(pipe, mix.bpm),
         seed=(seed + number) % MAX_SEED,
         context={name: mix.stems[name].audio for name in given},
         duration=mix.seconds,
@@ -317,7 +317,7 @@ def _apply(vae: Any, method: str, params: Any, x: jax.Array) -> Any:
   return vae.apply({"params": params}, x, method=method)
 
 
-def _bpm(pipe: StemPipeline, bpm: float | None) -> float | None:
+def tempo_for(pipe: StemPipeline, bpm: float | None) -> float | None:
   """The tempo, for a model that listens to it."""
   return bpm if pipe.bundle.config["dropout"]["bpm"] < 1 else None
 

@@ -10,23 +10,22 @@ What they look like is in sheet.py, for a page to listen to in report.py.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import math
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from stemphonic_jax import __version__
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.evaluation import ablation, kept, seeds, songs, trained
+from stemphonic_jax.evaluation import ablation, basis, kept, published, seeds, trained
 from stemphonic_jax.evaluation.ablation import Pieces, Run
+from stemphonic_jax.evaluation.basis import Measured, Options
+from stemphonic_jax.evaluation.ears import Ears, Listener
 from stemphonic_jax.evaluation.kept import Cell
-from stemphonic_jax.evaluation.metrics import METRICS
+from stemphonic_jax.evaluation.metrics import LABELS, METRICS
 from stemphonic_jax.evaluation.sheet import NONE, Line, Sheet
 from stemphonic_jax.evaluation.trained import Model
 from stemphonic_jax.generation.pipeline import StemPipeline
@@ -37,8 +36,6 @@ ALONE = ("key", "identity", "tempo", "tempo_octave", "fad_stem")  # not of how s
 MIXED = tuple(name for name in FREE if name not in ALONE)  # as in Table 2
 PAIRED = ("synchrony", "harmony", "chords")
 STEMS = (3, 4, 5, 6)  # K of Table 2
-REFERENCE = 150  # real pieces: with 16 of them a real stem is nearest to its own type 7 times in 10
-PACKAGES = ("jax", "flax", "numpy", "scipy", "librosa")
 
 
 @dataclass(frozen=True)
@@ -128,38 +125,9 @@ TABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Options:
-  """What is measured on: so many `songs` of so many `seconds` (None: all the models make).
-
-  They are compared with `reference` other real pieces.
-  """
-
-  songs: int = 60
-  reference: int = REFERENCE
-  seconds: float | None = None
-  seed: int = 0
-  source: str = "demo"
-  root: str = ""
-  held_out: int | None = None  # of a set on disk, as is `captions`; None: as the trainings had it
-  captions: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-  """Sheets, and what can be listened to of them: how songs were made, and of which pieces.
-
-  `asked` has a model and a run by what they are called; `real` are the pieces that prompts are of,
-  and `counts` how many there are of each number of stems.
-  """
-
-  sheets: Sequence[Sheet]
-  asked: Mapping[str, tuple[Model, Run]]
-  real: Sequence[Mix]
-  counts: Mapping[int | None, int]
-
-
-def table(name: str, models: Path, out: Path, options: Options) -> Measured:
+def table(
+  name: str, models: Path, out: Path, options: Options, listeners: Sequence[Listener] = ()
+) -> Measured:
   """Measures one of TABLES on the models of a folder; cells go to `out` as they come.
 
   UsageError for a table there is not; MissingError, MismatchError and DataError where models or
@@ -179,10 +147,11 @@ def table(name: str, models: Path, out: Path, options: Options) -> Measured:
   trained.check_alike(everyone)
   options = _as_trained(everyone, options)
   kept.begin(out)
+  ears = Ears(out, listeners)
   seconds, mixes = _mixes(everyone, out, options)
   each = math.ceil(options.songs / len(STEMS))
   counts = dict.fromkeys(STEMS, each) if plan.columns[0] == "K" else {None: options.songs}
-  real = ablation.pieces(mixes, counts, options.reference, options.seed)
+  real = ablation.pieces(mixes, counts, options.reference, options.seed, ears)
   measured: dict[tuple[int, int | None, str], Cell] = {}
   for setting, ones in found.items():
     runs = {i: row.run for i, row in enumerate(plan.rows) if row.trained == setting}
@@ -200,22 +169,34 @@ def table(name: str, models: Path, out: Path, options: Options) -> Measured:
     kinds = ablation.baselines(out, pieces, options.seed)
     empty = (NONE,) * (len(plan.columns) - len(head) - 1)
     for name in ("real",) if k else kinds:
-      lines.append(Line(where + name, (*head, name, *empty), kinds[name].scores))
+      columns, kind = (*head, name, *empty), kinds[name]
+      lines.append(Line(where + name, columns, kind.scores, detail=kind.detail))
+    if ears.metrics:
+      columns = {row.label: head + row.columns for row in plan.rows}
+      lines += published.rows(name, options.source, k, columns, where)
+  said = [plan.note, _seeds(found), basis.measured_on(real, seconds, options), ears.note]
+  said += [published.NOTE] * any(published.MARK in line.label for line in lines)
   sheet = Sheet(
     f"table_{name}",
     plan.title,
-    " ".join([plan.note, _seeds(found), _measured_on(real, seconds, options)]),
+    " ".join(filter(None, said)),
     plan.columns,
-    plan.metrics,
+    plan.metrics + ears.metrics,
     lines,
     _about(everyone, real, seconds, options),
     plan.timed,
   )
   asked = {row.label: (found[row.trained][0], row.run) for row in plan.rows}
-  return Measured([sheet], asked, mixes[0], _counts(real))
+  return Measured([sheet], asked, mixes[0], basis.counts(real))
 
 
-def one_model(path: Path, out: Path, options: Options, accompany: bool = False) -> Measured:
+def one_model(
+  path: Path,
+  out: Path,
+  options: Options,
+  accompany: bool = False,
+  listeners: Sequence[Listener] = (),
+) -> Measured:
   """One model beside real pieces, the same through its autoencoder, shuffled stems and noise.
 
   With `accompany` a second sheet: are generated stems in time and in tune with given ones? Errors
@@ -228,22 +209,24 @@ def one_model(path: Path, out: Path, options: Options, accompany: bool = False) 
   ablation.check_model(model, [Run(passes=2)] if accompany else [])
   options = _as_trained([model], options)
   kept.begin(out)
+  ears = Ears(out, listeners)
   seconds, mixes = _mixes([model], out, options)
-  real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed)
+  real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed, ears)
   cells = _cells(out, model, runs, real, seconds, options, timed=True)
   lines = [_line(name, (name,), {model.name: cell}) for (name, _), cell in cells.items()]
   kinds = ablation.baselines(out, real[None], options.seed)
   through = ablation.through_autoencoder(out, model, mixes[0], real[None])
   kinds = {"real": kinds.pop("real"), "real, through its autoencoder": through} | kinds
-  lines += [Line(name, (name,), cell.scores) for name, cell in kinds.items()]
+  lines += [Line(n, (n,), cell.scores, detail=cell.detail) for n, cell in kinds.items()]
   about = _about([model], real, seconds, options)
-  note = f"{_measured_on(real, seconds, options)} Model {model.bundle.fingerprint[:12]}."
-  name = "Figures of one model"
-  sheets = [Sheet("figures", name, note, ("Songs",), tuple(METRICS), lines, about, True)]
+  said = basis.measured_on(real, seconds, options)
+  note = f"{said} Model {model.bundle.fingerprint[:12]}. {ears.note}"
+  name, shown = "Figures of one model", tuple(METRICS) + ears.metrics
+  sheets = [Sheet("figures", name, note.strip(), ("Songs",), shown, lines, about, True)]
   if accompany:
     sheets.append(_accompany(out, model, mixes[0], real[None], options.seed, about))
   asked = {name: (model, run) for name, run in runs.items()}
-  return Measured(sheets, asked, mixes[0], _counts(real))
+  return Measured(sheets, asked, mixes[0], basis.counts(real))
 
 
 def _with_models(plan: Table, models: Path) -> Table:
@@ -259,12 +242,7 @@ def _mixes(
 ) -> tuple[float, tuple[Sequence[Mix], Sequence[Mix]]]:
   """Seconds of a song, and the held-out pieces of that length."""
   seconds, rate = trained.length_of(models, options.seconds)
-  if options.source == "demo":
-    return seconds, songs.composed(seconds, rate, options.seed)
-  return seconds, songs.on_disk(
-    options.source, options.root, out / "check", seconds, rate, options.seed,
-    held_out=options.held_out, captions=Path(options.captions) if options.captions else None,
-  )  # fmt: skip
+  return seconds, basis.mixes(out, options, seconds, rate)
 
 
 def _as_trained(models: Iterable[Model], options: Options) -> Options:
@@ -299,16 +277,13 @@ def _cells(
 def _line(label: str, columns: tuple[str, ...], cells: Mapping[str, Cell], group: str = "") -> Line:
   names = dict.fromkeys(name for cell in cells.values() for name in cell.scores)
   scores = {
-    name: seeds.pooled([c.scores[name] for c in cells.values() if name in c.scores], _range(name))
+    name: seeds.pooled(
+      [c.scores[name] for c in cells.values() if name in c.scores], LABELS[name].within
+    )
     for name in names
   }
   times = seeds.pooled([cell.seconds for cell in cells.values() if cell.seconds])
   return Line(label, columns, scores, times, cells, group)
-
-
-def _range(metric: str) -> tuple[float, float]:
-  """Where its values lie: those of which more is better are AUCs and shares."""
-  return (0.0, 1.0) if METRICS[metric].better == "higher" else (-math.inf, math.inf)
 
 
 def _difference(first: Line, second: Line, head: tuple[str, ...]) -> Line:
@@ -340,10 +315,6 @@ def _shares(model: Model) -> bool:
   return model.bundle.config["sample"]["share_noise"]
 
 
-def _counts(real: Mapping[int | None, Pieces]) -> dict[int | None, int]:
-  return {k: len(pieces.prompts) for k, pieces in real.items()}
-
-
 def _seeds(found: Mapping[str, Sequence[Model]]) -> str:
   counts = {setting: len(models) for setting, models in found.items()}
   listed = ", ".join(f"{count} of {setting}" for setting, count in counts.items())
@@ -360,30 +331,8 @@ def _seeds(found: Mapping[str, Sequence[Model]]) -> str:
   )
 
 
-def _measured_on(real: Mapping[int | None, Pieces], seconds: float, options: Options) -> str:
-  counts = ", ".join(f"{count}{f' of K = {k}' if k else ''}" for k, count in _counts(real).items())
-  source, pieces = options.source, "held-out pieces"
-  if source != "demo":
-    told = f", captions of {Path(options.captions).name}" if options.captions else ""
-    part = f"the {options.held_out} mixes that were held out"
-    if not options.held_out:
-      pieces, part = "pieces", "all mixes, on which no model here is known to be trained"
-    source = f"one of each mix of {source}: of its test part or, without one, of {part}{told}"
-  others = len(next(iter(real.values())).reference)
-  return (
-    f"{counts} {pieces} of {seconds:g} s ({source}), compared with {others} others, on"
-    f" {ablation.hardware()}."
-  )
-
-
 def _about(
   models: Iterable[Model], real: Mapping[int | None, Pieces], seconds: float, options: Options
 ) -> dict[str, Any]:
-  versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-  return {
-    "models": {model.name: model.bundle.fingerprint for model in models},
-    "options": asdict(options) | {"seconds": seconds},
-    "pieces": {str(k or "all"): [p.id for p in pieces.prompts] for k, pieces in real.items()},
-    "hardware": ablation.hardware(),
-    "versions": {"stemphonic_jax": __version__, "python": platform.python_version()} | versions,
-  }
+  prints = {model.name: model.bundle.fingerprint for model in models}
+  return basis.about(prints, basis.ids(real), seconds, options)

@@ -1,13 +1,16 @@
 """`stemphonic evaluate`: what it prints and writes, and one line for what it cannot."""
 
 import functools
+import itertools
 import json
 
 import pytest
 
-from stemphonic_jax.evaluation import ablation, report, songs, tables, trained
+from stemphonic_jax.evaluation import ablation, remade, report, songs, tables, trained, vggish
 from tests import tiny
+from tests.data.sources import trees
 from tests.evaluation.test_tables import piece
+from tests.weights import judges as weights
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def evaluate(stemphonic, monkeypatch):
   monkeypatch.setattr(songs, "composed", lambda *_: real)
   monkeypatch.setattr(report, "SHOWN", 1)
   monkeypatch.setattr(songs, "autoencoded", lambda _: lambda mix: mix)
-  for module in (tables, report):
+  for module in (tables, remade, report):
     monkeypatch.setattr(module, "StemPipeline", lambda _: tiny.pipeline())
   return functools.partial(stemphonic, "evaluate")
 
@@ -50,13 +53,85 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
 
 
 @pytest.mark.parametrize(
+  ("table", "head"),
+  [
+    ("musicgen-stem", "HAR, bass edited ↑ | HAR, other edited ↑ | BEAT bass ↑ | BEAT drums ↑"),
+    ("stemgen", "FD stem ↓ | MIRDD ↓"),
+  ],
+)
+def test_the_tables_of_other_papers_and_what_was_made_is_kept(
+  evaluate, tmp_path, monkeypatch, table, head
+):
+  pytest.importorskip("mir_eval")
+  ask = functools.partial(evaluate, "--model", tiny.model(), "--table", table, "--songs", 2)
+  code, out, err = ask()
+  assert code == 0, err
+  rows = [line.split(" | ") for line in out.splitlines() if line.startswith("| ")]
+  assert [row[0] for row in rows] == ["| Stems", "| generated", "| real", "| shuffled"]
+  assert head in out
+  assert [row[1] for row in rows[1:3]] == ["2", "2"]
+  assert "2 held-out pieces of 2 s (demo), on " in out
+  monkeypatch.setattr(tiny.pipeline(), "generate", lambda *_, **__: pytest.fail("made again"))
+  assert ask()[1] == out
+
+
+@pytest.fixture
+def made(tmp_path):
+  """Songs of two other systems, one of which says what it was asked for; one song is damaged."""
+  for number, (system, song) in enumerate(itertools.product(("theirs", "other"), "abcde")):
+    folder = tmp_path / system / song
+    for stem, kind in enumerate(("drums", "bass", "gtr 2")):
+      trees.tone(folder / f"{kind}.wav", number + 3 * stem, 2.5)
+  (tmp_path / "theirs" / "a" / "mix.json").write_text('{"caption": "A song", "bpm": 100}')
+  info = {"request": {"prompt": "Another song", "bpm": 90.0}}
+  (tmp_path / "theirs" / "b" / "song.json").write_text(json.dumps(info))
+  (tmp_path / "other" / "e" / "drums.wav").write_bytes(b"RIFF")
+
+
+def test_songs_of_other_systems_beside_real_pieces_and_what_is_heard_is_kept(
+  evaluate, made, tmp_path, monkeypatch, warned
+):
+  weights.save(tmp_path / "v.safetensors", weights.vggish())
+  ask = functools.partial(
+    evaluate, "--songs-from", "theirs", "other", "--reference", 4, "--vggish", "v.safetensors"
+  )
+  code, out, err = ask()
+  assert code == 0, err
+  rows = [line for line in out.splitlines() if line.startswith("| ")]
+  assert [row.split(" |")[0] for row in rows] == [
+    *("| Songs", "| theirs", "| other", "| real", "| shuffled", "| noise"),
+  ]
+  head = [word.strip() for word in rows[0].split("|")[1:-1]]
+  assert {"FAD stem ↓", "FAD mix ↓", "KAD mix ↓"} <= set(head)
+  assert "Activity F1 ↑" not in head
+  assert "Songs of theirs (5), other (4), each cut to 2.5 s, beside 4 held-out pieces" in out
+  assert "FAD and KAD: VGGish" in out
+  assert any("other: e is left out: other/e/drums.wav" in line for line in warned)
+  found = json.loads((tmp_path / "runs/evaluation/systems.json").read_text())
+  assert found["songs"]["other"] == ["a", "b", "c", "d"]
+  theirs = found["rows"][0]
+  assert theirs["scores"]["tempo"]["n"] == 2  # the two that say what they were asked for
+  assert list(theirs["models"]["theirs"]["detail"]["vggish_stem"]) == ["basses", "drums"]
+
+  monkeypatch.setattr(vggish.VGGishJudge, "embed_each", lambda *_: pytest.fail("heard again"))
+  assert ask()[1] == out
+  code, out, _ = evaluate("--songs-from", "other", "--songs", 2, "--seconds", 1, "--reference", 4)
+  assert (code, "Songs of other (2), each cut to 1 s, beside 2 held-out pieces" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
   ("arguments", "code", "words"),
   [
-    ([], 2, "one of the arguments --table --model is required"),
-    (["--table", 1], 2, "--table N takes --models DIR"),
-    (["--model", "m", "--models", "x"], 2, "--model DIR stands alone"),
-    (["--table", 0, "--models", "."], 2, "expected a whole number from 1 on"),
-    (["--table", 4, "--models", "."], 2, "table 4: the paper has 1, 2, 3"),
+    ([], 2, "expected one of --models, --model, --songs-from"),
+    (["--model", "m", "--songs-from", "x"], 2, "expected one of --models, --model, --songs-from"),
+    (["--songs-from", "x"], 66, "x: no such folder of songs; expected x/SONG/STEM.wav"),
+    (["--songs-from", ".", "--report"], 2, "--report is of `evaluate --model DIR`"),
+    (["--model", "m", "--fad", "fadtk"], 2, "add --vggish FILE"),
+    (["--model", tiny.model(), "--vggish", "none.pth"], 66, "none.pth"),
+    (["--table", 1], 2, "expected one of --models, --model"),
+    (["--model", "m", "--table", 1], 2, "--model DIR stands alone"),
+    (["--table", "stemgen", "--models", "."], 2, "--table stemgen takes --model DIR"),
+    (["--table", 4, "--models", "."], 2, "table 4: expected one of 1, 2, 3, ensemble"),
     (["--table", 1, "--models", "x"], 66, "x: no such folder of models"),
     (["--table", 2, "--models", "."], 66, "no model named a_0; expected a_0, a_1, …"),
     (["--table", 1, "--models", ".", "--accompany"], 2, "evaluate --model DIR"),

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from stemphonic_jax.evaluation.distance import embed, frechet, mix_distance, stem_distance
+from stemphonic_jax.evaluation.distance import embed, mix_distance, stem_distance
 from stemphonic_jax.evaluation.features import BANDS, SongFeatures, StemFeatures
+from stemphonic_jax.evaluation.frechet import frechet
 
 
 def gaussians(size=5):
