@@ -42,6 +42,13 @@ def add(commands: Any) -> None:
     help="folders of songs in stems that any system made, DIR/SONG/STEM.wav, beside real pieces",
   )
   evaluate.add_argument(
+    "--embeddings",
+    type=path,
+    nargs=2,
+    metavar=("MADE", "REAL"),
+    help="two .npz of embeddings by any other code, an array [windows, size] of each song",
+  )
+  evaluate.add_argument(
     "--vggish", type=path, metavar="FILE", help="weights of VGGish: adds FAD, its limit and KAD"
   )
   evaluate.add_argument(
@@ -111,7 +118,8 @@ def run(request: argparse.Namespace) -> None:
 
 def _check(request: argparse.Namespace) -> None:
   """UsageError where options do not go together."""
-  asked = {"--models": request.models, "--model": request.model, "--songs-from": request.songs_from}
+  named = ("models", "model", "songs_from", "embeddings")
+  asked = {f"--{name.replace('_', '-')}": getattr(request, name) for name in named}
   if sum(map(bool, asked.values())) != 1:
     raise UsageError(f"evaluate: expected one of {', '.join(asked)}; see `stemphonic evaluate -h`")
   if request.table in OTHERS and not request.model:
@@ -120,13 +128,14 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
   if request.accompany and (request.table or not request.model):
     raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
-  if request.report and (request.songs_from or request.table in OTHERS):
+  others = request.songs_from or request.embeddings or request.table in OTHERS
+  if request.report and others:
     raise UsageError("--report is of `evaluate --model DIR` and of the paper's tables")
   if (request.source == "demo") != (request.root is None):
     raise UsageError("evaluate: a --source on disk takes --root DIR, and demo takes none")
   if request.source == "demo" and (request.held_out or request.captions):
     raise UsageError("--held-out and --captions are of a --source on disk")
-  if request.fad != FAD[0] and not request.vggish:
+  if request.fad != FAD[0] and not (request.vggish or request.embeddings):
     raise UsageError(f"--fad {request.fad} is of VGGish's embeddings; add --vggish FILE")
 
 
@@ -152,11 +161,13 @@ def _listeners(request: argparse.Namespace) -> list["Listener"]:
 def _measured(
   request: argparse.Namespace, options: "Options", listeners: Sequence["Listener"]
 ) -> "Measured":
-  from stemphonic_jax.evaluation import accompanying, editing, systems, tables
+  from stemphonic_jax.evaluation import accompanying, editing, embeddings, systems, tables
   from stemphonic_jax.weights.hub import find_model
 
   if request.models:
     return tables.table(request.table, request.models, request.out, options, listeners)
+  if request.embeddings:
+    return embeddings.measure(*request.embeddings, request.out, options, request.fad)
   if request.songs_from:
     return systems.measure(request.songs_from, request.out, options, listeners, request.songs)
   model = find_model(request.model)

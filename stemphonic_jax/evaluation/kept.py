@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 HERE = Path(__file__).parent.name
 # Files and folders of the package that say how a song sounds, and what is kept of it.
 SONG = (
-  *(f"{HERE}/{name}.py" for name in ("ablation", "ears", "features", "kept", "songs")),
+  *(f"{HERE}/{name}.py" for name in ("ablation", "ears", "features", "kept", "remade", "songs")),
   *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
   *("data/tokenizer.py", "flow.py", "guidance.py", "generation", "models", "sampler.py", "weights"),
 )
@@ -44,7 +44,8 @@ PARTS = ("bands", "chroma", "lane")  # of the features of a stem
 VIEWS = frozenset(
   f"{HERE}/{name}.py"
   for name in (
-    *("basis", "figures", "published", "report", "seeds", "sheet", "systems", "tables", "trained"),
+    *("accompanying", "basis", "editing", "embeddings", "figures", "published", "report", "seeds"),
+    *("sheet", "systems", "tables", "trained"),
   )
 )
 

@@ -169,9 +169,14 @@ _JUDGED = (
     " ones (mean KL; 0 is alike)",
   ),
 )
+_OTHERS = (
+  Metric("fad", "FAD", "lower", "Fréchet distance to the real embeddings, mean over kinds"),
+  Metric("fad_inf", "FAD∞", "lower", "What it would be of infinitely many songs; no interval"),
+  Metric("kad", "KAD", "lower", "Kernel distance × 100, 0 on average for sets of one kind"),
+)
 # Those of listeners, which are measured where there are any; LABELS are of all.
 JUDGED: Mapping[str, Metric] = {metric.name: metric for metric in _JUDGED}
-LABELS: Mapping[str, Metric] = {**METRICS, **JUDGED}
+LABELS: Mapping[str, Metric] = {**METRICS, **JUDGED, **{one.name: one for one in _OTHERS}}
 
 
 def measure(

@@ -122,8 +122,12 @@ def test_songs_of_other_systems_beside_real_pieces_and_what_is_heard_is_kept(
 @pytest.mark.parametrize(
   ("arguments", "code", "words"),
   [
-    ([], 2, "expected one of --models, --model, --songs-from"),
-    (["--model", "m", "--songs-from", "x"], 2, "expected one of --models, --model, --songs-from"),
+    ([], 2, "expected one of --models, --model, --songs-from, --embeddings"),
+    (
+      ["--model", "m", "--songs-from", "x"],
+      2,
+      "expected one of --models, --model, --songs-from, --embeddings",
+    ),
     (["--songs-from", "x"], 66, "x: no such folder of songs; expected x/SONG/STEM.wav"),
     (["--songs-from", ".", "--report"], 2, "--report is of `evaluate --model DIR`"),
     (["--model", "m", "--fad", "fadtk"], 2, "add --vggish FILE"),
