@@ -166,7 +166,7 @@ def ask(
 def _heard(ears: Ears, hop: int, made: songs.Made) -> Heard:
   if made.mix is None:
     return Heard(SongFeatures("", None, {}), 0.0)
-  return Heard(ears.listen(made.mix, hop), sum(made.seconds.values()))
+  return Heard(ears.listen(made.mix, hop, keep=False), sum(made.seconds.values()))
 
 
 def judged(

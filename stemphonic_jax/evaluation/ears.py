@@ -1,6 +1,7 @@
 """What hears more in songs than `features`: each listener once, and what it heard is kept on disk.
 
     OUT/heard/NAME-KEY/DIGEST.npz       arrays "STEM/WHAT" of each stem, "/WHAT" of the mix
+    OUT/heard/features-CODE-HOP/…       features of songs that no model here made (kept.py)
 
 A digest is that of all that sounds and of the caption, a key that of what listens. So a second run
 hears only what is new, whoever made the songs, and nothing of a song stays in memory.
@@ -24,7 +25,10 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import DataError, first_line
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import LATENT_HOP, SongFeatures, StemFeatures, features
+from stemphonic_jax.evaluation.kept import Heard
 from stemphonic_jax.evaluation.scores import Score
+
+FEATURES = ("audio", "evaluation/ears.py", "evaluation/features.py", "evaluation/kept.py")
 
 Recall = Callable[[SongFeatures | StemFeatures, str], np.ndarray | None]
 Scored = tuple[dict[str, Score], dict[str, Any]]
@@ -66,12 +70,15 @@ class Ears:
   def note(self) -> str:
     return " ".join(listener.note for listener in self.listeners if listener.note)
 
-  def listen(self, mix: Mix, hop: int = LATENT_HOP) -> SongFeatures:
-    """The features of a song (`features`), and what all listeners hear in it, kept if it is new."""
-    song = features(mix, hop)
-    if not self.listeners:
-      return song
+  def listen(self, mix: Mix, hop: int = LATENT_HOP, keep: bool = True) -> SongFeatures:
+    """The features of a song (`features`), and what all listeners hear in it, kept if it is new.
+
+    With `keep` so are its features, and what is large of them is left on disk.
+    """
+    if self.folder is None:
+      return features(mix, hop)
     digest = digest_of(mix)
+    song = self._features(mix, hop, digest) if keep else features(mix, hop)
     for listener in self.listeners:
       path = self._path(listener, digest)
       if not path.is_file():
@@ -110,6 +117,14 @@ class Ears:
   ) -> Scored:
     """What a listener says of songs that were heard, beside real ones."""
     return listener.score(songs, reference, self.recall(listener))
+
+  def _features(self, mix: Mix, hop: int, digest: str) -> SongFeatures:
+    code = kept.code(FEATURES)[:16]
+    path = self.folder / "heard" / f"features-{code}-{hop}" / f"{digest}.npz"
+    if not path.is_file():
+      path.parent.mkdir(parents=True, exist_ok=True)
+      kept.write(path, Heard(features(mix, hop), 0.0))
+    return replace(kept.read(path).song, id=mix.id, bpm=mix.bpm)
 
   def _heard(self, listener: Listener, mix: Mix) -> Mapping[str, np.ndarray]:
     if listener.parallel:

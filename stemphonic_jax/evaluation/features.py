@@ -1,5 +1,6 @@
-"""What is kept of a song once its audio is gone: enough for every metric, a tenth of the memory.
+"""What is kept of a song once its audio is gone: enough for every metric, a tenth of the size.
 
+What is large may lie on disk (`OnDisk`), so that memory hardly grows with the number of songs.
 Audio is looked at as 22.05 kHz mono. The mix is never analysed: its bands are the stems' added up.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.fft
@@ -33,19 +35,36 @@ LONGEST_GAP = 0.5  # seconds; shorter rests are phrasing
 
 
 @dataclass(frozen=True, eq=False)
+class OnDisk:
+  """An array of a .npz, which numpy reads each time it is looked at, and nobody keeps."""
+
+  path: Path
+  name: str
+  shape: tuple[int, ...]
+
+  def __len__(self) -> int:
+    return self.shape[0]
+
+  def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+    with np.load(self.path) as found:
+      array = found[self.name]
+    return array if dtype is None else array.astype(dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class StemFeatures:
   """A stem: power in mel bands (dB), pitch classes (power), and its activity as a model sees it."""
 
   type: str
-  bands: Float16[np.ndarray, "F M"]
-  chroma: Float32[np.ndarray, "P 12"]
+  bands: Float16[np.ndarray, "F M"] | OnDisk
+  chroma: Float32[np.ndarray, "P 12"] | OnDisk
   lane: Int8[np.ndarray, "T"]
   heard: str = ""  # by which ears.py finds what others heard in it
 
   @functools.cached_property
   def sounding(self) -> Bool[np.ndarray, "F"]:
     """The frames in which it plays: within 40 dB of its loud ones and audible, rests closed."""
-    power = np.sum(10.0 ** (self.bands.astype(np.float32) / 10.0), axis=1)
+    power = np.sum(10.0 ** (np.asarray(self.bands, np.float32) / 10.0), axis=1)
     level = 10.0 * np.log10(power)
     loud = level > max(np.quantile(level, 0.95) - SOUNDING_DB, THRESHOLD_DBFS)
     gap = round(LONGEST_GAP * FRAMES_PER_SECOND)
@@ -55,7 +74,7 @@ class StemFeatures:
   @functools.cached_property
   def onsets(self) -> Float32[np.ndarray, "F"]:
     """Its onset envelope."""
-    return onset_envelope(self.bands.astype(np.float32))
+    return onset_envelope(np.asarray(self.bands, np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +87,11 @@ class SongFeatures:
   caption: str = ""
   heard: str = ""  # as that of a stem; stems that come from elsewhere were never heard together
 
-  @functools.cached_property
+  @property
   def bands(self) -> Float32[np.ndarray, "F M"]:
     """Power in mel bands of the mix in dB, as if stems never cancelled each other."""
     return 10.0 * np.log10(
-      sum(10.0 ** (s.bands.astype(np.float32) / 10.0) for s in self.stems.values())
+      sum(10.0 ** (np.asarray(s.bands, np.float32) / 10.0) for s in self.stems.values())
     )
 
 

@@ -71,6 +71,7 @@ def notes(stem: StemFeatures) -> Notes | None:
   sounding = stem.sounding[np.minimum(frames, len(stem.sounding) - 1)]
   if stem.type in UNPITCHED or sounding.sum() < LEAST:
     return None
-  centred = stem.chroma - stem.chroma.mean(axis=1, keepdims=True)
+  chroma = np.asarray(stem.chroma)
+  centred = chroma - chroma.mean(axis=1, keepdims=True)
   length = np.linalg.norm(centred, axis=1, keepdims=True)
   return centred / np.maximum(length, 1e-12), sounding

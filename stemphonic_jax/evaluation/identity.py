@@ -48,7 +48,7 @@ def timbre(stem: StemFeatures) -> Float32[np.ndarray, "3M"] | None:
 
   None where it sounds for less than half a second.
   """
-  bands = stem.bands.astype(np.float32)
+  bands = np.asarray(stem.bands, np.float32)
   bands = np.maximum(bands, bands.max() - RANGE_DB)
   rise = np.maximum(np.diff(bands, axis=0, prepend=bands[:1]), 0.0)[stem.sounding]
   bands = bands[stem.sounding]

@@ -26,7 +26,7 @@ import numpy as np
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import DataError, OutputError, first_line
-from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
+from stemphonic_jax.evaluation.features import OnDisk, SongFeatures, StemFeatures
 from stemphonic_jax.evaluation.scores import Score
 
 PACKAGE = Path(__file__).parents[1]
@@ -39,7 +39,8 @@ SONG = (
 )
 CELL = (*SONG, HERE)
 ABOUT = ("id", "bpm", "caption", "heard")  # what a song has besides stems
-PARTS = ("bands", "chroma", "lane")  # of the features of a stem
+LARGE = ("bands", "chroma")
+PARTS = (*LARGE, "lane")  # of the features of a stem
 # Of this folder what no cell depends on: it comes after them.
 VIEWS = frozenset(
   f"{HERE}/{name}.py"
@@ -83,7 +84,7 @@ def songs(
   paths = [folder / f"{number:05d}.npz" for number in range(count)]
   heard: list[Heard] = []
   for path in paths:
-    found = _read(path) if path.is_file() else None
+    found = read(path) if path.is_file() else None
     if found is None or not complete(found.song):
       break
     heard.append(found)
@@ -91,8 +92,8 @@ def songs(
   if there < count:
     folder.mkdir(parents=True, exist_ok=True)
     for path, song in zip(paths[there:], make(there), strict=True):
-      _write(path, song)
-      heard.append(song)
+      write(path, song)
+      heard.append(read(path))
   return heard
 
 
@@ -172,7 +173,8 @@ def _score(entry: Mapping[str, Any]) -> Score:
   return Score(**{name: math.nan if part is None else part for name, part in entry.items()})
 
 
-def _write(path: Path, heard: Heard) -> None:
+def write(path: Path, heard: Heard) -> None:
+  """Writes a song; OutputError where that cannot be done."""
   song = heard.song
   about = {name: getattr(song, name) for name in ABOUT} | {"seconds": heard.seconds}
   about["stems"] = {name: [stem.type, stem.heard] for name, stem in song.stems.items()}
@@ -185,13 +187,18 @@ def _damaged(path: Path, error: Exception) -> DataError:
   return DataError(f"{path}: is damaged ({first_line(error)}); remove it, and it is made again")
 
 
-def _read(path: Path) -> Heard:
-  """The song that `_write` wrote; DataError where it is damaged."""
+def read(path: Path) -> Heard:
+  """The song that `write` wrote, what is large of it left there; DataError where it is damaged."""
   try:
     with np.load(path) as found:
       about = json.loads(str(found["about"]))
       stems = {
-        name: StemFeatures(kind, **{part: found[f"{part}/{name}"] for part in PARTS}, heard=heard)
+        name: StemFeatures(
+          kind,
+          *(OnDisk(path, key := f"{part}/{name}", found[key].shape) for part in LARGE),
+          found[f"lane/{name}"],
+          heard,
+        )
         for name, (kind, heard) in about["stems"].items()
       }
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

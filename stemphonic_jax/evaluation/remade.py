@@ -151,7 +151,7 @@ def anew(
     for number in bar:
       mix = of.pieces[number]
       made = _made(of.pipe, mix, asked(mix, number), (seed + number) % MAX_SEED)
-      song = SongFeatures("", None, {}) if made is None else of.ears.listen(made)
+      song = SongFeatures("", None, {}) if made is None else of.ears.listen(made, keep=False)
       yield Heard(song, 0.0)
 
   found = kept.songs(of.out, key, len(of.pieces), make, of.ears.complete)

@@ -193,7 +193,7 @@ def test_songs_are_kept_one_by_one_and_a_damaged_one_is_named(models, tmp_path):
   tables.table("3", models, out, FEW)
   files = sorted(out.glob("songs/*/*.npz"))
   assert [file.name for file in files[:3]] == ["00000.npz", "00001.npz", "00002.npz"]
-  song = kept._read(files[0])
+  song = kept.read(files[0])
   assert (song.song.id, song.song.bpm, list(song.song.stems)) == ("piece 0", 120.0, [*TYPES[:3]])
   files[0].write_bytes(files[0].read_bytes()[:100])
   for cell in out.glob("cells/*"):
