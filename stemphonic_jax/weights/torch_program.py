@@ -48,8 +48,9 @@ VALUES = {
 }
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# An operation is a byte of the file and may be a hundred of memory: this many are always granted.
-GRANTED, BYTES = 1 << 19, 100
+# An operation is a byte of the file and may be a hundred of memory; less where it brings a value.
+# A program may take as many as its file has, and this many more.
+GRANTED, BYTES, BYTES_OF_VALUE = 1 << 26, 100, 40
 LARGEST, AXES = 1 << 62, 32  # of a size, and how many of them
 
 
@@ -105,7 +106,7 @@ class Program:
 
   def __init__(self, size: int, read: Read):
     self.storages: dict[str, Storage] = {}
-    self._left = GRANTED + size // BYTES
+    self._left = GRANTED + size  # bytes
     self._read = read
 
   def follow(self, file: BinaryIO) -> Any:
@@ -124,7 +125,7 @@ class Program:
       return items
 
     for operation, argument, _ in pickletools.genops(file):
-      self._left -= 1
+      self._left -= BYTES_OF_VALUE if operation.name in VALUES else BYTES
       if self._left < 0:
         raise Damaged("its program is longer than that of a checkpoint of its size")
       name = operation.name
@@ -197,7 +198,7 @@ class Program:
       return _of(Lazy, arguments[0])
     if name == ORDERED:
       pairs = _of(list, arguments[0]) if arguments else []
-      self._left -= len(pairs)
+      self._left -= BYTES * len(pairs)
       return _updated({}, [item for pair in pairs for item in _of((list, tuple), pair)[:2]])
     if name in OTHERS:
       return Other(name)

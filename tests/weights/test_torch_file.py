@@ -106,7 +106,7 @@ HOSTILE = {
   "storage of no type": {**VIEW, "kind": "Size"},
   "a tuple as a name": b"}" + tower(60) + b"Ns",
   "a list where another": b"(l(u",
-  "longer than that of a checkpoint": b"](" + 600_000 * b"]" + b"e",
+  "longer than that of a checkpoint": b"](" + 680_000 * b"]" + b"e",
   "not a checkpoint of PyTorch": b"h\0",
 }
 
