@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from stemphonic_jax.flow import shared_noise, turn
+from stemphonic_jax.flow import interpolate, shared_noise, turn
 from stemphonic_jax.guidance import PLAIN, Velocity, Views, guide, stacked, weigh
 from stemphonic_jax.models.conditioning import Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
+
+Place = Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "R T C"]]
 
 
 def phases(steps: int, interval: tuple[int, int] | None) -> tuple[int, int, int]:
@@ -50,25 +52,30 @@ def sample(
   guided: Velocity,
   steps: int = 32,
   interval: tuple[int, int] | None = (3, 28),
+  start: int = 0,
+  place: Place | None = None,
 ) -> Float[Array, "R T C"]:
   """Integrates x ← x + v/N from t = 1 to t = 0 with first-order Euler steps (Sec. 4.1).
 
   Rows never meet except inside the two velocities, which is what makes a stem independent of the
-  other stems in its batch.
+  other stems in its batch. With a `start`, `noise` is x at t = 1 − start/N, and that many steps are
+  left out. `place` is what x goes through before each step, as where frames of it are known.
   """
   before, inside, after = phases(steps, interval)
   conditional = jax.jit(conditional)  # traced once for both ends
 
-  def run(x: Float[Array, "R T C"], velocity: Velocity, start: int, count: int):
+  def run(x: Float[Array, "R T C"], velocity: Velocity, first: int, last: int):
     def step(x, i):
       t = jnp.full(x.shape[:1], 1.0 - i / steps, jnp.float32)
+      x = place(x, t) if place else x
       return x + velocity(x, t) / steps, None
 
-    return jax.lax.scan(step, x, jnp.arange(start, start + count))[0] if count else x
+    first = max(first, start)
+    return jax.lax.scan(step, x, jnp.arange(first, last))[0] if first < last else x
 
   x = run(noise, conditional, 0, before)
-  x = run(x, guided, before, inside)
-  return run(x, conditional, before + inside, after)
+  x = run(x, guided, before, before + inside)
+  return run(x, conditional, before + inside, before + inside + after)
 
 
 def one_pass(
@@ -84,12 +91,16 @@ def one_pass(
   interval: tuple[int, int] | None = (3, 28),
   views: Views = PLAIN,
   in_turn: bool = False,
+  start: int = 0,
 ) -> Float[Array, "R T C"]:
   """Standardised latents of R stems from one noise per group, each row's turned by its `turns`.
 
   Conditions are embedded once for all steps. This is what a generation compiles. `guidance` is the
   one weight of all conditions or, with other `views`, a factor of each (guidance.py). Views are one
-  batch, or looked at `in_turn`, which takes less memory.
+  batch, or looked at `in_turn`, which takes less memory. With a `start`,
+  the path begins at t = 1 − start/N between the latents that are `clean` and the noise: the less
+  noise, the more stays. A model that was not trained to hear frames that are `known` is shown them
+  as they would be at each step, (1 − t)·clean + t·noise.
   """
   variables = {"params": params}
 
@@ -107,7 +118,12 @@ def one_pass(
   else:
     every = _every_view(dit, variables, stacked(conditions, views), in_turn)
     guided = weigh(every, jnp.asarray(guidance, jnp.float32))
-  latents = sample(noise, velocity(conditions), guided, steps, interval)
+  x, place = noise, None
+  if start:
+    x = interpolate(conditions.clean, noise, jnp.full(noise.shape[:1], 1 - start / steps))
+  if conditions.known is not None and not dit.ensemble:
+    place = functools.partial(_put_back, conditions, noise)
+  latents = sample(x, velocity(conditions), guided, steps, interval, start, place)
   if conditions.known is not None:
     latents = jnp.where(conditions.known[..., None], conditions.clean, latents)
   return latents
@@ -130,6 +146,17 @@ def _every_view(
     return v.reshape(V, *x.shape)
 
   return every
+
+
+def _put_back(
+  conditions: Conditions,
+  noise: Float[Array, "R T C"],
+  x: Float[Array, "R T C"],
+  t: Float[Array, "R"],
+) -> Float[Array, "R T C"]:
+  """x(t) with its known frames where they are on their way from noise to data."""
+  known = interpolate(conditions.clean, noise, t)
+  return jnp.where(conditions.known[..., None], known, x)
 
 
 def rescale_interval(

@@ -44,6 +44,13 @@ def test_times_run_over_the_whole_grid_once():
   assert both[-1][1] == 0.15625
 
 
+def test_a_late_start_leaves_out_the_steps_before():
+  spy = Spy()
+  with jax.disable_jit():
+    sampler.sample(NOISE, spy, sampler.guide(spy, 3.0), 4, (2, 3), start=2)
+  assert spy.calls == [(6, 0.5), (3, 0.25)]
+
+
 def velocities(scale):
   """A conditioned and a null field that differ, in the two forms `sample` takes."""
 

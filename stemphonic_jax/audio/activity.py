@@ -81,7 +81,7 @@ def active_ranges(lane: np.ndarray, hop: int, rate: int) -> list[tuple[float, fl
   return [(float(s * seconds), float(e * seconds)) for s, e in zip(starts, ends, strict=True)]
 
 
-def parse_ranges(text: str) -> list[tuple[float, float]]:
+def parse_ranges(text: str, what: str = "activity") -> list[tuple[float, float]]:
   """Reads '0-8,16-32' as [(0.0, 8.0), (16.0, 32.0)]; UsageError where it does not read so."""
   ranges = []
   for part in text.split(","):
@@ -92,7 +92,7 @@ def parse_ranges(text: str) -> list[tuple[float, float]]:
       bounds = (math.nan, math.nan)
     if not dash or not 0 <= bounds[0] < bounds[1] < math.inf:
       raise UsageError(
-        f"activity {part.strip()!r}: expected START-END in seconds, START < END, as in 0-8,16-32"
+        f"{what} {part.strip()!r}: expected START-END in seconds, START < END, as in 0-8,16-32"
       )
     ranges.append(bounds)
   return ranges

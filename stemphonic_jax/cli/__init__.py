@@ -1,6 +1,9 @@
 """The door for people who make music.
 
 stemphonic generate "…" --stems drums,basses                   songs
+stemphonic again | vary | add | extend | loop | remove SONG    a song, edited
+stemphonic follow FILE "…" --stems drums                       stems to audio of any length
+stemphonic takes SONG, replay SONG                             what was made of it
 stemphonic export SONG --as zip|dawproject|reaper|stem         for a DAW
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
@@ -13,10 +16,21 @@ import sys
 from typing import NoReturn
 
 from stemphonic_jax import door
-from stemphonic_jax.cli import bench, bundle, checkpoint, evaluate, export, generate, prepare
+from stemphonic_jax.cli import (
+  bench,
+  bundle,
+  checkpoint,
+  edit,
+  evaluate,
+  export,
+  follow,
+  generate,
+  prepare,
+  takes,
+)
 from stemphonic_jax.cli.arguments import Parser
 
-COMMANDS = (generate, export, prepare, bundle, checkpoint, evaluate, bench)
+COMMANDS = (generate, edit, follow, takes, export, prepare, bundle, checkpoint, evaluate, bench)
 
 
 def main() -> NoReturn:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from stemphonic_jax.audio.activity import parse_ranges
 from stemphonic_jax.errors import UsageError
 
 
@@ -80,3 +81,38 @@ def path(word: str) -> Path:
 
 count = whole(1)
 seed = whole(0, 2**32 - 1)
+
+
+def words_of(text: str) -> list[str]:
+  """What stands between commas, or between semicolons where there are any, as of --stems."""
+  parts = text.split(";" if ";" in text else ",")
+  return [word.strip() for word in parts if word.strip()]
+
+
+def activity_of(words: list[str]) -> dict[str, list[tuple[float, float]]]:
+  """Ranges of seconds by stem, of words such as drums=0-8,16-32."""
+  activity: dict[str, list[tuple[float, float]]] = {}
+  for word in words:
+    name, equals, ranges = word.partition("=")
+    if not equals:
+      raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
+    activity.setdefault(name, []).extend(parse_ranges(ranges))
+  return activity
+
+
+def guidance_of(text: str | None) -> float | dict[str, float] | None:
+  """A number, or weights as words=3,context=1.5, where a number by itself is that of the rest."""
+  weights: dict[str, float] = {}
+  for word in text.split(",") if text is not None else ():
+    name, equals, weight = word.rpartition("=")
+    name = name.strip() if equals else "rest"
+    try:
+      value = float(weight)
+    except ValueError:
+      raise UsageError(
+        f"guidance {text[:40]!r}: expected a number, or weights, as in words=3,context=1.5"
+      ) from None
+    if name in weights:
+      raise UsageError(f"guidance {text[:40]!r}: says {name} twice")
+    weights[name] = value
+  return weights["rest"] if weights.keys() == {"rest"} else weights or None

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.audio.activity import parse_ranges
-from stemphonic_jax.cli.arguments import command, path, place
+from stemphonic_jax.cli.arguments import activity_of, command, guidance_of, path, place, words_of
 from stemphonic_jax.errors import UsageError
 
 
@@ -82,7 +81,7 @@ def run(request: argparse.Namespace) -> None:
 
   count = request.variations
   numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below
-  out = request.out or _named_folder(request.prompt, request.overwrite)
+  out = request.out or named_folder(request.prompt, request.overwrite)
   folders = [out] if count == 1 else [out / str(number) for number in numbers]
 
   def allow(stems: Collection[str] = ()) -> None:
@@ -95,18 +94,17 @@ def run(request: argparse.Namespace) -> None:
     bpm=request.bpm,
     seed=request.seed,
     context=request.context,
-    activity=_activity(request.activity),
+    activity=activity_of(request.activity),
     duration=request.duration,
     passes=_passes(request.passes),
     steps=request.steps,
-    guidance=_guidance(request.guidance),
+    guidance=guidance_of(request.guidance),
     negative=request.negative,
     guidance_in_turn=request.guidance_in_turn,
     share_noise=False if request.own_noise else None,
     allow=allow,
   )
-  parts = request.stems.split(";" if ";" in request.stems else ",")
-  stems = [word.strip() for word in parts if word.strip()]
+  stems = words_of(request.stems)
 
   door.set_up()
   from stemphonic_jax.generation.pipeline import StemPipeline
@@ -117,40 +115,12 @@ def run(request: argparse.Namespace) -> None:
     print(folder)
 
 
-def _named_folder(prompt: str, overwrite: bool) -> Path:
+def named_folder(prompt: str, overwrite: bool) -> Path:
   """In runs, by the first words of a prompt; a number tells it from one that is to be left."""
   name = re.sub(r"\W+", "-", prompt.lower())[:40].strip("-") or "song"
   names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
   folders = (Path("runs", name) for name in names)
   return next(folder for folder in folders if overwrite or not folder.exists())
-
-
-def _activity(words: list[str]) -> dict[str, Any]:
-  activity: dict[str, Any] = {}
-  for word in words:
-    name, equals, ranges = word.partition("=")
-    if not equals:
-      raise UsageError(f"activity {word!r}: expected STEM=START-END, as in drums=0-8,16-32")
-    activity.setdefault(name, []).extend(parse_ranges(ranges))
-  return activity
-
-
-def _guidance(text: str | None) -> float | dict[str, float] | None:
-  """A number, or weights as words=3,context=1.5, where a number by itself is that of the rest."""
-  weights: dict[str, float] = {}
-  for word in text.split(",") if text is not None else ():
-    name, equals, weight = word.rpartition("=")
-    name = name.strip() if equals else "rest"
-    try:
-      value = float(weight)
-    except ValueError:
-      raise UsageError(
-        f"guidance {text[:40]!r}: expected a number, or weights, as in words=3,context=1.5"
-      ) from None
-    if name in weights:
-      raise UsageError(f"guidance {text[:40]!r}: says {name} twice")
-    weights[name] = value
-  return weights["rest"] if weights.keys() == {"rest"} else weights or None
 
 
 def _passes(word: str) -> int | str:

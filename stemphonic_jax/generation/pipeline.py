@@ -12,7 +12,6 @@ An ensemble (models/stems.py) hears stems that are there one by one: each is a r
 """
 
 import functools
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,26 +25,26 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.generation import wording
+from stemphonic_jax.generation import editing, replaying, wording
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.guided import guided, weighed
+from stemphonic_jax.generation.info import guided_steps, info_of
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
-from stemphonic_jax.generation.request import Request, check_request, check_weighed, plan
-from stemphonic_jax.generation.rows import for_each_row, noise_groups, run_rows
+from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress, Tell
+from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed, plan
+from stemphonic_jax.generation.rows import Row, for_each_row, known_frames, noise_groups, run_rows
+from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.guidance import PLAIN
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
-from stemphonic_jax.sampler import one_pass, rescale_interval
+from stemphonic_jax.sampler import one_pass
 from stemphonic_jax.weights.architecture import VAE, frames_of, parameter_count
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
-
-# A stem that is there: its type, and standardised latents of each variation, or of all.
-Row = tuple[str, Float32[np.ndarray, "V T C"]]
 
 LARGE = 5_000_000  # parameters from which on a CPU gains more per step than compiling costs
 WINDOW = 128  # latent frames coded at once, where an autoencoder can: 10 s at 12.3 Hz
@@ -72,6 +71,10 @@ class StemPipeline:
     """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name."""
     return cls(load_bundle(find_model(model)))
 
+  again, vary, add = editing.again, editing.vary, editing.add
+  extend, loop, follow, edit = editing.extend, editing.loop, editing.follow, editing.edit
+  replay = replaying.replay
+
   def generate(self, prompt: str, stems: Sequence[str] | Mapping[str, str], **options: Any) -> Song:
     """One song with the stems asked for; `options` are those of `variations` but `count`."""
     return self.variations(prompt, stems, count=1, **options)[0]
@@ -84,7 +87,7 @@ class StemPipeline:
     count: int,
     bpm: float | None = None,
     seed: int = 0,
-    context: str | Path | Mapping[str, np.ndarray] | np.ndarray | None = None,
+    context: str | Path | Mapping[str, np.ndarray] | np.ndarray | Context | None = None,
     activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     duration: float | None = None,
     passes: int | str = 1,
@@ -93,7 +96,9 @@ class StemPipeline:
     negative: str | None = None,
     guidance_in_turn: bool = False,
     share_noise: bool | None = None,
+    first: int = 0,
     allow: Callable[[Collection[str]], None] | None = None,
+    progress: Tell | None = None,
   ) -> list[Song]:
     """`count` songs from one request and as many noises, made together.
 
@@ -102,12 +107,18 @@ class StemPipeline:
     arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
     stem to seconds in which it plays; `passes` is a number or "K"; `guidance` is a number or
     weights, as {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less
-    memory where it is `guidance_in_turn`. What is None is the model's own.
-    `allow` is called with the names of a song's stems before the work, which it may refuse.
+    memory where it is `guidance_in_turn`; `first` is the number of the first variation, to make
+    that one alone. What is None is the model's own, but for `duration`, which then is that of the
+    context, where there is one.
+    `allow` is called with the names of a song's stems before the work, which it may refuse;
+    `progress` from time to time with what is done and of how much, and what it raises ends it.
     Raises UsageError, DataError or MissingError before anything is generated, and DivergedError
     where what is generated is no sound. What is silent though it was to sound, the log says.
     """
     given = self._context(context)
+    if given and duration is None:
+      longest = max(map(len, given.audio.values())) / self.rate
+      duration = max(SHORTEST, min(longest, self.seconds))
     request = check_request(
       self.bundle.config,
       self.bundle.vae.hop,
@@ -125,26 +136,30 @@ class StemPipeline:
       context=None if given is None else list(given.audio),
       negative=negative,
       in_turn=guidance_in_turn,
+      first=first,
     )
     check_weighed(self.bundle.config, request, given)
     if allow:
       allow([*(given.audio if given else ()), *request.stems])
     samples = samples_of(request.seconds, self.rate)
     given = fit(given, samples, self.rate, self.bundle.vae.hop) if given else Context({}, {})
-    return self._songs(request, given, samples)
+    work = (SAMPLED + DECODED) * len(request.stems) * request.variations
+    return self._songs(request, given, samples, Progress(work, progress))
 
   def _context(self, context: Any) -> Context | None:
-    if context is None:
-      return None
+    if context is None or isinstance(context, Context):
+      return context
     longest = self.seconds + (self.bundle.vae.hop - 1) / self.rate  # less than a frame is cut off
     free_types = self.bundle.config.get("types", ())
     if isinstance(context, str | Path):
       return read_context(context, self.rate, longest, free_types)
     return given_context(context, self.rate, longest, free_types)
 
-  def _songs(self, request: Request, given: Context, samples: int) -> list[Song]:
+  def _songs(
+    self, request: Request, given: Context, samples: int, progress: Progress
+  ) -> list[Song]:
     """Runs the passes of a request for all variations at once."""
-    clock = _Clock()
+    clock = Clock()
     hop = self.bundle.vae.hop
     needed = frames_of(request.seconds, self.rate, hop)
     frames = frames_of(self._window(request), self.rate, hop)
@@ -160,20 +175,23 @@ class StemPipeline:
       context = np.zeros((request.variations, frames, self.bundle.vae.latent), np.float32)
       for v, stems in enumerate(audio):
         if as_mix := {name: sound for name, sound in stems.items() if name not in rows}:
-          context[v] = self._encode_mix(as_mix, frames)
+          context[v] = self.encode_mix(as_mix, frames)
       clock.lap("encode")
-      made = self._pass(request, names, context, lanes, heard, rows)
+      made = self.run_pass(request, names, context, lanes, heard, rows, progress)
       if self.bundle.dit.ensemble:
         by_stem = made.reshape(request.variations, len(names), *made.shape[1:]).swapaxes(0, 1)
-        rows |= {name: (request.stems[name], by_stem[k]) for k, name in enumerate(names)}
+        whole = np.ones(frames, bool)
+        for name, z in zip(names, by_stem, strict=True):
+          rows[name] = Row(request.stems[name], z, whole)
       made = self.bundle.statistics.restore(made)
       clock.lap("sample")
-      decoded = for_each_row(self._decode_row, made[:, : needed + self.bundle.vae.halo])
+      decoded = for_each_row(self.decode_row, made[:, : needed + self.bundle.vae.halo])
       for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
         refuse_absurd(request, v, names[k], sound[:samples])
         audio[v][names[k]] = sound[:samples]
+        progress.add(DECODED)
       clock.lap("decode")
       if not self.bundle.dit.ensemble:
         heard += [request.stems[name] for name in names]
@@ -183,7 +201,8 @@ class StemPipeline:
       silent = [n for n in request.stems if is_silent(stems[n], hop, lanes.get(n))]
       for name in silent:
         say_silent(request, v, name)
-      info = self._info(request, given, v, silent, clock.seconds)
+      info = info_of(self.bundle, request, given, v, silent, clock.seconds)
+      info = begun(info, "generate", request.ask(v, [*given.audio]), stems)
       songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))
     return songs
 
@@ -191,12 +210,13 @@ class StemPipeline:
     """Given stems that an ensemble hears one by one: those of a known type."""
     if not self.bundle.dit.ensemble:
       return {}
+    whole = np.ones(frames, bool)
     return {
-      name: (kind, self._encode_mix({name: given.audio[name]}, frames)[None])
+      name: Row(kind, self.encode_mix({name: given.audio[name]}, frames)[None], whole)
       for name, kind in given.types.items()
     }
 
-  def _pass(
+  def run_pass(
     self,
     request: Request,
     names: Sequence[str],
@@ -204,20 +224,28 @@ class StemPipeline:
     lanes: Mapping[str, Int8[np.ndarray, "T"]],
     heard: Sequence[str],
     there: Mapping[str, Row],
+    progress: Progress,
+    *,
+    start: int = 0,
+    window: int = 0,
+    span: tuple[float, float] | None = None,
   ) -> Float32[np.ndarray, "R T C"]:
     """Standardised latents of one pass: the stems of variation 0, then those of variation 1, …
 
-    Stems that are `there` are rows beside them. Rows that hear each other are in the order of their
-    names, whatever order they were asked for in, so that a sum over them rounds the same.
+    Stems that are `there` are rows beside them, in an ensemble, or give frames of the stems that
+    are made. Rows that hear each other are in the order of their names, whatever order they were
+    asked for in, so that a sum over them rounds the same. `start` is the step that is the first,
+    `window` the number of a stretch of a longer song, which has a noise of its own, and `span` the
+    seconds at which that begins and the song ends.
     """
-    (count, frames, channels), ensemble = context.shape, self.bundle.dit.ensemble
-    members = sorted([*there, *names]) if ensemble else list(names)
-    types = [there[name][0] if name in there else request.stems[name] for name in members]
+    (count, frames, _), ensemble = context.shape, self.bundle.dit.ensemble
+    members = sorted({*there, *names}) if ensemble else list(names)
+    types = [there[name].type if name in there else request.stems[name] for name in members]
     words = [request.words.get(name, "") for name in members]
     ask = functools.partial(wording.prompt, self.bundle.config, request.prompt, heard)
     text, mask = self._texts(map(ask, types, words), count)
     avoided = request.negative and wording.negative(self.bundle.config, request.negative)
-    seconds = np.float32([[0, request.seconds]] * (count * len(members)))
+    seconds = np.float32([span or (0, request.seconds)] * (count * len(members)))
     unset = np.full(frames, NOT_GIVEN, np.int8)
     rows = Conditions(
       text=text,
@@ -230,29 +258,30 @@ class StemPipeline:
       bare=self._texts(map(ask, types), count) if weighed(request.guidance, words) else None,
     )
     if ensemble:
-      none = np.zeros((1, frames, channels), np.float32)
-      clean = [there[name][1] if name in there else none for name in members]
-      clean = np.stack([np.broadcast_to(row, context.shape) for row in clean], 1)
-      rows = rows.replace(
-        group=np.repeat(np.arange(count, dtype=np.int32), len(members)),
-        known=np.tile(np.isin(members, [*there])[:, None], (count, frames)),
-        clean=clean.reshape(-1, frames, channels),
-      )
+      rows = rows.replace(group=np.repeat(np.arange(count, dtype=np.int32), len(members)))
+    if ensemble or there:
+      known, clean = known_frames(members, there, context.shape)
+      rows = rows.replace(known=known, clean=clean)
     turns = self._turns(types, count)
+    key = jax.random.key(request.seed)
     guidance, seen = guided(request.guidance, rows, request.in_turn)
     run = functools.partial(
       self._sample,
       self._dit_params,
-      jax.random.key(request.seed),
+      jax.random.fold_in(key, window) if window else key,
       guidance,
       steps=request.steps,
-      interval=self._interval(request) if seen else None,
+      interval=guided_steps(self.bundle, request) if seen else None,
       **({} if seen in (None, PLAIN) else {"views": seen, "in_turn": request.in_turn}),
+      **({"start": start} if start else {}),
     )
     arguments = (noise_groups(request, members), turns, rows)
-    made = run_rows(run, arguments, len(members) if ensemble else 1)
+    made = []
+    for part in run_rows(run, arguments, len(members) if ensemble else 1):
+      made.extend(part)
+      progress.add(SAMPLED * len(part) * len(names) // len(members))
     asked = [v * len(members) + members.index(name) for v in range(count) for name in names]
-    return made[asked]
+    return np.stack([made[row] for row in asked])
 
   def _turns(self, types: Sequence[str], count: int) -> Float32[np.ndarray, "R C C"] | None:
     """What turns the noise of each row, a type that is not aligned by nothing; None if none is."""
@@ -280,14 +309,7 @@ class StemPipeline:
       return Embedder(bundle.text_encoder, bundle.tokenizer, length)
     return functools.partial(bundle.tokenizer.encode, length=length)
 
-  def _interval(self, request: Request) -> tuple[int, int] | None:
-    """The guided steps; None where there is nothing to guide."""
-    config = self.bundle.config["sample"]
-    if request.guidance == 1:
-      return None
-    return rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
-
-  def _encode_mix(self, stems: Mapping[str, np.ndarray], frames: int) -> Float32[np.ndarray, "T C"]:
+  def encode_mix(self, stems: Mapping[str, np.ndarray], frames: int) -> Float32[np.ndarray, "T C"]:
     """Stems summed as waveforms, then encoded (Sec. 3.1), as the DiT sees it."""
     vae = self.bundle.vae
     encode = functools.partial(self._encode, self._vae_params)
@@ -296,7 +318,7 @@ class StemPipeline:
     posterior = encode_chunked(encode, audio, hop=vae.hop, halo=vae.halo, window=WINDOW)
     return self.bundle.statistics.standardize(np.asarray(posterior.mean[0]))
 
-  def _decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
+  def decode_row(self, latents: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "N 2"]:
     """Audio of one stem by itself, so that memory does not grow with the number of stems."""
     vae = self.bundle.vae
     decode = functools.partial(self._decode, self._vae_params)
@@ -304,71 +326,15 @@ class StemPipeline:
     audio = decode_chunked(decode, rows, hop=vae.hop, reach=vae.reach, window=WINDOW)
     return np.asarray(audio[0])
 
-  def _info(
-    self,
-    request: Request,
-    given: Context,
-    variation: int,
-    silent: Collection[str],
-    timings: Mapping[str, float],
-  ) -> dict[str, Any]:
-    """What song.json says; `silent` are stems that were to sound and do not."""
-    return {
-      "request": {
-        "prompt": request.prompt,
-        "stems": list(request.stems),
-        "words": request.words,
-        "negative": request.negative,
-        "context": list(given.audio),
-        "bpm": request.bpm,
-        "seed": request.seed,
-        "variation": variation,
-        "duration": request.seconds,
-        "activity": request.activity,
-      },
-      "sampler": {
-        "steps": request.steps,
-        "guidance": request.guidance,
-        "guidance_in_turn": request.in_turn,
-        "guided_steps": self._interval(request),
-        "passes": request.passes,
-        "share_noise": request.share_noise,
-        "align_noise": bool(self.bundle.turns),
-      },
-      "model": self.bundle.fingerprint,
-      "sample_rate": self.rate,
-      "stems": {
-        **{name: {"type": given.types.get(name), "given": True} for name in given.audio},
-        **{
-          name: {"type": kind, "given": False} | ({"silent": True} if name in silent else {})
-          for name, kind in request.stems.items()
-        },
-      },
-      "latents": "latents.safetensors",
-      "timings": {name: round(seconds, 3) for name, seconds in timings.items()},
-    }
-
 
 @functools.lru_cache(maxsize=4)
 def _programs(dit: DiT, vae: VAE) -> tuple[Callable, Callable, Callable]:
   """What is compiled for a pass, to encode and to decode: the same for all models of one form."""
   return (
     jax.jit(
-      functools.partial(one_pass, dit), static_argnames=("steps", "interval", "views", "in_turn")
+      functools.partial(one_pass, dit),
+      static_argnames=("steps", "interval", "views", "in_turn", "start"),
     ),
     jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode")),
     jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode")),
   )
-
-
-class _Clock:
-  """Wall-clock seconds by stage."""
-
-  def __init__(self):
-    self.seconds: dict[str, float] = {}
-    self._last = time.perf_counter()
-
-  def lap(self, stage: str) -> None:
-    now = time.perf_counter()
-    self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-    self._last = now

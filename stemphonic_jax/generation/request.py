@@ -50,6 +50,7 @@ class Request:
   words: Mapping[str, str] = field(default_factory=dict)
   negative: str | None = None
   in_turn: bool = False
+  first: int = 0  # the number of the first variation, which its noise depends on
 
   @property
   def asked(self) -> list[str]:
@@ -57,6 +58,25 @@ class Request:
     return [
       f"{kind}: {self.words[n]}" if n in self.words else kind for n, kind in self.stems.items()
     ]
+
+  def ask(self, variation: int, context: Sequence[str]) -> dict[str, Any]:
+    """What makes one of its variations again, as `StemPipeline.variations` takes it."""
+    return {
+      "prompt": self.prompt,
+      "stems": self.asked,
+      "bpm": self.bpm,
+      "seed": self.seed,
+      "first": self.first + variation,
+      "duration": self.seconds,
+      "context": list(context),
+      "activity": self.activity,
+      "passes": self.passes,
+      "steps": self.steps,
+      "guidance": self.guidance,
+      "negative": self.negative,
+      "guidance_in_turn": self.in_turn,
+      "share_noise": self.share_noise,
+    }
 
 
 def check_request(
@@ -77,6 +97,7 @@ def check_request(
   context: Sequence[str] | None,
   negative: str | None = None,
   in_turn: bool = False,
+  first: int = 0,
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
@@ -93,7 +114,7 @@ def check_request(
   share_noise = values.flag("share_noise", share_noise)
   if not prompt.strip():
     raise UsageError("the prompt is empty; describe the music in a few words")
-  _check_text("the prompt", prompt, MAX_PROMPT)
+  check_text("the prompt", prompt, MAX_PROMPT)
   if negative is not None:
     negative = _negative(model, values.text("negative", negative), guidance)
   if bpm is not None:
@@ -103,6 +124,8 @@ def check_request(
   _within("seed", seed, 0, MAX_SEED)
   seconds = _duration(model, hop, seconds)
   _within("variations", variations, 1, MAX_VARIATIONS)
+  first = values.whole("first", first)
+  _within("first", first, 0, MAX_VARIATIONS - variations)
   _within("steps", steps, 1, MAX_STEPS)
   named, words = _name_stems(model, stems, taken=context or ())
   if context is not None:
@@ -124,10 +147,11 @@ def check_request(
     steps=steps,
     guidance=guidance,
     share_noise=share_noise,
-    activity=_check_activity(model, hop, {} if activity is None else activity, named, seconds),
+    activity=check_activity(model, hop, {} if activity is None else activity, named, seconds),
     words=words,
     negative=negative,
     in_turn=values.flag("guidance_in_turn", in_turn),
+    first=first,
   )
 
 
@@ -184,7 +208,7 @@ def unique_name(stem_type: str, taken: Sequence[str]) -> str:
 def _negative(model: Mapping[str, Any], text: str, guidance: Guidance) -> str:
   if not text.strip():
     raise UsageError("negative: is empty; say what is to be avoided, or leave it out")
-  _check_text("negative", text, MAX_PROMPT)
+  check_text("negative", text, MAX_PROMPT)
   if model["dropout"]["text"] >= 1:
     raise UsageError("negative: this model was trained without text; leave it out")
   if weights_of(guidance)["text"] == 1:
@@ -245,7 +269,7 @@ def _split(model: Mapping[str, Any], stem: str) -> tuple[str, str]:
   free = [kind for kind in model.get("types", ()) if f"{stem}:".startswith(f"{kind}:")]
   kind = max(free, key=len, default=stem.partition(":")[0])
   words = " ".join(stem[len(kind) + 1 :].split())
-  _check_text(f"stem {kind!r}: what is said of it", words, MAX_WORDS)
+  check_text(f"stem {kind!r}: what is said of it", words, MAX_WORDS)
   return kind.strip() or stem, words
 
 
@@ -300,13 +324,14 @@ def _check_twins(named: Mapping[str, str], words: Mapping[str, str], passes: int
       )
 
 
-def _check_activity(
+def check_activity(
   model: Mapping[str, Any],
   hop: int,
   activity: Mapping[str, Sequence[tuple[float, float]]],
   named: Mapping[str, str],
   seconds: float,
 ) -> dict[str, Ranges]:
+  """The seconds in which stems play, by name; UsageError for what is not within the `seconds`."""
   if not isinstance(activity, Mapping):
     raise UsageError("activity: expected ranges by stem, as {'drums': [(0, 4), (8, 12)]}")
   checked: dict[str, Ranges] = {}
@@ -338,7 +363,8 @@ def _pairs(name: str, ranges: Any) -> list[tuple[float, float]]:
   return [tuple(values.number(f"activity {name}", edge) for edge in pair) for pair in pairs]
 
 
-def _check_text(what: str, text: str, most: int) -> None:
+def check_text(what: str, text: str, most: int) -> None:
+  """UsageError for a text that is none, or has more than so many characters."""
   if any("\ud800" <= letter <= "\udfff" for letter in text):
     raise UsageError(f"{what} is not text: it holds bytes that are not UTF-8")
   if len(text) > most:

@@ -2,16 +2,30 @@
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request
 
 THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+  """A stem that is there: standardised latents of each variation, or of all, and which are known.
+
+  The others are where an edit begins that keeps something of them.
+  """
+
+  type: str
+  latents: Float32[np.ndarray, "V T C"]
+  known: Bool[np.ndarray, "T"]
 
 
 def noise_groups(request: Request, names: Sequence[str]) -> np.ndarray:
@@ -21,27 +35,48 @@ def noise_groups(request: Request, names: Sequence[str]) -> np.ndarray:
   order. Nor does it depend on the number of variations.
   """
   stems = [0 if request.share_noise else zlib.crc32(name.encode()) >> 8 for name in names]
-  ids = [v + MAX_VARIATIONS * k for v in range(request.variations) for k in stems]
+  variations = range(request.first, request.first + request.variations)
+  ids = [v + MAX_VARIATIONS * k for v in variations for k in stems]
   return np.array(ids, np.int32)
 
 
-def run_rows(run: Callable, rows: Any, together: int) -> np.ndarray:
-  """`run` on R rows (a tree of arrays) at once or, on a CPU, on each by itself.
+def known_frames(
+  members: Sequence[str], there: Mapping[str, Row], shape: tuple[int, int, int]
+) -> tuple[Bool[np.ndarray, "R T"], Float32[np.ndarray, "R T C"]]:
+  """Which frames of the rows of a pass are known, and latents of the stems that are there."""
+  count, frames, channels = shape
+  nothing = Row("", np.zeros((1, frames, channels), np.float32), np.zeros(frames, bool))
+  rows = [there.get(name, nothing) for name in members]
+  clean = np.stack([np.broadcast_to(row.latents, shape) for row in rows], 1)
+  known = np.tile(np.stack([row.known for row in rows]), (count, 1))
+  return known, clean.reshape(-1, frames, channels)
+
+
+def run_rows(run: Callable, rows: Any, together: int) -> Iterator[np.ndarray]:
+  """`run` on R rows (a tree of arrays) at once or, on a CPU, on each by itself; part by part.
 
   XLA's products on a CPU round differently for one row and for several. By itself, a stem is
   the same to the bit however many others there are, and one program serves any number. Where rows
   hear each other, as many as do so, of one song, are run `together`.
   """
   if jax.default_backend() != "cpu":
-    return np.asarray(run(*rows))
+    yield np.asarray(run(*rows))
+    return
   starts = range(0, len(jax.tree.leaves(rows)[0]), together)
   parts = [jax.tree.map(lambda a, i=i: a[i : i + together], rows) for i in starts]
-  return np.concatenate(for_each_row(lambda part: np.asarray(run(*part)), parts))
+  yield from for_each_row(lambda part: np.asarray(run(*part)), parts)
 
 
-def for_each_row(work: Callable[[Any], Any], rows: Sequence[Any]) -> list[Any]:
-  """`work` of each row: on a CPU THREADS at once, because one alone does not keep it busy."""
+def for_each_row(work: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
+  """`work` of each row: on a CPU THREADS at once, because one alone does not keep it busy.
+
+  Where the results are no longer asked for, rows that have not begun are left out.
+  """
   if jax.default_backend() != "cpu":
-    return [work(row) for row in rows]
+    yield from map(work, rows)
+    return
   with ThreadPoolExecutor(THREADS) as pool:
-    return list(pool.map(work, rows))
+    try:
+      yield from pool.map(work, rows)
+    finally:
+      pool.shutdown(wait=False, cancel_futures=True)

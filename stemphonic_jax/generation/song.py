@@ -1,29 +1,61 @@
-"""A song: stems of equal length, the mix of them, and what they were made from."""
+"""A song: stems of equal length, the mix of them, and what they were made from, take by take."""
 
+import difflib
+import functools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int8
+from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import stems_figure
-from stemphonic_jax.audio.files import check_samples, write_wav
+from stemphonic_jax.audio.files import check_samples, read_audio, write_wav
 from stemphonic_jax.audio.folders import aside, refuse_taken, settled, whole_folder
-from stemphonic_jax.errors import OutputError, UsageError
+from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.errors import MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
+from stemphonic_jax.generation.session import Info, described, lanes_of, stepped
 
 TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
+TAKES = "takes"  # the folder of takes that are not heard now, by step
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+  """A stem as a step made it, in memory or in a WAV `file` with its latents beside it."""
+
+  audio: Float32[np.ndarray, "samples 2"] | None = None
+  latents: Float32[np.ndarray, "T C"] | None = None
+  file: Path | None = None
+
+  def read(self, rate: int) -> "Take":
+    """The take in memory; errors are those of `read_audio`."""
+    if self.file is None:
+      return self
+    latents = read_latents(self.file.with_suffix(".safetensors"))
+    return Take(read_audio(self.file, rate), latents.get("latents"))
+
+  def write(self, path: Path, rate: int, **about: Any) -> None:
+    """Writes the WAV file and, where there are latents, those; `about` is for `write_wav`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    take = self.read(rate)
+    write_wav(path, take.audio, rate, title=path.stem, **about)
+    if take.latents is not None:
+      safetensors.save_file(
+        {"latents": np.ascontiguousarray(take.latents)}, path.with_suffix(".safetensors")
+      )
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +63,9 @@ class Song:
   """Stems by name, float32 [samples, 2] at `rate` Hz; given ones (context) first and untouched.
 
   `latents` [T, C] are those of the generated stems, `lanes` the activity asked for, `info` what
-  song.json records.
+  song.json records. `takes` are those that are not heard now, by step and stem (session.py). Of a
+  song that was read, `folder` is where it lies, and `adopted` are stems that somebody put there,
+  each with the step that found it.
   """
 
   stems: Mapping[str, Float32[np.ndarray, "samples 2"]]
@@ -40,6 +74,14 @@ class Song:
   latents: Mapping[str, Float32[np.ndarray, "T C"]]
   lanes: Mapping[str, Int8[np.ndarray, "T"]]
   info: Mapping[str, Any]
+  takes: Mapping[tuple[int, str], Take] = field(default_factory=dict)
+  folder: Path | None = None
+  adopted: Mapping[str, int] = field(default_factory=dict)
+
+  @property
+  def samples(self) -> int:
+    """The length of every stem."""
+    return samples_of(self.info["request"]["duration"], self.rate)
 
   def mix(self, gains: Mapping[str, float] | None = None) -> Float32[np.ndarray, "samples 2"]:
     """Sum of the stems times their linear gains (1 where none is given), at −16 dBFS (Sec. 4.3)."""
@@ -49,26 +91,129 @@ class Song:
       raise UsageError(f"gain for {wrong[0]!r}: got {given[wrong[0]]}, expected a finite number")
     return levels.normalize(levels.mix(self.stems, given))
 
+  def take(self, name: str, step: int) -> Take:
+    """A stem as a step made it; UsageError where none did, MissingError where its file is gone."""
+    if self._heard.get(name) == step:
+      return Take(self.stems[name], self.latents.get(name))
+    if (step, name) in self.takes:
+      return self.takes[step, name].read(self.rate)
+    made = [n for n, done in enumerate(self.info["steps"]) if name in done["made"]]
+    if step in made:
+      raise MissingError(f"the take of {name!r} of step {step} is not there any more")
+    known = f"step {', '.join(map(str, made))} did" if made else "none did"
+    raise UsageError(f"step {step} made no take of {name!r}; {known}")
+
+  def at(self, step: int) -> "Song":
+    """The song as it was after a step, to undo what came later or to do it again."""
+    steps, step = self.info["steps"], values.whole("step", step)
+    if not 0 <= step < len(steps):
+      raise UsageError(f"step: got {step}, expected 0 to {len(steps) - 1}, the last of this song")
+    return self._hearing({**self.info, "now": step}, steps[step]["stems"])
+
+  def use(self, stem: str, step: int) -> "Song":
+    """The song with another take of one stem, that of `step`; UsageError where lengths differ."""
+    name, step = values.text("stem", stem), values.whole("step", step)
+    take = self.take(name, step)
+    if len(take.audio) != self.samples:
+      raise UsageError(
+        f"the take of {name!r} of step {step} lasts {len(take.audio) / self.rate:.2f} s and the"
+        f" song {self.samples / self.rate:.2f} s; go back to that step instead"
+      )
+    stems = {**self._heard, name: step}
+    return self._hearing(self._stepped("use", {"stem": name, "step": step}, stems), stems)
+
+  def remove(self, stems: Sequence[str]) -> "Song":
+    """The song without some of its stems, of which one has to stay."""
+    names = check_names(self, stems)
+    left = {name: step for name, step in self._heard.items() if name not in names}
+    if not left:
+      raise UsageError(f"remove {', '.join(names)}: no stem would be left")
+    return self._hearing(self._stepped("remove", {"stems": names}, left), left)
+
+  def edited(
+    self,
+    do: str,
+    ask: Mapping[str, Any],
+    made: Mapping[str, Take],
+    about: Mapping[str, Mapping[str, Any]],
+    timings: Mapping[str, float] | None = None,
+  ) -> "Song":
+    """The song after a step that `made` takes of these stems, with what there is to say of each.
+
+    Where it is longer or shorter than before, it consists of these stems alone.
+    """
+    number = len(self.info["steps"])
+    samples = len(next(iter(made.values())).audio) if made else self.samples
+    heard = self._heard if samples == self.samples else {}
+    stems = {**heard, **dict.fromkeys(made, number)}
+    order = [name for name in self.info["stems"] if name in stems]
+    stems = {name: stems[name] for name in dict.fromkeys([*order, *stems])}
+    takes = {**self._takes, **{(number, name): take for name, take in made.items()}}
+    sounds = {name: take.audio for name, take in made.items()}
+    info = {**self.info, "timings": dict(timings or {})}
+    info = stepped(info, do, ask, stems, sounds, about, samples / self.rate)
+    return replace(self, takes=takes, stems={})._hearing(info, stems)
+
+  @property
+  def _heard(self) -> Mapping[str, int]:
+    """The stems, each with the step that made the take that is heard."""
+    steps, now = self.info["steps"], self.info["now"]
+    return {name: steps[now]["stems"][name] for name in self.stems}
+
+  @property
+  def _takes(self) -> dict[tuple[int, str], Take]:
+    """All takes that are there, heard or not."""
+    heard = {(step, name): self.take(name, step) for name, step in self._heard.items()}
+    return {**self.takes, **heard}
+
+  def _stepped(self, do: str, ask: Mapping[str, Any], stems: Mapping[str, int]) -> Info:
+    return stepped(self.info, do, ask, stems, {}, {}, self.samples / self.rate)
+
+  def _hearing(self, info: Info, stems: Mapping[str, int]) -> "Song":
+    """The song with these takes heard, and `info` brought up to them."""
+    takes = self._takes
+    missing = [(step, name) for name, step in stems.items() if (step, name) not in takes]
+    if missing:
+      raise MissingError("the take of {1!r} of step {0} is not there any more".format(*missing[0]))
+    heard = {name: takes.pop((step, name)).read(self.rate) for name, step in stems.items()}
+    sounds = {name: take.audio for name, take in heard.items()}
+    info = described(info, stems)
+    return replace(
+      self,
+      stems=sounds,
+      latents={name: take.latents for name, take in heard.items() if take.latents is not None},
+      lanes=lanes_of(info, self.hop),
+      info=info,
+      takes=takes,
+    )
+
   def save(self, directory: str | Path, overwrite: bool = False) -> None:
     """Writes the song's folder, whole or not at all.
 
     One 32-bit float WAV per stem, `mix.wav`, `latents.safetensors`, `stems.png` with the activity
-    asked for (or else found), `song.json`. With `overwrite`, of a folder that is there only the
-    files of its song are replaced, as its song.json names them; whatever else is kept there stays.
-    If the process is killed, the folder holds the old song or the new one, as song.json and
-    `read_context` see it (audio/folders.py). DataError where a stem is no sound; OutputError where
-    it cannot be written, or exists and `overwrite` is not set, or a file that is not the old song's
-    has the name of a new stem.
+    asked for (or else found), `song.json`; other takes in `takes`. With `overwrite`, of a folder
+    that is there only the files of its song are replaced, as its song.json names them; whatever
+    else is kept there stays. If the process is killed, the folder holds the old song or the new
+    one, as song.json and `read_context` see it (audio/folders.py). DataError where a stem is no
+    sound; OutputError where it cannot be written, or exists and `overwrite` is not set, or a file
+    that is not the old song's has the name of a new stem, or where the song was read from that
+    folder and somebody else has changed it since.
     """
     directory = Path(directory).absolute()
-    check_output(directory, overwrite, self.stems)
+    check_output(directory, overwrite, {*self.stems} - {*self.adopted})
     for name, audio in self.stems.items():
       check_samples(f"stem {name!r}", audio, self.rate)
-    with whole_folder(directory, song_files) as folder:
+    takes = {f"{TAKES}/{step}/{name}.wav": take for (step, name), take in self.takes.items()}
+    stay = {name for name, take in takes.items() if take.file == directory / name}
+    stay |= {f"{name}.wav" for name in self._in_place(directory)}
+    with whole_folder(directory, functools.partial(self._replaced, stay)) as folder:
       title, bpm = self.info["request"]["prompt"], self.info["request"]["bpm"]
       about = dict(album=title[:TITLE], bpm=bpm)
       for name, audio in self.stems.items():
-        write_wav(folder / f"{name}.wav", audio, self.rate, title=name, **about)
+        if f"{name}.wav" not in stay:
+          write_wav(folder / f"{name}.wav", audio, self.rate, title=name, **about)
+      for name in takes.keys() - stay:
+        takes[name].write(folder / name, self.rate, **about)
       write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
       latents = {name: np.ascontiguousarray(z) for name, z in self.latents.items()}
       safetensors.save_file(latents, folder / LATENTS)
@@ -80,15 +225,78 @@ class Song:
       stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title, colours)
       (folder / INFO).write_text(json.dumps(self.info, indent=2) + "\n")
 
+  def _in_place(self, directory: Path) -> list[str]:
+    """Stems of which the folder that the song was read from holds the take that is heard."""
+    if directory != self.folder:
+      return []
+    info = json.loads((directory / INFO).read_text())
+    there = info["steps"][info["now"]]["stems"] if "steps" in info else {}
+    heard = self._heard
+    same = [name for name in heard if there.get(name) == heard[name]]
+    mine = [name for name, step in self.adopted.items() if heard.get(name) == step]
+    mine = [name for name in mine if name not in info["stems"]]
+    return [name for name in (*same, *mine) if (directory / f"{name}.wav").is_file()]
+
+  def _replaced(self, stay: Collection[str], directory: Path) -> set[str]:
+    """The files of the song in a folder that are to go, or to be replaced: not those that `stay`.
+
+    It is asked for while nobody else may write there.
+    """
+    adopted = set()
+    if directory == self.folder:
+      steps = json.loads((directory / INFO).read_text()).get("steps", [])
+      if steps != json.loads(json.dumps(self.info["steps"][: len(steps)])):
+        raise OutputError(
+          f"{directory}: was changed since it was read; nothing is saved; try again"
+        )
+      adopted = {f"{name}.wav" for name in self.adopted}
+    latents = {str(Path(name).with_suffix(".safetensors")) for name in stay}
+    return (song_files(directory) | adopted) - set(stay) - latents
+
+
+def listed(stems: Sequence[str]) -> list[str]:
+  """Names of stems as a list, each once; UsageError for what is no list of names."""
+  if isinstance(stems, str):
+    raise UsageError(f"stems: got the text {stems!r}, expected a list, as [{stems!r}]")
+  try:
+    return list(dict.fromkeys(values.text("stem", name) for name in stems))
+  except TypeError:
+    raise UsageError(f"stems: got {str(stems)[:60]!r}, expected a list of names") from None
+
+
+def check_names(song: Song, stems: Sequence[str]) -> list[str]:
+  """Names of stems of a song, each once; UsageError for what is not one."""
+  names = listed(stems)
+  for name in names:
+    if name not in song.stems:
+      near = difflib.get_close_matches(name, song.stems, n=1)
+      hint = f" did you mean {near[0]!r}?" if near else ""
+      raise UsageError(f"no stem {name!r} in this song;{hint} it has {', '.join(song.stems)}")
+  if not names:
+    raise UsageError(f"no stems named; this song has {', '.join(song.stems)}")
+  return names
+
+
+def read_latents(path: Path) -> dict[str, np.ndarray]:
+  """Latents by stem; none where there are none, or none that can be read."""
+  try:
+    return safetensors.load_file(path)
+  except (OSError, ValueError, SafetensorError):
+    return {}
+
 
 def song_files(folder: Path) -> set[str]:
   """Names of the files that are the song's in a folder, by its song.json; none without one."""
   if not (folder / INFO).is_file():
     return set()
-  with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-    stems = json.loads((folder / INFO).read_text())["stems"]
-    return {INFO, MIX_FILE, LATENTS, FIGURE, *(f"{name}.wav" for name in stems)}
-  return {INFO, MIX_FILE, LATENTS, FIGURE}
+  files = {INFO, MIX_FILE, LATENTS, FIGURE}
+  with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    info = json.loads((folder / INFO).read_text())
+    files |= {f"{name}.wav" for name in info["stems"]}
+    for number, step in enumerate(info.get("steps", [])):
+      stems = [f"{TAKES}/{number}/{name}" for name in step["made"]]
+      files |= {f"{stem}{kind}" for stem in stems for kind in (".wav", ".safetensors")}
+  return files
 
 
 def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) -> None:

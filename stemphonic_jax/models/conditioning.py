@@ -10,8 +10,9 @@ Every condition has a null value *in its own domain*, so leaving one out is data
 Where there is a `negative` text, that is what stands for one that is left out. Beside the four can
 be left out: words that are said to one stem alone, and the other stems of an ensemble.
 
-Seconds, which only models with timing have, are never left out (as in Stable Audio). Nor is what
-only ensembles have (stems.py): which rows belong together, and the frames that are known.
+Seconds, which only models with timing have, are never left out (as in Stable Audio). Nor are the
+frames that are known, of which an ensemble (stems.py) is told and which others are shown (sampler),
+and which rows belong together.
 """
 
 from collections.abc import Collection, Mapping

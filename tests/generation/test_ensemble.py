@@ -42,7 +42,7 @@ def prompts(conditions):
 
 
 def encoded(audio):
-  return pipe()._encode_mix({"any": audio}, tiny.FRAMES)
+  return pipe().encode_mix({"any": audio}, tiny.FRAMES)
 
 
 def test_the_order_of_stems_changes_nothing_to_the_bit():

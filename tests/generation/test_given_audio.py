@@ -40,9 +40,9 @@ def test_later_passes_hear_given_audio_and_what_was_made(calls):
   assert "(given context stems: [KEYS, DRUMS])" in prompts(calls)[1]
 
 
-def test_silence_is_a_context_as_any_other():
-  song = generate("drums", context=np.zeros((100, 2)))
-  assert song.stems["context"].shape == (tiny.SAMPLES, 2)
+def test_silence_is_a_context_as_any_other_and_the_song_is_as_long():
+  song = generate("drums", context=np.zeros((87_000, 2)))
+  assert song.stems["context"].shape == song.stems["drums"].shape == (87_000, 2)
   assert not song.stems["context"].any()
 
 

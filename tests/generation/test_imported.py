@@ -1,9 +1,12 @@
 """A model with what Stable Audio Open has: frozen T5, timing, v-prediction, captions as prompts."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from tests import tiny
 
@@ -55,6 +58,22 @@ def test_what_is_cut_off_is_the_end_of_the_window(pipe, calls):
   song = pipe.generate(PROMPT, STEMS[:1], duration=0.5, context=context)
   assert calls[0].context.shape == (tiny.FRAMES, tiny.LATENT)
   assert song.stems["drums"].shape == song.stems["context"].shape == (22_050, 2)
+
+
+def test_a_song_is_edited_though_the_model_cannot_hear_other_stems(pipe, calls):
+  dropout = {**pipe.bundle.config["dropout"], "context": 1.0}
+  deaf = StemPipeline(replace(pipe.bundle, config={**pipe.bundle.config, "dropout": dropout}))
+  deaf._sample = pipe._sample
+  before = deaf.generate(PROMPT, STEMS[:2])
+  del calls[:]
+  after = deaf.extend(deaf.again(before, ["drums"], range=(0.5, 1)), 3)
+  found = np.flatnonzero((before.stems["drums"] != after.stems["drums"][: tiny.SAMPLES]).any(1))
+  assert 6 * 3584 <= found[0] < found[-1] < 13 * 3584
+  assert not any(np.any(row.context) for row in calls)
+  np.testing.assert_allclose(calls[-1].seconds[1], 3)
+  assert 0 < calls[-1].seconds[0] < 2
+  with pytest.raises(UsageError, match="add: this model was trained without context"):
+    deaf.add(before, ["keys"])
 
 
 def test_text_comes_as_embeddings_which_the_prompt_decides(pipe, calls):

@@ -19,7 +19,7 @@ def generate(*stems, prompt=PROMPT, **options):
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, 7e16, -1001.0])
 def test_what_is_no_sound_is_an_error_that_says_how_to_make_it_again(monkeypatch, wrong, tmp_path):
   pipe, good = tiny.pipeline(), generate("drums")
-  decode = pipe._decode_row
+  decode = pipe.decode_row
 
   def broken(latents):
     audio = decode(latents).copy()
@@ -27,7 +27,7 @@ def test_what_is_no_sound_is_an_error_that_says_how_to_make_it_again(monkeypatch
     return audio
 
   with monkeypatch.context() as patch:
-    patch.setattr(pipe, "_decode_row", broken)
+    patch.setattr(pipe, "decode_row", broken)
     with pytest.raises(DivergedError, match=r"stem 'drums' of 'rock rock .*…', seed 7") as error:
       generate("drums", prompt="rock " * 100, seed=7)
     assert ("NaN or infinity" if not np.isfinite(wrong) else f"{abs(wrong):.2g}") in str(
@@ -43,8 +43,8 @@ def test_what_is_no_sound_is_an_error_that_says_how_to_make_it_again(monkeypatch
 
 
 def test_a_stem_that_is_silent_though_it_was_to_sound_is_said(monkeypatch, warned):
-  decode = tiny.pipeline()._decode_row
-  monkeypatch.setattr(tiny.pipeline(), "_decode_row", lambda z: 1e-6 * decode(z))
+  decode = tiny.pipeline().decode_row
+  monkeypatch.setattr(tiny.pipeline(), "decode_row", lambda z: 1e-6 * decode(z))
   song = generate("drums", "basses", "keys", seed=7, activity={"keys": [], "basses": [(0, 1)]})
   assert [one.get("silent", False) for one in song.info["stems"].values()] == [True, True, False]
   assert len(warned) == 2

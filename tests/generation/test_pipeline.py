@@ -53,7 +53,7 @@ def test_rows_run_at_once_on_a_cpu(monkeypatch):
     met.wait()
     return row
 
-  assert rows.for_each_row(meet, range(4)) == [0, 1, 2, 3]
+  assert list(rows.for_each_row(meet, range(4))) == [0, 1, 2, 3]
 
 
 def test_where_bfloat16_would_be_emulated_a_song_is_as_in_float32(monkeypatch):
@@ -86,7 +86,7 @@ def test_stems_start_from_one_noise_or_each_from_its_own(calls):
 
 def test_noises_of_all_names_and_variations_are_different():
   names = [f"{kind} {i}" if i > 1 else kind for kind in STEM_TYPES for i in range(1, MAX_STEMS + 1)]
-  request = SimpleNamespace(share_noise=False, variations=MAX_VARIATIONS)
+  request = SimpleNamespace(share_noise=False, variations=MAX_VARIATIONS, first=0)
   groups = rows.noise_groups(request, names)
   assert groups.dtype == np.int32
   assert groups.min() >= 0

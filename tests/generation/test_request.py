@@ -213,7 +213,7 @@ def test_numbers_of_any_kind_are_plain_ones_afterwards():
     prompt="rock", stems={"drums": "drums", "keys": "keys"}, bpm=96.0, seed=3, seconds=1.5,
     passes=2, variations=2, steps=4, guidance=2.5, share_noise=False,
     activity={"drums": ((0.0, 1.0), (1.25, 1.5))}, words={},
-    negative=None, in_turn=False,
+    negative=None, in_turn=False, first=0,
   )  # fmt: skip
   found = dataclasses.asdict(check(**asked))
   assert found == plain

@@ -23,7 +23,7 @@ from tests import tiny
 
 def make(**options):
   given = {"keys": np.full((1000, 2), 0.1, np.float32)}
-  options = dict(bpm=96, seed=7, context=given, activity={"drums": [(0, 1)]}) | options
+  options = dict(bpm=96, seed=7, duration=2, context=given, activity={"drums": [(0, 1)]}) | options
   return tiny.pipeline().generate("Relaxing country rock", ["drums", "basses"], **options)
 
 

@@ -1,0 +1,76 @@
+"""`stemphonic follow`: stems to audio of any length."""
+
+import argparse
+from typing import Any
+
+from stemphonic_jax import door
+from stemphonic_jax.cli.arguments import activity_of, command, guidance_of, path, place, words_of
+from stemphonic_jax.cli.generate import named_folder
+
+
+def add(commands: Any) -> None:
+  """Adds the command and its arguments to argparse's subparsers."""
+  follow = command(
+    commands, "follow", run, "make stems that follow audio from its start to its end"
+  )
+  follow.add_argument("audio", type=place, metavar="FILE|DIR", help="a mix, or a folder of stems")
+  follow.add_argument("prompt", help="the music, in words")
+  follow.add_argument("--stems", required=True, metavar="A,B,…", help="what to make, as drums,keys")
+  follow.add_argument(
+    "--out",
+    type=path,
+    metavar="DIR",
+    help="folder for the song; default one in runs, named by the prompt",
+  )
+  follow.add_argument("--bpm", type=float, help="tempo, 20 to 400")
+  follow.add_argument(
+    "--activity",
+    action="extend",
+    nargs="+",
+    default=[],
+    metavar="STEM=S-S,…",
+    help="when a stem plays: drums=0-4",
+  )
+  follow.add_argument("--seed", type=int, default=0, help="another seed, other stems")
+  follow.add_argument("--steps", type=int, metavar="N", help="Euler steps")
+  follow.add_argument(
+    "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
+  )
+  follow.add_argument("--negative", metavar="TEXT", help="what to lead away from, in words")
+  follow.add_argument(
+    "--model",
+    type=place,
+    default="demo",
+    metavar="DIR",
+    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
+  )
+  follow.add_argument(
+    "--overwrite",
+    action="store_true",
+    help="replace an existing song, but no other file in its folder",
+  )
+
+
+def run(request: argparse.Namespace) -> None:
+  """Makes the stems and says where the song is."""
+  from stemphonic_jax.generation.song import check_output
+
+  out = request.out or named_folder(request.prompt, request.overwrite)
+  check_output(out, request.overwrite)
+  activity = activity_of(request.activity)
+  door.set_up()
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+  song = StemPipeline.load(request.model).follow(
+    request.audio,
+    request.prompt,
+    words_of(request.stems),
+    bpm=request.bpm,
+    activity=activity,
+    seed=request.seed,
+    steps=request.steps,
+    guidance=guidance_of(request.guidance),
+    negative=request.negative,
+  )
+  song.save(out, request.overwrite)
+  print(out)

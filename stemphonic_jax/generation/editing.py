@@ -1,0 +1,360 @@
+"""Editing a song: every edit is a generation of which more is known, and gives another song.
+
+    again   stems, or ranges of them, made anew while all else stays
+    vary    the same, from what is there: the less noise, the more stays
+    add     stems to those that are there
+    extend  the song at its end or beginning, all stems together
+    loop    a range whose end meets its beginning
+    follow  stems to audio of any length
+
+`StemPipeline` has them as methods. What is not made anew stays as it is, to the bit. Each step is
+written down in the song (session.py), so that it can be heard, taken up or done again.
+
+Options of all are `prompt`, `negative`, `seed`, `steps` and `guidance`: what is left out is as it
+was, and the seed the next that was not used. `progress` is called with what is done and of how
+much, and what it raises ends the work. UsageError or MismatchError come before anything is made.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from absl import logging
+
+from stemphonic_jax.audio.activity import lanes_from_ranges
+from stemphonic_jax.audio.lengths import LONGEST, at_most, samples_of
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation import values
+from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.draft import Draft, fill
+from stemphonic_jax.generation.edit_request import (
+  Activity,
+  beside,
+  check_model,
+  generated,
+  makeable,
+  named,
+  of_stems,
+  playing,
+  seconds_of,
+  typed,
+)
+from stemphonic_jax.generation.info import info_of
+from stemphonic_jax.generation.outcome import is_silent, say_silent
+from stemphonic_jax.generation.progress import Tell
+from stemphonic_jax.generation.request import Request
+from stemphonic_jax.generation.session import OF_STEMS, begun
+from stemphonic_jax.generation.song import Song, Take
+from stemphonic_jax.generation.windows import (
+  Hole,
+  bar_samples,
+  blend,
+  check_range,
+  holes,
+  pairs,
+  unknown,
+)
+
+if TYPE_CHECKING:
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+SEAM = 2.0  # seconds before its end that a loop is made anew, at most a bar and a quarter of it
+SHORTEST_LOOP = 0.5  # seconds
+WEAKEST = 0.01  # strength of a variation
+
+OPTIONS = ("prompt", "negative", "seed", "steps", "guidance")
+SAMPLER = ("steps", "guidance", "share_noise")
+
+
+def again(
+  pipe: "StemPipeline",
+  song: Song,
+  stems: Sequence[str] | None = None,
+  range: Any = None,
+  *,
+  strength: float = 1.0,
+  activity: Activity | None = None,
+  progress: Tell | None = None,
+  **options: Any,
+) -> Song:
+  """The song with some stems made again: all that were generated, where none is named.
+
+  A stem may be named with words for it, as "guitars: muted electric". `range` is (start, end) in
+  seconds, or several of them; without it, stems are made again as a whole. With a `strength` under
+  1 what is there is varied. `activity` maps stems to seconds in which they play.
+  """
+  check_model(pipe, song)
+  words = dict.fromkeys(generated(song)) if stems is None else named(song, stems)
+  names = list(words)
+  strength = values.number("strength", strength)
+  if not WEAKEST <= strength <= 1:
+    raise UsageError(f"strength: got {strength}, expected {WEAKEST} to 1, which keeps nothing")
+  request = of_stems(pipe, song, typed(song, names), **options)
+  found = holes(range, song.samples, song.rate, pipe.bundle.vae.hop)
+  request = playing(pipe, song, activity, request)
+  said = {**request.words, **{name: new for name, new in words.items() if new is not None}}
+  request = replace(request, words={name: new for name, new in said.items() if new})
+  asked = [name if said is None else f"{name}: {said}" for name, said in words.items()]
+  span = None if range is None else [(h.start / song.rate, h.stop / song.rate) for h in found]
+  do, ask = "again", {"stems": asked, "range": span, "activity": request.activity}
+  if strength < 1:
+    do, ask = "vary", {**ask, "strength": strength}
+  return _made(pipe, song, do, ask, request, _draft(pipe, song), found, progress, strength=strength)
+
+
+def vary(
+  pipe: "StemPipeline",
+  song: Song,
+  strength: float,
+  stems: Sequence[str] | None = None,
+  range: Any = None,
+  **options: Any,
+) -> Song:
+  """As `again`, with a `strength` from 0.01 to 1: the less, the more stays of what is there."""
+  return again(pipe, song, stems, range, strength=strength, **options)
+
+
+def add(
+  pipe: "StemPipeline",
+  song: Song,
+  stems: Sequence[str],
+  *,
+  activity: Activity | None = None,
+  progress: Tell | None = None,
+  **options: Any,
+) -> Song:
+  """The song with more stems, of these types, that fit to those that are there.
+
+  `activity` maps stems to seconds in which they play. UsageError where the model has not learned to
+  hear others.
+  """
+  check_model(pipe, song)
+  if not pipe.bundle.dit.ensemble and pipe.bundle.config["dropout"]["context"] >= 1:
+    raise UsageError("add: this model was trained without context, it cannot hear other stems")
+  request = beside(pipe, song, stems, **options, passes="K")
+  passes = min(song.info["sampler"]["passes"], len(request.stems))
+  request = replace(request, passes=passes)
+  request = playing(pipe, song, activity, request)
+  everything = holes(None, song.samples, song.rate, pipe.bundle.vae.hop)
+  draft = _draft(pipe, song)
+  draft.types = {**draft.types, **request.stems}
+  ask = {"stems": request.asked, "activity": request.activity}
+  return _made(pipe, song, "add", ask, request, draft, everything, progress)
+
+
+def extend(
+  pipe: "StemPipeline",
+  song: Song,
+  seconds: float,
+  left: bool = False,
+  *,
+  progress: Tell | None = None,
+  **options: Any,
+) -> Song:
+  """The song going on until it lasts so many `seconds`, or beginning earlier where `left` is set.
+
+  To the left it grows by whole bars, where the tempo is known, so that bars stay on the grid.
+  """
+  check_model(pipe, song)
+  hop, rate, samples = pipe.bundle.vae.hop, song.rate, song.samples
+  seconds, left = values.number("seconds", seconds), values.flag("left", left)
+  if not seconds_of(song) < seconds <= LONGEST:
+    raise UsageError(
+      f"seconds: got {seconds:g}, expected more than the {at_most(seconds_of(song))} s of the song,"
+      f" up to {LONGEST:g} s"
+    )
+  more = samples_of(seconds, rate) - samples
+  bar = bar_samples(song.info["request"]["bpm"], rate)
+  if left and bar and more != (bars := round(math.ceil(more / bar - 1e-6) * bar)):
+    more = bars
+    logging.info("extend: by whole bars, to %.3f s", (samples + more) / rate)
+  request = of_stems(pipe, song, makeable(song), **options)
+  draft, frames = _draft(pipe, song), -(-(samples + more) // hop)
+  beside = ((more, 0) if left else (0, more), (0, 0))
+  for name, audio in draft.audio.items():
+    mode = "symmetric" if name in request.stems else "constant"
+    draft.audio[name] = np.pad(audio, beside, mode)
+  if left:
+    hole = Hole(0, -(-more // hop), 0, more)
+    draft.latents = {}
+  else:
+    hole = Hole(samples // hop, frames, samples, samples + more)
+    longer = ((0, frames - samples // hop), (0, 0))
+    draft.latents = {n: np.pad(z[: samples // hop], longer) for n, z in draft.latents.items()}
+  request = replace(request, seconds=(samples + more) / rate)
+  ask = {"seconds": seconds, "left": left}
+  return _made(pipe, song, "extend", ask, request, draft, [hole], progress)
+
+
+def loop(
+  pipe: "StemPipeline",
+  song: Song,
+  range: Any = None,
+  *,
+  progress: Tell | None = None,
+  **options: Any,
+) -> Song:
+  """A range of the song, or all of it, as a loop: its last moments are made to lead to its first.
+
+  Where the tempo is known, it begins and ends on a bar.
+  """
+  check_model(pipe, song)
+  start, stop = _loop_samples(song, range)
+  hop, rate, length = pipe.bundle.vae.hop, song.rate, stop - start
+  bar = bar_samples(song.info["request"]["bpm"], rate) or length
+  seam = int(min(SEAM * rate, bar, length // 4))
+  half = length // 2
+  middle = length - half  # where the end of the loop meets its beginning, turned by half of it
+  hole = Hole((middle - seam) // hop, -(-middle // hop), middle - seam, middle)
+  request = of_stems(pipe, song, makeable(song), **options)
+  draft = _draft(pipe, song)
+  draft.latents = {}
+  for name, audio in draft.audio.items():
+    turned = np.roll(audio[start:stop], -half, axis=0)
+    before = np.pad(audio, ((seam // 2, 0), (0, 0)), "symmetric")[start : start + seam // 2]
+    joined = turned.copy()
+    joined[middle - len(before) : middle] = before
+    draft.audio[name] = joined if name in request.stems else blend(joined, turned, hole, rate)
+  request = replace(request, seconds=length / rate)
+  ask = {"range": (start / rate, stop / rate)}
+  return _made(pipe, song, "loop", ask, request, draft, [hole], progress, turned=half)
+
+
+def follow(
+  pipe: "StemPipeline",
+  context: str | Path | Mapping[str, np.ndarray] | np.ndarray,
+  prompt: str,
+  stems: Sequence[str],
+  *,
+  bpm: float | None = None,
+  seed: int = 0,
+  **options: Any,
+) -> Song:
+  """A song of given audio, of whatever length, and `stems` that follow it from end to end.
+
+  `context` is a mix or stems, as `StemPipeline.variations` takes it; options are those of `add`.
+  """
+  types = pipe.bundle.config.get("types", ())
+  read = read_context if isinstance(context, str | Path) else given_context
+  given = read(context, pipe.rate, LONGEST, types)
+  return add(pipe, given_song(pipe, given, prompt, bpm), stems, seed=seed, **options)
+
+
+def given_song(pipe: "StemPipeline", given: Context, prompt: str, bpm: float | None) -> Song:
+  """A song of given audio alone; its words and tempo are for what is to follow it."""
+  samples = max(map(len, given.audio.values()))
+  given = fit(given, samples, pipe.rate, pipe.bundle.vae.hop)
+  ask = {"prompt": values.text("prompt", prompt), "bpm": bpm and values.number("bpm", bpm)}
+  sampler = {name: pipe.bundle.config["sample"][name] for name in SAMPLER}
+  counts = {"seed": 0, "passes": 1, "variations": 1}
+  request = Request(stems={}, seconds=samples / pipe.rate, **ask, **counts, **sampler)
+  info = begun(info_of(pipe.bundle, request, given, 0, (), {}), "given", ask, given.audio)
+  return Song(given.audio, pipe.rate, pipe.bundle.vae.hop, {}, {}, info)
+
+
+# Of each edit what is needed of what is asked, and what may be left out.
+EDITS = {
+  "again": (again, (), ("stems", "range", "activity")),
+  "vary": (vary, ("strength",), ("stems", "range", "activity")),
+  "add": (add, ("stems",), ("activity",)),
+  "extend": (extend, ("seconds",), ("left",)),
+  "loop": (loop, (), ("range",)),
+  "remove": (Song.remove, ("stems",), ()),
+  "use": (Song.use, ("stem", "step"), ()),
+}
+OF_SONGS = ("remove", "use")  # for which no model is needed
+
+
+def edit(
+  pipe: "StemPipeline", song: Song, do: str, *, progress: Tell | None = None, **ask: Any
+) -> Song:
+  """An edit by its name and what is asked, as a step of song.json has it; UsageError for others."""
+  if do not in EDITS:
+    raise UsageError(f"no edit is called {str(do)[:40]!r}; expected one of {', '.join(EDITS)}")
+  work, needed, rest = EDITS[do]
+  allowed = (*needed, *rest, *(() if do in OF_SONGS else OPTIONS))
+  if others := [name for name in ask if name not in allowed]:
+    raise UsageError(f"{do}: got {others[0][:40]!r}, expected {', '.join(allowed)}")
+  if missing := [name for name in needed if ask.get(name) is None]:
+    raise UsageError(f"{do}: {missing[0]} is missing")
+  return work(song, **ask) if do in OF_SONGS else work(pipe, song, progress=progress, **ask)
+
+
+def _loop_samples(song: Song, range: Any) -> tuple[int, int]:
+  """Where a loop starts and stops: on bars where the tempo is known."""
+  rate, bar = song.rate, bar_samples(song.info["request"]["bpm"], song.rate)
+  ranges = pairs((0, seconds_of(song)) if range is None else range)
+  if len(ranges) > 1:
+    raise UsageError(f"range: got {len(ranges)} of them, expected one, which is to be the loop")
+  start, stop = check_range(*ranges[0], song.samples, rate)
+  if bar:
+    first, last = round(start / bar), min(round(stop / bar), int(song.samples / bar + 1e-6))
+    asked, (start, stop) = (start, stop), (round(first * bar), round(last * bar))
+    if (start, stop) != asked:
+      logging.info("loop: on bars, %.3f-%.3f s", start / rate, stop / rate)
+  if stop - start < SHORTEST_LOOP * rate:
+    least = f"{SHORTEST_LOOP:g} s" if not bar else f"{SHORTEST_LOOP:g} s and a bar"
+    raise UsageError(f"loop: lasts {max(0, stop - start) / rate:.2f} s, expected {least} at least")
+  return start, stop
+
+
+def _draft(pipe: "StemPipeline", song: Song) -> Draft:
+  """The song as it is, to be given holes."""
+  frames = -(-song.samples // pipe.bundle.vae.hop)
+  latents = {n: z for n, z in song.latents.items() if z.shape == (frames, pipe.bundle.vae.latent)}
+  types = {name: stem["type"] for name, stem in song.info["stems"].items()}
+  return Draft(dict(song.stems), types, latents)
+
+
+def _made(
+  pipe: "StemPipeline",
+  song: Song,
+  do: str,
+  ask: Mapping[str, Any],
+  request: Request,
+  draft: Draft,
+  found: Sequence[Hole],
+  progress: Tell | None,
+  *,
+  strength: float = 1.0,
+  turned: int = 0,
+) -> Song:
+  """The song after an edit: the holes of a draft filled, and the step written down.
+
+  A draft that is `turned` was turned left by so many samples, and is turned back.
+  """
+  begun_at = time.perf_counter()
+  fill(pipe, draft, request, found, strength=strength, tell=progress)
+  timings = {"edit": round(time.perf_counter() - begun_at, 3)}
+  missing = unknown(found, -(-draft.samples // pipe.bundle.vae.hop))
+  names = [n for n in draft.audio if n in request.stems or draft.samples != song.samples]
+  made, about = {}, {}
+  for name in names:
+    audio, latents = draft.audio[name], draft.latents.get(name)
+    kept = not missing.all() and song.info["stems"].get(name, {}).get("given", False)
+    about[name] = {"type": draft.types[name], "given": kept}
+    if name in request.stems and _is_silent(request, name, audio, missing, pipe.bundle.vae.hop):
+      about[name]["silent"] = True
+      say_silent(request, 0, name)
+    for key in OF_STEMS:
+      if name in getattr(request, key):
+        about[name][key] = getattr(request, key)[name]
+    made[name] = Take(np.roll(audio, turned, 0), None) if turned else Take(audio, latents)
+  ask = {**ask, **{name: getattr(request, name) for name in OPTIONS}}
+  ask["negative"] = request.negative or ""
+  return song.edited(do, ask, made, about, timings)
+
+
+def _is_silent(
+  request: Request, name: str, audio: np.ndarray, missing: np.ndarray, hop: int
+) -> bool:
+  """Whether what was made of a stem is silent though it was to sound."""
+  asked = missing.astype(np.int8)
+  if name in request.activity:
+    rate = len(audio) / request.seconds
+    asked &= lanes_from_ranges(request.activity[name], len(missing), hop, round(rate))
+  return is_silent(audio, hop, asked)

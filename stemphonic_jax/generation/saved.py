@@ -1,0 +1,132 @@
+"""A saved song, read again: what its folder holds counts, and what was changed by hand is said."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from stemphonic_jax.audio.files import is_audio, read_audio
+from stemphonic_jax.audio.folders import settled
+from stemphonic_jax.audio.lengths import LONGEST, samples_of
+from stemphonic_jax.data.taxonomy import guess_type, knows
+from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.generation.session import digest, lanes_of, of_old
+from stemphonic_jax.generation.song import INFO, LATENTS, MIX_FILE, TAKES, Song, Take, read_latents
+
+HOP = 3584  # samples in a latent frame, where an older song does not say
+
+
+def load_song(directory: str | Path) -> Song:
+  """The song of a folder that `Song.save` wrote, with all its takes.
+
+  Audio that was changed, added or removed since is what counts: it becomes a step "found". Added
+  files are stems where they are named as one. MissingError where there is no song, DataError where
+  it cannot be read, or where files do not fit to its length.
+  """
+  folder = Path(directory).absolute()
+  info = _read_info(folder)
+  rate, hop = info["sample_rate"], info.get("hop", HOP)
+  now = info["steps"][info["now"]]
+  samples = samples_of(now["seconds"], rate)
+  names = [name for name in now["stems"] if (folder / f"{name}.wav").is_file()]
+  removed = [name for name in now["stems"] if name not in names]
+  added = _added(folder, now["stems"])
+  audio = {n: _fitting(folder / f"{n}.wav", rate, samples, hop) for n in names}
+  audio |= {n: _fitting(file, rate, samples, hop) for n, file in added.items()}
+  if not audio:
+    raise DataError(f"{folder}: none of its stems is there any more ({', '.join(removed)})")
+  made = {name: info["steps"][step]["made"][name] for name, step in now["stems"].items()}
+  changed = [
+    name for name in names if made[name].get("sha256", "") not in ("", digest(audio[name]))
+  ]
+  latents = {n: z for n, z in read_latents(folder / LATENTS).items() if _fits(z, samples, hop)}
+  latents = {name: latents[name] for name in names if name in latents and name not in changed}
+  files = {
+    (number, name): folder / TAKES / str(number) / f"{name}.wav"
+    for number, step in enumerate(info["steps"])
+    for name in step["made"]
+  }
+  takes = {key: Take(file=file) for key, file in files.items() if file.is_file()}
+  song = Song(audio, rate, hop, latents, lanes_of(info, hop), info, takes, folder)
+  if not (added or removed or changed):
+    return song
+  song = replace(song, adopted=dict.fromkeys(added, len(info["steps"])))
+  by_hand = {name: audio[name] for name in (*changed, *added)}
+  types = {name: made[name]["type"] for name in changed} | {n: guess_type(n) for n in added}
+  return found(song, by_hand, types, removed)
+
+
+def found(
+  song: Song,
+  by_hand: Mapping[str, np.ndarray],
+  types: Mapping[str, str | None],
+  removed: Sequence[str],
+) -> Song:
+  """The song after a step "found": with stems that somebody put in its folder, or changed there."""
+  what = {
+    "added": [name for name in by_hand if name not in song.info["stems"]],
+    "changed": [name for name in by_hand if name in song.info["stems"]],
+    "removed": list(removed),
+  }
+  listed = "; ".join(f"{how} {', '.join(names)}" for how, names in what.items() if names)
+  logging.info("%s: found by hand: %s", song.folder, listed)
+  gone = {*by_hand, *removed}
+  intact = {name: audio for name, audio in song.stems.items() if name not in gone}
+  made = {name: Take(audio) for name, audio in by_hand.items()}
+  about = {name: {"type": types[name], "given": True} for name in by_hand}
+  return replace(song, stems=intact).edited("found", what, made, about)
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+  """What song.json says, checked as far as it is read."""
+  if not (settled(folder) / INFO).is_file():
+    raise MissingError(f"{folder}: is not the folder of a song (it has no {INFO})")
+  try:
+    info = of_old(json.loads((folder / INFO).read_text()))
+    for name in {name for step in info["steps"] for name in (*step["stems"], *step["made"])}:
+      if not name or name.startswith(".") or set("/\\\0") & set(name):
+        raise ValueError(f"a stem is called {name[:40]!r}")
+    step = info["steps"][info["now"]]
+    types = [info["steps"][n]["made"][name]["type"] for name, n in step["stems"].items()]
+    samples = samples_of(step["seconds"], info["sample_rate"])
+    if not types or not 0 < samples <= samples_of(LONGEST, info["sample_rate"]):
+      raise ValueError(f"{len(types)} stems, {step['seconds']} s")
+    request = info["request"]
+    _ = request["prompt"], request["bpm"], request["seed"], info["model"], info["sampler"]["steps"]
+    return dict(info)
+  except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    raise DataError(f"{folder}/{INFO}: not a song's ({error})") from None
+
+
+def _added(folder: Path, listed: Collection[str]) -> dict[str, Path]:
+  """Audio files that lie in the folder and are named as a stem, but are none of the song's."""
+  there = {f"{name}.wav".lower() for name in listed} | {MIX_FILE}
+  found: dict[str, Path] = {}
+  for file in sorted(folder.iterdir()):
+    if file.name.lower() in there or file.name.startswith(".") or not is_audio(file):
+      continue
+    if knows(file.stem) and file.stem not in {*listed, *found}:
+      found[file.stem] = file
+    else:
+      logging.info("%s: passed over: %s is not named as a stem", folder, file.name)
+  return found
+
+
+def _fitting(file: Path, rate: int, samples: int, hop: int) -> np.ndarray:
+  """A file's audio at the length of the song: less is padded with silence, a frame more is cut."""
+  audio = read_audio(file, rate, LONGEST)
+  if len(audio) - samples >= hop:
+    raise DataError(
+      f"{file}: lasts {len(audio) / rate:.2f} s and the song {samples / rate:.2f} s; cut it"
+    )
+  if len(audio) != samples:
+    logging.info("%s: brought from %d to the song's %d samples", file, len(audio), samples)
+  return np.pad(audio[:samples], ((0, max(0, samples - len(audio))), (0, 0)))
+
+
+def _fits(latents: np.ndarray, samples: int, hop: int) -> bool:
+  return latents.ndim == 2 and len(latents) == -(-samples // hop)
