@@ -168,9 +168,9 @@ def table(
     lines += rows + [_difference(rows[a], rows[b], head) for a, b in plan.differences]
     kinds = ablation.baselines(out, pieces, options.seed)
     empty = (NONE,) * (len(plan.columns) - len(head) - 1)
-    for name in ("real",) if k else kinds:
-      columns, kind = (*head, name, *empty), kinds[name]
-      lines.append(Line(where + name, columns, kind.scores, detail=kind.detail))
+    for baseline in ("real",) if k else kinds:
+      shown, kind = (*head, baseline, *empty), kinds[baseline]
+      lines.append(Line(where + baseline, shown, kind.scores, detail=kind.detail))
     if ears.metrics:
       columns = {row.label: head + row.columns for row in plan.rows}
       lines += published.rows(name, options.source, k, columns, where)
