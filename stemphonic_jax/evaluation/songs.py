@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jaxtyping import Float32, Int8
+from tqdm import tqdm
 
 from stemphonic_jax.audio.activity import active_ranges, frame_activity, lanes_from_ranges
 from stemphonic_jax.audio.lengths import whole_times
@@ -154,7 +155,7 @@ def held_out(
     return look(mix) if will_do else None
 
   looks = (one for one in in_threads(seen, range(len(mixes))) if one is not None)
-  found = list(itertools.islice(looks, count))
+  found = list(tqdm(itertools.islice(looks, count), "pieces", count, unit=" pieces", disable=None))
   if len(found) < count:
     what = f"{stems} stems" if stems else "two stems or more"
     logging.warning("%d pieces of %s wanted, %d of %d found", count, what, len(found), len(mixes))

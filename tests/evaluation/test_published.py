@@ -45,7 +45,7 @@ def test_a_table_with_the_papers_measures_has_its_rows(models, requests, tmp_pat
   listener = Listener("some", {}, ("clap",), lambda _: {"/x": np.ones(1)}, lambda *_: (score, {}))
   options = replace(FEW, source="musdb", root="x", held_out=2)
   found = tables.table("3", models, tmp_path / "out", options, [listener]).sheets[0]
-  assert found.metrics[-1] == "clap"
+  assert (found.name, found.metrics[-1]) == ("table_3", "clap")
   theirs = [line for line in found.lines if published.MARK in line.label]
   assert [line.columns[1:] for line in theirs] == [row.columns[1:] for row in TABLES["3"].rows]
   assert found.lines[-3:] == theirs
