@@ -101,6 +101,7 @@ def get_config(size: str = "") -> ConfigDict:
       # How often an ensemble is given frames: of some stems; of all but a hole in one, or in all.
       known=ConfigDict(dict(given=0.0, repair=0.0, extend=0.0)),
       context_clause_dropout=0.5,  # "randomly dropped out" (Sec. 3.4); one half is our choice
+      words_dropout=0.5,  # of a stem's own words in its prompt; they are not in the paper
     )
   )
 

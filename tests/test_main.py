@@ -131,7 +131,7 @@ def test_a_run_goes_on_where_options_that_it_lacks_are_off(tmp_path):
   config = c_ii.get_config("tiny")
   main.claim(config, tmp_path)
   older = json.loads((tmp_path / "config.json").read_text())
-  del older["dit"]["ensemble"], older["data"]["known"]
+  del older["dit"]["ensemble"], older["data"]["known"], older["data"]["words_dropout"]
   (tmp_path / "config.json").write_text(json.dumps(older))
   main.claim(config, tmp_path)
   config.dit.ensemble = True

@@ -17,21 +17,24 @@ BPM_RANGE = (20.0, 400.0)
 class Stem:
   """One instrument's part: its type (taxonomy.py, or a free one) and its audio [samples, 2].
 
-  `label` is what its data set calls it ("grand piano"), `bleed` that others are heard in it.
+  `label` is what its data set calls it ("grand piano"), `bleed` that others are heard in it;
+  `words` say how it is played and sounds ("muted, palm-picked"), where that is known.
   """
 
   type: str
   audio: np.ndarray
   label: str = ""
   bleed: bool = False
+  words: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Mix:
   """A piece: stems of equal length by unique name ("drums", "guitars", "guitars 2"), and its text.
 
-  `caption` describes the whole mix, `bpm` is beats per minute or None where unknown, and `rate` is
-  in Hz. DataError where the parts do not fit together.
+  `caption` describes the whole mix, and so do `captions` in other words, where there are any; `bpm`
+  is beats per minute or None where unknown, and `rate` is in Hz. DataError where the parts do not
+  fit together.
   """
 
   id: str
@@ -39,6 +42,7 @@ class Mix:
   caption: str
   bpm: float | None
   rate: int = 44100
+  captions: tuple[str, ...] = ()
 
   def __post_init__(self):
     if not self.stems:

@@ -73,13 +73,14 @@ class Batch(TypedDict):
 class Group:
   """Rows of one mix, and the context they get: latents, a waveform to encode, or none.
 
-  `context_types` is empty where the prompt's clause is dropped.
+  `context_types` is empty where the prompt's clause is dropped, and so are `words` of a row.
   """
 
   id: str
   latents: Float32[np.ndarray, "n T C"] | Float16[np.ndarray, "n T C"]
   activity: Int8[np.ndarray, "n T"]
   types: tuple[str, ...]
+  words: tuple[str, ...]
   context: Float16[np.ndarray, "T C"] | None
   submix: Float32[np.ndarray, "N 2"] | None
   context_types: tuple[str, ...]
@@ -147,8 +148,12 @@ def draw_group(
   rows: slice,
   conditional: bool,
   clause_dropout: float,
+  words_dropout: float = 0.0,
 ) -> Group:
-  """The `rows` of a group of `targets`, and its context if it is to have one (Sec. 3.1)."""
+  """The `rows` of a group of `targets`, and its context if it is to have one (Sec. 3.1).
+
+  All of them get one of the captions, and each the words of its stem unless they are dropped.
+  """
   left_out = segment.audible
   left_out[targets] = False
   context = grouping.draw_context(rng, left_out, segment.masks)
@@ -161,16 +166,24 @@ def draw_group(
     noise = rng.standard_normal(latents.shape, np.float32)
     latents = latents + segment.deviations[targets] * noise
   summed = segment.waveforms is not None and context.bit_count() > 1
+  # Drawn last, so that a record with one caption and no words is drawn from as it always was.
+  captions = (segment.caption, *segment.captions)
+  caption = captions[int(rng.integers(len(captions)))] if len(captions) > 1 else segment.caption
+  words = [""] * len(targets)
+  if any(segment.words):
+    told = rng.random(len(targets)) >= words_dropout
+    words = [segment.words[k] if said else "" for k, said in zip(targets, told, strict=True)]
   return Group(
     id=segment.id,
     latents=latents[rows],
     activity=segment.activity[targets[rows]],
     types=tuple(segment.types[k] for k in targets[rows]),
+    words=tuple(words[rows]),
     # A copy: a view would keep the whole record in memory.
     context=segment.submix(context).copy() if context and not summed else None,
     submix=segment.waveforms.submix(context) if summed else None,
     context_types=tuple(context_types),
-    caption=segment.caption,
+    caption=caption,
     bpm=segment.bpm,
     seconds=np.inf if segment.seconds is None else segment.seconds,
   )
@@ -197,7 +210,9 @@ def pack(
     elif part.submix is not None:
       submix_of[own] = len(submixes)
       submixes.append(part.submix)
-    texts += [_prompt(kind, part.caption, part.context_types) for kind in part.types]
+    texts += [
+      _prompt(part, kind, words) for kind, words in zip(part.types, part.words, strict=True)
+    ]
     start += rows
   text, mask = encode_text(texts)
   batch = Batch(
@@ -217,10 +232,10 @@ def pack(
   return batch
 
 
-def _prompt(stem_type: str, caption: str, context_types: Sequence[str]) -> str:
+def _prompt(group: Group, stem_type: str, words: str) -> str:
   if stem_type == MIX:
-    return prompts.mix_prompt(caption)
-  return prompts.stem_prompt(stem_type, caption, context_types)
+    return prompts.mix_prompt(group.caption)
+  return prompts.stem_prompt(stem_type, group.caption, group.context_types, words)
 
 
 def batches(
@@ -234,6 +249,7 @@ def batches(
   group_stems: bool = True,
   share_noise: bool = True,
   clause_dropout: float = 0.5,
+  words_dropout: float = 0.5,
   block: int = 0,
   known: grouping.Known | None = None,
   shuffle: bool = True,
@@ -265,6 +281,7 @@ def batches(
       statistics=statistics,
       share_noise=share_noise,
       clause_dropout=clause_dropout,
+      words_dropout=words_dropout,
       known=known,
       first=host * own,
       end=(host + 1) * own,
@@ -299,6 +316,7 @@ def _make(
   statistics: Statistics,
   share_noise: bool,
   clause_dropout: float,
+  words_dropout: float,
   known: grouping.Known | None,
   first: int,
   end: int,
@@ -318,8 +336,9 @@ def _make(
     segment = walk.source[walk.order[planned.position]]
     chosen = bool(conditional[i])
     return draw_group(
-      segment, targets, rng, rows=rows, conditional=chosen, clause_dropout=clause_dropout
-    )
+      segment, targets, rng, rows=rows, conditional=chosen,
+      clause_dropout=clause_dropout, words_dropout=words_dropout,
+    )  # fmt: skip
 
   ids = grouping.group_ids([group.rows for group in groups], share=share_noise)
   batch = pack(

@@ -72,8 +72,9 @@ class Segment:
   `id` names the mix and the place in it; `bpm` is NaN where unknown; what follows after `seconds`
   is appended silence (None: nothing is). Latents are posterior means, not standardised, and
   `deviations` the posterior's standard deviations, where they are kept. Sets of two stems or more
-  are in `submixes`, latents by mask (bit k is stem k), or can be summed from `waveforms`. DataError
-  where the parts do not fit together.
+  are in `submixes`, latents by mask (bit k is stem k), or can be summed from `waveforms`. What
+  `caption` says, `captions` say in other words; `words` are each stem's own, "" where there are
+  none, and () where no stem has any. DataError where the parts do not fit together.
   """
 
   id: str
@@ -87,6 +88,8 @@ class Segment:
   seconds: float | None = None
   deviations: np.ndarray | None = None  # float16 [K, T, C]
   waveforms: Waveforms | None = None
+  captions: tuple[str, ...] = ()
+  words: tuple[str, ...] = ()
 
   def __post_init__(self):
     stems = len(self.names)
@@ -94,6 +97,8 @@ class Segment:
       raise DataError(f"segment {self.id}: {stems} stems, expected 1 to {grouping.MAX_STEMS}")
     shape = self.latents.shape
     expect(self.id, "types", (len(self.types),), (stems,))
+    if self.words:
+      expect(self.id, "words", (len(self.words),), (stems,))
     expect(self.id, "latents", (*shape, self.latents.dtype.name), (stems, *shape[1:3], "float16"))
     expect(
       self.id, "activity", (*self.activity.shape, self.activity.dtype.name), (*shape[:2], "int8")
@@ -197,6 +202,7 @@ def to_bytes(segment: Segment) -> bytes:
   text = {name: getattr(segment, name) for name in ("id", "names", "types", "caption")}
   text["bpm"] = None if math.isnan(segment.bpm) else segment.bpm
   text["seconds"] = segment.seconds
+  text |= {n: getattr(segment, n) for n in ("captions", "words") if any(getattr(segment, n))}
   arrays = {
     "text": np.frombuffer(json.dumps(text).encode(), np.uint8),
     "latents": segment.latents,
@@ -233,6 +239,8 @@ def from_bytes(record: bytes) -> Segment:
     seconds=text["seconds"],
     deviations=arrays.get("deviations"),
     waveforms=waveforms,
+    captions=tuple(text.get("captions", ())),
+    words=tuple(text.get("words", ())),
   )
 
 

@@ -117,6 +117,8 @@ def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Seg
     submixes={} if online else dict(zip(masks, means[len(names) :], strict=True)),
     deviations=deviations[: len(names)] if cut.posterior == "sample" else None,
     waveforms=waveforms if online and masks else None,
+    captions=mix.captions,
+    words=tuple(stem.words for stem in stems) if any(stem.words for stem in stems) else (),
   )
 
 
@@ -124,12 +126,15 @@ def training_texts(records: Records) -> Iterator[str]:
   """Prompts to train a tokenizer on: each stem's, alone and given the others."""
   for position in range(len(records)):
     found = records[position]
-    yield prompts.mix_prompt(found.caption)
-    for stem_type in found.types:
+    captions = (found.caption, *found.captions)
+    for caption in captions:
+      yield prompts.mix_prompt(caption)
+    for k, stem_type in enumerate(found.types):
       others = [other for other in found.types if other != stem_type]
-      yield prompts.stem_prompt(stem_type, found.caption)
-      yield prompts.stem_prompt(stem_type, found.caption, others)
+      words = found.words[k] if found.words else ""
+      yield prompts.stem_prompt(stem_type, captions[k % len(captions)])
+      yield prompts.stem_prompt(stem_type, captions[-1 - k % len(captions)], others, words)
 
 
 def _as_one(mix: Mix) -> Mix:
-  return Mix(mix.id, {MIX: Stem(MIX, mix.audio())}, mix.caption, mix.bpm, mix.rate)
+  return replace(mix, stems={MIX: Stem(MIX, mix.audio())})

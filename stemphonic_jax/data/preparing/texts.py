@@ -97,20 +97,25 @@ class Texts:
 
 def segment_texts(segment: Segment) -> Iterator[str]:
   """Every prompt that data/batching/pipeline.py can draw of a segment, each once."""
+  captions = (segment.caption, *segment.captions)
   if segment.types == (MIX,):
-    yield prompts.mix_prompt(segment.caption)
+    yield from dict.fromkeys(map(prompts.mix_prompt, captions))
     return
   stems = len(segment.types)
   contexts = [0, *(1 << int(k) for k in np.flatnonzero(segment.audible)), *segment.masks]
+  words = segment.words or ("",) * stems
   found = dict.fromkeys(
     prompts.stem_prompt(
       segment.types[target],
-      segment.caption,
+      caption,
       [segment.types[k] for k in np.flatnonzero(grouping.stems_of(context, stems))],
+      told,
     )
     for target in np.flatnonzero(segment.audible)
     for context in contexts
     if not context >> target & 1
+    for caption in captions
+    for told in dict.fromkeys(("", words[target]))
   )
   yield from found
 

@@ -14,7 +14,9 @@ FREE = frozenset({
   "places",
 })  # fmt: skip
 # Where a run reads from: known by what is there, not by its path (places.py).
-PLACES = ("data.records", "data.root", "data.captions", "init_from", "text.path")
+PLACES = ("data.records", "data.root", "data.captions", "data.soundfont", "init_from", "text.path")
+# What options were before there was a choice, where that is not off.
+BEFORE = {"data.corpus": 1, "data.words_dropout": 0.5}
 
 
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
@@ -35,11 +37,15 @@ def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
   """The names at which two mappings of `lasting` differ, sorted.
 
-  What is off (False, 0, "") is as good as not there: so a run goes on under a version that has
-  options more, as long as they are off.
+  What is off (False, 0, "") is as good as not there, and so is what was so before there was a
+  choice: a run goes on under a version that has options more, as long as they change nothing.
   """
+
+  def value(config: Mapping[str, Any], name: str) -> Any:
+    return config.get(name, BEFORE.get(name)) or None
+
   names = sorted(ours.keys() | theirs.keys())
-  return [name for name in names if (ours.get(name) or None) != (theirs.get(name) or None)]
+  return [name for name in names if value(ours, name) != value(theirs, name)]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -85,6 +85,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     group_stems=config.data.group_stems,
     share_noise=bool(config.data.share_noise or dit.ensemble),
     clause_dropout=config.data.context_clause_dropout,
+    words_dropout=config.data.words_dropout,
     block=block,
     known=Known(**config.data.known) if dit.ensemble else None,
     host=cluster.host(),

@@ -21,6 +21,12 @@ from tests.data.batching.marked import MIXED, SIX, TEN, T, contents, groups, lat
 from tests.tiny import InMemory
 
 B = 8
+WORDED = InMemory(
+  dataclasses.replace(
+    segment, captions=("", "slow"), words=tuple(f"word {kind}" for kind in segment.types)
+  )
+  for segment in MIXED
+)
 IDENTITY = records.Statistics(np.zeros(2, np.float32), np.ones(2, np.float32))
 
 
@@ -87,6 +93,24 @@ def test_rows_carry_what_belongs_to_their_stem(make, tokenizer):
       assert prompt in {
         stem_prompt(source.types[stem], source.caption, types) for types in ((), told)
       }
+
+
+def test_rows_share_a_caption_and_a_row_has_its_own_words_or_none(make, tokenizer):
+  seen = {}
+  for batch in take(make(WORDED, words_dropout=0.25), 60):
+    for row, ((_, target), group) in enumerate(
+      zip(contents(batch["latents"]), batch["group"], strict=True)
+    ):
+      tag, caption = tokenizer.decode(batch["text"][row]).split("described as:")
+      kind = STEM_TYPES[target.bit_length() - 1]
+      told = f"[{kind.upper()}: word {kind}]" in tag
+      assert told or f"[{kind.upper()}]" in tag
+      seen.setdefault((id(batch), group), []).append((caption.strip(), told))
+  assert all(len({caption for caption, _ in rows}) == 1 for rows in seen.values())
+  assert {rows[0][0].split(" ")[0] for rows in seen.values()} == {"song", "", "slow"}
+  assert np.mean([told for rows in seen.values() for _, told in rows]) == pytest.approx(
+    0.75, abs=0.1
+  )
 
 
 def test_a_group_is_one_mix_with_different_targets_and_no_target_in_its_context(make):
@@ -195,9 +219,9 @@ def test_the_seed_decides_everything(make):
 @pytest.mark.parametrize("share_noise", [True, False])
 def test_however_many_hosts_there_are_the_batch_is_the_same(make, hosts, share_noise):
   options = dict(share_noise=share_noise, clause_dropout=0.2)
-  shares = [make(MIXED, host=host, hosts=hosts, **options) for host in range(hosts)]
+  shares = [make(WORDED, host=host, hosts=hosts, **options) for host in range(hosts)]
   for (position, whole), parts in zip(
-    itertools.islice(make(MIXED, **options), 12), zip(*shares, strict=True), strict=False
+    itertools.islice(make(WORDED, **options), 12), zip(*shares, strict=True), strict=False
   ):
     assert {after for after, _ in parts} == {position}
     assert whole["row"].tolist() == list(range(B))

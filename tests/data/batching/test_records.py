@@ -57,6 +57,7 @@ def waveforms(stems=3, samples=7, masks=(0b011, 0b111)):
   [
     {},
     {"bpm": math.nan},
+    {"captions": ("静か", ""), "words": ("", "bowed", "")},
     {"stems": 1},
     {"caption": ""},
     {"submixes": {}},

@@ -31,7 +31,7 @@ def embed(rows):
   return embeddings, mask
 
 
-def segment(caption="warm soul", silent=(), types=TYPES):
+def segment(caption="warm soul", silent=(), types=TYPES, **changes):
   stems = len(types)
   activity = np.ones((stems, 3), np.int8)
   activity[list(silent)] = 0
@@ -45,21 +45,26 @@ def segment(caption="warm soul", silent=(), types=TYPES):
     latents=np.zeros((stems, 3, 2), np.float16),
     activity=activity,
     submixes={mask: np.zeros((3, 2), np.float16) for mask in masks},
+    **changes,
   )
 
 
-@pytest.mark.parametrize("silent", [(), (1,), (0, 3)])
-def test_the_texts_are_the_prompts_that_training_draws(silent):
-  piece, rng = segment(silent=silent), np.random.default_rng(1)
+WORDED = {"captions": ("soul", ""), "words": ("brushed", "", "soft, low", "soft, low")}
+
+
+@pytest.mark.parametrize(("silent", "changes"), [((), {}), ((1,), {}), ((0, 3), {}), ((), WORDED)])
+def test_the_texts_are_the_prompts_that_training_draws(silent, changes):
+  piece, rng = segment(silent=silent, **changes), np.random.default_rng(1)
   listed = set(texts.segment_texts(piece))
   drawn = set()
   for _ in range(2_000):
     targets = np.flatnonzero(grouping.draw_targets(rng, piece.audible))
     group = pipeline.draw_group(
-      piece, targets, rng, rows=slice(None), conditional=True, clause_dropout=0.5
+      piece, targets, rng, rows=slice(None), conditional=True, clause_dropout=0.5, words_dropout=0.5
     )
-    for told, stem_type in itertools.product((group.context_types, ()), group.types):
-      drawn.add(prompts.stem_prompt(stem_type, piece.caption, told))
+    stems = zip(group.types, group.words, strict=True)
+    for told, (stem_type, words) in itertools.product((group.context_types, ()), stems):
+      drawn.add(prompts.stem_prompt(stem_type, group.caption, told, words))
   assert drawn == listed
 
 
