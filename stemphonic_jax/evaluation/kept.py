@@ -128,11 +128,12 @@ def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell
 
 @functools.cache
 def code(places: Sequence[str], package: Path = PACKAGE) -> str:
-  """Equal for equal sources in these places of the package, views left out, and one release of JAX.
+  """Equal for equal sources and tables in these places, views left out, and one release of JAX.
 
   What is read first holds for the process, whose modules are those of then.
   """
   paths = {path for place in places for path in (package / place).rglob("*.py")}
+  paths |= {path for place in places for path in (package / place).rglob("*.toml")}
   paths |= {package / place for place in places if place.endswith(".py")}
   named = {path.relative_to(package).as_posix(): path for path in sorted(paths)}
   sources = {name: path.read_text() for name, path in named.items() if name not in VIEWS}

@@ -58,6 +58,7 @@ class Composed(Sequence):
   rate: int
   seed: int
   first: int
+  edition: demo.Edition = demo.FIRST
 
   def __len__(self) -> int:
     return MOST
@@ -66,7 +67,8 @@ class Composed(Sequence):
     if not 0 <= index < MOST:
       raise IndexError(f"crop {index} of {MOST}")
     number = self.first + index
-    piece = demo.piece(self.seed, number, self.seconds + SPARE, self.rate)
+    seconds = self.seconds + SPARE
+    piece = demo.piece(self.seed, number, seconds, self.rate, edition=self.edition)
     samples = round(self.seconds * self.rate)
     start = np.random.default_rng([self.seed, number]).integers(piece.samples - samples + 1)
     return piece.crop(int(start), samples)
@@ -96,10 +98,11 @@ class Cut(Sequence):
     return replace(mix, id=f"{mix.id} ({place})", caption=row["caption"], bpm=row["bpm"])
 
 
-def composed(seconds: float, rate: int, seed: int) -> tuple[Composed, Composed]:
+def composed(
+  seconds: float, rate: int, seed: int, edition: demo.Edition = demo.FIRST
+) -> tuple[Composed, Composed]:
   """Pieces of the demo corpus that no training uses: for prompts, and to compare with."""
-  make = functools.partial(Composed, seconds, rate, seed)
-  return make(PROMPTS), make(REFERENCE)
+  return tuple(Composed(seconds, rate, seed, first, edition) for first in (PROMPTS, REFERENCE))
 
 
 def on_disk(

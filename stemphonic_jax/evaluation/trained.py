@@ -18,6 +18,7 @@ from typing import Any
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.data.preparing.check import REPORT, read_report
+from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.run import places
@@ -158,6 +159,18 @@ def _check_places(models: Sequence[Model]) -> None:
           f"{one.name} was trained with {name} = {ours!r}, {other.name} with {theirs!r}, which hold"
           f" different things; train them alike, then their settings can be compared"
         )
+
+
+def edition_of(models: Sequence[Model]) -> demo.Edition:
+  """The edition of the demo corpus that models were trained on, the first where none says so.
+
+  MismatchError where they were trained on several.
+  """
+  found = {model.name: model.bundle.config.get("corpus", 1) for model in models}
+  if len(set(found.values())) > 1:
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    raise MismatchError(f"trained on different versions of the corpus ({listed}); choose: --corpus")
+  return demo.Edition(next(iter(found.values())))
 
 
 def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, int]:

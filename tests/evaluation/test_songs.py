@@ -49,7 +49,7 @@ def asked(monkeypatch):
 def test_crops_start_anywhere_in_pieces_that_no_training_uses(monkeypatch):
   numbers = []
 
-  def ramp(seed, number, seconds, rate):
+  def ramp(seed, number, seconds, rate, edition):
     numbers.append(number)
     samples = np.arange(round(seconds * rate), dtype=np.float32)
     return Mix("ramp", {"keys": Stem("keys", np.stack([samples, samples], 1))}, "", None, rate)

@@ -94,7 +94,9 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
     seconds = config.seconds + SPARE
     numbers = {"train": (0, d.pieces), "held_out": (HELD_OUT, d.held_out)}
     parts = {
-      name: demo.Corpus(config.seed, count, seconds, config.sample_rate, first=first)
+      name: demo.Corpus(
+        config.seed, count, seconds, config.sample_rate, first=first, edition=edition_of(config)
+      )
       for name, (first, count) in numbers.items()
       if count
     }
@@ -111,13 +113,22 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
   )
 
 
+def edition_of(config: ConfigDict) -> demo.Edition:
+  """The edition of the demo corpus that a config is for; UsageError where there is none such."""
+  return demo.Edition(config.data.corpus)
+
+
 def waveforms(config: ConfigDict, folder: Path, hop: int) -> tuple[Sequence[Mix], Sequence[Mix]]:
   """Stretches of mixes to cut crops from, to train an autoencoder on and two or more to test it."""
   d, count = config.data, config.train_vae.pieces
   if d.source == "demo":
     logging.info("composing %d pieces to cut crops from", count)
     make = functools.partial(
-      demo.Corpus, config.seed, seconds=config.seconds, rate=config.sample_rate
+      demo.Corpus,
+      config.seed,
+      seconds=config.seconds,
+      rate=config.sample_rate,
+      edition=edition_of(config),
     )
     return list(make(count)), list(make(2, first=HELD_OUT))
   parts = open_corpora(config, folder, hop).parts

@@ -5,7 +5,7 @@ captions and tempi) and needs nothing itself: no download, no sound font, no lic
 music to train a real model on. The same seed and index give the same samples.
 
 Reading order: theory and styles (data), parts and composer (notes), synth, voices, drums and
-effects (sound), render (stems).
+effects (sound), render (stems), facts and captions (words).
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stemphonic_jax.data.sources.demo.captions import captions_of, words_of
 from stemphonic_jax.data.sources.demo.composer import compose
+from stemphonic_jax.data.sources.demo.edition import Edition
 from stemphonic_jax.data.sources.demo.render import render
 from stemphonic_jax.data.stems import Mix, Stem
+
+FIRST = Edition()
 
 
 def piece(
@@ -24,12 +28,20 @@ def piece(
   seconds: float = 32.0,
   rate: int = 44100,
   stems: Sequence[str] | None = None,
+  edition: Edition = FIRST,
 ) -> Mix:
   """Piece `index` of the corpus `seed`; `stems` are the types wanted, drawn by default."""
   score = compose(seed, index, seconds, stems)
+  caption, captions, words = score.caption, (), {}
+  if edition.version > 1:
+    (caption, *captions), words = captions_of(score), words_of(score)
   audio = render(score, rate)
-  stems = {name: Stem(part.type, audio[name]) for name, part in score.parts.items()}
-  return Mix(f"demo-{seed}-{index:06d}", stems, score.caption, score.bpm, rate)
+  stems = {
+    name: Stem(part.type, audio[name], words=words.get(name, ""))
+    for name, part in score.parts.items()
+  }
+  mix = f"demo-{seed}-{index:06d}"
+  return Mix(mix, stems, caption, score.bpm, rate, tuple(captions))
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Corpus(Sequence):
   rate: int = 44100
   stems: tuple[str, ...] | None = None
   first: int = 0
+  edition: Edition = FIRST
 
   def __len__(self) -> int:
     return self.count
@@ -50,4 +63,4 @@ class Corpus(Sequence):
     if not -self.count <= index < self.count:
       raise IndexError(f"piece {index} of a corpus of {self.count}")
     number = self.first + index % self.count
-    return piece(self.seed, number, self.seconds, self.rate, self.stems)
+    return piece(self.seed, number, self.seconds, self.rate, self.stems, self.edition)

@@ -55,6 +55,8 @@ class Piece:
   sections: tuple[Section, ...]
   parts: dict[str, Part]
   caption: str
+  metre: str = "4/4"
+  swing: float = 0.0
 
 
 def compose(
@@ -84,7 +86,9 @@ def compose(
     heard = sorted(note for note in notes if note.start < seconds)
     written[stem] = Part(kind, plays, tuple(heard), sections)
   words = _caption(caption, name, bpm, key, moods, [part.plays.name for part in written.values()])
-  return Piece(seed, index, seconds, name, float(bpm), key, score.sections, written, words)
+  return Piece(
+    seed, index, seconds, name, float(bpm), key, score.sections, written, words, swing=style.swing
+  )
 
 
 def _write_score(style: Style, key: Key, bars: int, rng: np.random.Generator) -> Score:
