@@ -79,6 +79,8 @@ def get_config(size: str = "") -> ConfigDict:
     dict(
       source="demo",  # the procedural teaching corpus; or folder, mixes, musdb, moisesdb, slakh
       corpus=1,  # version of the demo corpus; 2 has captions as people write them
+      soundfont="",  # a General-MIDI .sf2 file that plays a share of the demo corpus
+      soundfont_share=0.7,
       root="",  # where such a data set is
       records="",  # or a folder that `stemphonic prepare` made, instead of a source
       captions="",  # file of captions, a JSON object with id and caption on each line

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.data.preparing.check import REPORT, read_report
@@ -161,16 +163,22 @@ def _check_places(models: Sequence[Model]) -> None:
         )
 
 
-def edition_of(models: Sequence[Model]) -> demo.Edition:
-  """The edition of the demo corpus that models were trained on, the first where none says so.
+def edition_of(models: Sequence[Model], version: int | None, soundfont: str) -> demo.Edition:
+  """The edition of the demo corpus to measure models on: as they were trained, or as is asked for.
 
-  MismatchError where they were trained on several.
+  Of models that do not say, it is the first version. MismatchError where they were trained on
+  several and no `version` is asked for.
   """
-  found = {model.name: model.bundle.config.get("corpus", 1) for model in models}
-  if len(set(found.values())) > 1:
-    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+  found = {model.name: model.bundle.config.get("corpus", {}) for model in models}
+  versions = {name: corpus.get("version", 1) for name, corpus in found.items()}
+  if version is None and len(set(versions.values())) > 1:
+    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
     raise MismatchError(f"trained on different versions of the corpus ({listed}); choose: --corpus")
-  return demo.Edition(next(iter(found.values())))
+  shares = {corpus.get("soundfont_share") or 0.0 for corpus in found.values()}
+  if any(shares) and not soundfont:
+    logging.warning("a SoundFont played in the training: name it (--soundfont) to measure on alike")
+  share = max(shares) or demo.Edition.share
+  return demo.Edition(version or next(iter(versions.values())), soundfont, share)
 
 
 def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, int]:

@@ -90,17 +90,22 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
   DataError, after the report, where too many mixes are bad.
   """
   d = config.data
+  if d.soundfont and d.source != "demo":
+    raise UsageError(f"data.soundfont: plays the demo corpus, and data.source is {d.source!r}")
   if d.source == "demo":
-    seconds = config.seconds + SPARE
+    seconds, edition = config.seconds + SPARE, edition_of(config)
     numbers = {"train": (0, d.pieces), "held_out": (HELD_OUT, d.held_out)}
     parts = {
       name: demo.Corpus(
-        config.seed, count, seconds, config.sample_rate, first=first, edition=edition_of(config)
+        config.seed, count, seconds, config.sample_rate, first=first, edition=edition
       )
       for name, (first, count) in numbers.items()
       if count
     }
-    return Corpora(parts, "CC0-1.0", [], composed=True)
+    licence = "CC0-1.0"
+    if d.soundfont:
+      licence += f"; played by {Path(d.soundfont).name} under its own licence"
+    return Corpora(parts, licence, [], composed=True)
   rules = Rules(config.sample_rate, hop, d.tolerance, estimate_tempo=d.estimate_tempo)
   return checked(
     scan(d.source, d.root),
@@ -114,21 +119,23 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
 
 
 def edition_of(config: ConfigDict) -> demo.Edition:
-  """The edition of the demo corpus that a config is for; UsageError where there is none such."""
-  return demo.Edition(config.data.corpus)
+  """The edition of the demo corpus that a config is for; errors are those of Edition.check."""
+  d = config.data
+  return demo.Edition(d.corpus, d.soundfont, d.soundfont_share).check(config.sample_rate)
 
 
 def waveforms(config: ConfigDict, folder: Path, hop: int) -> tuple[Sequence[Mix], Sequence[Mix]]:
   """Stretches of mixes to cut crops from, to train an autoencoder on and two or more to test it."""
   d, count = config.data, config.train_vae.pieces
   if d.source == "demo":
+    edition = edition_of(config)
     logging.info("composing %d pieces to cut crops from", count)
     make = functools.partial(
       demo.Corpus,
       config.seed,
       seconds=config.seconds,
       rate=config.sample_rate,
-      edition=edition_of(config),
+      edition=edition,
     )
     return list(make(count)), list(make(2, first=HELD_OUT))
   parts = open_corpora(config, folder, hop).parts

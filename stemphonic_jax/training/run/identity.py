@@ -16,7 +16,7 @@ FREE = frozenset({
 # Where a run reads from: known by what is there, not by its path (places.py).
 PLACES = ("data.records", "data.root", "data.captions", "data.soundfont", "init_from", "text.path")
 # What options were before there was a choice, where that is not off.
-BEFORE = {"data.corpus": 1, "data.words_dropout": 0.5}
+BEFORE = {"data.corpus": 1, "data.soundfont_share": 0.7, "data.words_dropout": 0.5}
 
 
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,7 @@ _CONTENT: Mapping[str, Callable[[Path], str]] = {
   "data.records": _records,
   "data.root": _listing,
   "data.captions": digest,
+  "data.soundfont": digest,
   "init_from": _model,
   "text.path": _sizes,
 }

@@ -1,11 +1,11 @@
 """The demo corpus: pieces composed and synthesised on the spot, for teaching and for tests.
 
 It has what training needs (synchronised stems of all eleven types that enter and leave, true
-captions and tempi) and needs nothing itself: no download, no sound font, no licence. It is not the
-music to train a real model on. The same seed and index give the same samples.
+captions and tempi) and needs nothing itself: no download, no licence; a sound font may play it. It
+is not the music to train a real model on. The same seed and index give the same samples.
 
 Reading order: theory and styles (data), parts and composer (notes), synth, voices, drums and
-effects (sound), render (stems), facts and captions (words).
+effects (sound), soundfont and sampled (sampled sound), render (stems), facts and captions (words).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def piece(
   caption, captions, words = score.caption, (), {}
   if edition.version > 1:
     (caption, *captions), words = captions_of(score), words_of(score)
-  audio = render(score, rate)
+  audio = render(score, rate, edition.soundfont, edition.share)
   stems = {
     name: Stem(part.type, audio[name], words=words.get(name, ""))
     for name, part in score.parts.items()

@@ -1,9 +1,10 @@
-"""Which edition of the corpus: what is composed, and what plays it."""
+"""Which edition of the corpus: what is composed and said, and what plays it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stemphonic_jax.data.sources.demo import sampled
 from stemphonic_jax.errors import UsageError
 
 VERSIONS = (1, 2)
@@ -13,12 +14,23 @@ VERSIONS = (1, 2)
 class Edition:
   """Version 1 is what the packaged model has learned; version 2 has captions as people write them.
 
-  UsageError for a version there is not.
+  With the path of a General-MIDI `soundfont`, it plays a `share` of the pieces, all but their
+  synths and effects. UsageError for what there is not.
   """
 
   version: int = 1
+  soundfont: str = ""
+  share: float = 0.7
 
   def __post_init__(self):
     if self.version not in VERSIONS:
       known = ", ".join(map(str, VERSIONS))
       raise UsageError(f"data.corpus: got {self.version!r}, expected one of {known}")
+    if not 0 <= self.share <= 1:
+      raise UsageError(f"data.soundfont_share: got {self.share}, expected a share from 0 to 1")
+
+  def check(self, rate: int) -> Edition:
+    """This edition, if its font can be played at `rate` Hz; errors are those of sampled.check."""
+    if self.soundfont:
+      sampled.check(self.soundfont, rate)
+    return self

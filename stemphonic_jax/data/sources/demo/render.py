@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemphonic_jax.data.sources.demo import drums, effects, synth, voices
+from stemphonic_jax.data.sources.demo import drums, effects, sampled, synth, voices
 from stemphonic_jax.data.sources.demo.composer import Part, Piece
 from stemphonic_jax.data.sources.demo.parts import Note
 
@@ -30,11 +30,18 @@ DRUM_ROOM, EFFECT_ROOM = 0.06, 0.2
 TAKES = 3  # recordings of each drum, struck in turn
 
 
-def render(piece: Piece, rate: int) -> dict[str, np.ndarray]:
-  """The stems of a piece by name, float32 [samples, 2] at `rate` Hz, peaks of stems and mix < 1."""
+def render(
+  piece: Piece, rate: int, soundfont: str = "", share: float = 1.0
+) -> dict[str, np.ndarray]:
+  """The stems of a piece by name, float32 [samples, 2] at `rate` Hz, peaks of stems and mix < 1.
+
+  A `soundfont` plays a `share` of all pieces: which ones follows from their numbers.
+  """
   rng = np.random.default_rng([piece.seed, piece.index, 1])
+  if np.random.default_rng([piece.seed, piece.index, 4]).random() >= share:
+    soundfont = ""
   stems = {
-    name: _render_part(part, piece, rate, stem_rng)
+    name: _render_part(part, piece, rate, stem_rng, soundfont)
     for (name, part), stem_rng in zip(piece.parts.items(), rng.spawn(len(piece.parts)), strict=True)
   }
   loudest = max(map(_peak, (sum(stems.values()), *stems.values())))
@@ -54,9 +61,27 @@ def _interleave(channels: np.ndarray, gain: np.float32) -> np.ndarray:
   return audio
 
 
-def _render_part(part: Part, piece: Piece, rate: int, rng: np.random.Generator) -> np.ndarray:
+def _render_part(
+  part: Part, piece: Piece, rate: int, rng: np.random.Generator, soundfont: str
+) -> np.ndarray:
   """One stem at its level: [2, samples]."""
   samples = round(piece.seconds * rate)
+  if soundfont and sampled.plays(part):
+    stem = sampled.play(part, soundfont, samples, rate, rng)
+  else:
+    stem = _synthesise(part, samples, rate, rng)
+  _add_space(stem, part, piece.bpm, rate)
+  sounding = np.count_nonzero(stem)
+  if sounding:
+    level = LEVELS[part.type] + LEVEL_SPREAD * rng.uniform(-1.0, 1.0)
+    stem *= np.float32(10.0 ** (level / 20.0) / np.sqrt(np.vdot(stem, stem) / sounding))
+  if part.type in ("drums", "percussion"):
+    stem = np.float32(SATURATION) * np.tanh(stem / np.float32(SATURATION))
+  return stem
+
+
+def _synthesise(part: Part, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
+  """All notes of a part as the synthesiser plays them: [2, samples]."""
   stem = np.zeros((2, samples), np.float32)
   waves: dict[tuple, np.ndarray] = {}
   for number, note in enumerate(part.notes):
@@ -68,13 +93,6 @@ def _render_part(part: Part, piece: Piece, rate: int, rng: np.random.Generator) 
     start = int(note.start * rate)
     wave = waves[sound][:, : samples - start]
     stem[:, start : start + wave.shape[1]] += np.float32(note.velocity**1.5) * wave
-  _add_space(stem, part, piece.bpm, rate)
-  sounding = np.count_nonzero(stem)
-  if sounding:
-    level = LEVELS[part.type] + LEVEL_SPREAD * rng.uniform(-1.0, 1.0)
-    stem *= np.float32(10.0 ** (level / 20.0) / np.sqrt(np.vdot(stem, stem) / sounding))
-  if part.type in ("drums", "percussion"):
-    stem = np.float32(SATURATION) * np.tanh(stem / np.float32(SATURATION))
   return stem
 
 
