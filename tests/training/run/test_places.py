@@ -22,6 +22,7 @@ FILES = {
   "data.records": "train/index.json",
   "data.root": "song/drums.wav",
   "data.captions": "",
+  "data.soundfont": "",
   "init_from": "model/manifest.json",
   "text.path": "model.safetensors",
 }
