@@ -87,6 +87,12 @@ def add(commands: Any) -> None:
     "--captions", type=place, metavar="FILE", help="of the source, as in the training"
   )
   evaluate.add_argument(
+    "--corpus", type=count, metavar="N", help="version of the demo corpus; default the training's"
+  )
+  evaluate.add_argument(
+    "--soundfont", type=place, metavar="FILE", help="that plays a share of the demo corpus"
+  )
+  evaluate.add_argument(
     "--accompany", action="store_true", help="measure --model on playing along with given stems too"
   )
   evaluate.add_argument("--report", action="store_true", help="write a page to listen to as well")
@@ -107,6 +113,8 @@ def run(request: argparse.Namespace) -> None:
     request.root or "",
     request.held_out,
     request.captions or "",
+    request.corpus,
+    request.soundfont or "",
   )
   measured = _measured(request, options, _listeners(request))
   for one in measured.sheets:
@@ -135,6 +143,8 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError("evaluate: a --source on disk takes --root DIR, and demo takes none")
   if request.source == "demo" and (request.held_out or request.captions):
     raise UsageError("--held-out and --captions are of a --source on disk")
+  if request.source != "demo" and (request.corpus or request.soundfont):
+    raise UsageError("--corpus and --soundfont are of the demo corpus, and the --source is another")
   if request.fad != FAD[0] and not (request.vggish or request.embeddings):
     raise UsageError(f"--fad {request.fad} is of VGGish's embeddings; add --vggish FILE")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import __version__
+from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.evaluation import ablation, songs
 from stemphonic_jax.evaluation.ablation import Pieces, Run
@@ -35,6 +36,9 @@ class Options:
   root: str = ""
   held_out: int | None = None  # of a set on disk, as is `captions`; None: as the trainings had it
   captions: str = ""
+  corpus: int | None = None  # version of the demo corpus; None: as the trainings had it
+  soundfont: str = ""  # that plays a share of it, and the share
+  share: float = demo.Edition.share
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,8 @@ def mixes(
 ) -> tuple[Sequence[Mix], Sequence[Mix]]:
   """Held-out pieces of that length: for prompts, and to compare with."""
   if options.source == "demo":
-    return songs.composed(seconds, rate, options.seed)
+    edition = demo.Edition(options.corpus or 1, options.soundfont, options.share).check(rate)
+    return songs.composed(seconds, rate, options.seed, edition)
   return songs.on_disk(
     options.source, options.root, out / "check", seconds, rate, options.seed,
     held_out=options.held_out, captions=Path(options.captions) if options.captions else None,
@@ -81,7 +86,11 @@ def measured_on(real: Mapping[int | None, Pieces], seconds: float, options: Opti
 def pieces_of(options: Options, seconds: float) -> str:
   """What pieces they are."""
   source, pieces = options.source, "held-out pieces"
-  if source != "demo":
+  if source == "demo" and options.corpus and options.corpus > 1:
+    source += f", version {options.corpus}"
+  if options.soundfont:
+    source += f", {options.share:.0%} played by {Path(options.soundfont).name}"
+  if options.source != "demo":
     told = f", captions of {Path(options.captions).name}" if options.captions else ""
     part = f"the {options.held_out} mixes that were held out"
     if not options.held_out:

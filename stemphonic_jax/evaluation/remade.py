@@ -94,6 +94,9 @@ def setting(
   ablation.check_model(model, [ablation.Run(passes=2)])  # which hears what is given
   if not options.held_out and options.source != "demo":
     options = replace(options, held_out=trained.held_out_of(model, options.source, options.root))
+  if options.source == "demo":
+    found = trained.corpus_of([model], options.corpus, options.soundfont)
+    options = replace(options, **found)
   kept.begin(out)
   seconds, rate = trained.length_of([model], options.seconds)
   mixes, others = basis.mixes(out, options, seconds, rate)

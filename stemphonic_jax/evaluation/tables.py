@@ -246,8 +246,11 @@ def _mixes(
 
 
 def _as_trained(models: Iterable[Model], options: Options) -> Options:
-  """The options, with `held_out` as the trainings had it that were on this set."""
-  if options.held_out or options.source == "demo":
+  """The options, with `held_out` or the corpus as the trainings had it that were on this set."""
+  models = list(models)
+  if options.source == "demo":
+    return replace(options, **trained.corpus_of(models, options.corpus, options.soundfont))
+  if options.held_out:
     return options
   found = [trained.held_out_of(model, options.source, options.root) for model in models]
   return replace(options, held_out=min(filter(None, found), default=None))

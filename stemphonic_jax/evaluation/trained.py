@@ -163,22 +163,22 @@ def _check_places(models: Sequence[Model]) -> None:
         )
 
 
-def edition_of(models: Sequence[Model], version: int | None, soundfont: str) -> demo.Edition:
-  """The edition of the demo corpus to measure models on: as they were trained, or as is asked for.
+def corpus_of(models: Sequence[Model], version: int | None, soundfont: str) -> dict[str, Any]:
+  """The version of the demo corpus to measure models on, and the share that a SoundFont plays.
 
-  Of models that do not say, it is the first version. MismatchError where they were trained on
-  several and no `version` is asked for.
+  These are those of the trainings, or the `version` asked for; of models that do not say, the first
+  version. MismatchError where they were trained on several and none is asked for.
   """
   found = {model.name: model.bundle.config.get("corpus", {}) for model in models}
   versions = {name: corpus.get("version", 1) for name, corpus in found.items()}
   if version is None and len(set(versions.values())) > 1:
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
     raise MismatchError(f"trained on different versions of the corpus ({listed}); choose: --corpus")
-  shares = {corpus.get("soundfont_share") or 0.0 for corpus in found.values()}
-  if any(shares) and not soundfont:
+  share = max(corpus.get("soundfont_share") or 0.0 for corpus in found.values())
+  if share and not soundfont:
     logging.warning("a SoundFont played in the training: name it (--soundfont) to measure on alike")
-  share = max(shares) or demo.Edition.share
-  return demo.Edition(version or next(iter(versions.values())), soundfont, share)
+  corpus = version or next(iter(versions.values()))
+  return {"corpus": corpus, "share": share or demo.Edition.share}
 
 
 def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, int]:

@@ -9,9 +9,11 @@ import pytest
 
 from configs import demo as demo_config
 from stemphonic_jax.data.sources import demo
-from stemphonic_jax.data.sources.demo import composer, drums, sampled, soundfont, voices
+from stemphonic_jax.data.sources.demo import arranger, composer, drums, sampled, soundfont, voices
 from stemphonic_jax.data.sources.demo.facts import table
-from stemphonic_jax.data.sources.demo.styles import COMMON, STYLES, Groove
+from stemphonic_jax.data.sources.demo.more_styles import STYLES_TWO
+from stemphonic_jax.data.sources.demo.styles import COMMON, Groove
+from stemphonic_jax.data.sources.demo.triple import COMMONS
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.training.inputs import corpora
 from tests.data.sources.fonts import asked_for, font
@@ -109,7 +111,7 @@ def test_the_table_names_only_what_the_styles_have():
   rows = table("instruments")
   grooves = {
     plays.name
-    for parts in (COMMON, *(style.parts for style in STYLES.values()))
+    for parts in (*COMMONS.values(), *(style.parts for style in STYLES_TWO.values()))
     for row in parts.values()
     for plays in row
     if isinstance(plays, Groove)
@@ -132,7 +134,7 @@ def test_sampled_pieces_follow_from_their_numbers_and_synths_stay_synths(path, f
     again = list(pool.map(make, reversed(numbers)))[::-1]
   sampled_stems = 0
   for index, mix, other in zip(numbers, mixes, again, strict=True):
-    score = composer.compose(0, index, 3.0)
+    score = arranger.compose(0, index, 3.0)
     for name, stem in mix.stems.items():
       np.testing.assert_array_equal(stem.audio, other.stems[name].audio)
       assert 0.005 < np.abs(stem.audio).max() < 1.0

@@ -4,7 +4,8 @@ It has what training needs (synchronised stems of all eleven types that enter an
 captions and tempi) and needs nothing itself: no download, no licence; a sound font may play it. It
 is not the music to train a real model on. The same seed and index give the same samples.
 
-Reading order: theory and styles (data), parts and composer (notes), synth, voices, drums and
+Reading order: theory and styles (data), parts and composer (notes); more_styles, playing and
+arranger (those of the second version); synth, voices, drums and
 effects (sound), soundfont and sampled (sampled sound), render (stems), facts and captions (words).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stemphonic_jax.data.sources.demo import arranger
 from stemphonic_jax.data.sources.demo.captions import captions_of, words_of
 from stemphonic_jax.data.sources.demo.composer import compose
 from stemphonic_jax.data.sources.demo.edition import Edition
@@ -31,9 +33,10 @@ def piece(
   edition: Edition = FIRST,
 ) -> Mix:
   """Piece `index` of the corpus `seed`; `stems` are the types wanted, drawn by default."""
-  score = compose(seed, index, seconds, stems)
+  first = edition.version == 1
+  score = (compose if first else arranger.compose)(seed, index, seconds, stems)
   caption, captions, words = score.caption, (), {}
-  if edition.version > 1:
+  if not first:
     (caption, *captions), words = captions_of(score), words_of(score)
   audio = render(score, rate, edition.soundfont, edition.share)
   stems = {

@@ -42,7 +42,7 @@ def words_of(piece: Piece) -> dict[str, str]:
 
 def _stem_words(player: Player, rng: np.random.Generator) -> str:
   name = [_one(player.names, rng).removeprefix("a ")] if rng.random() < 0.5 else []
-  sound = [word for word in _some(player.sound, 2, rng) if not name or word not in name[0]]
+  sound = [word for word in _some(player.sound, 2, rng) if not name or word[:6] not in name[0]]
   playing = _some(player.playing, 2, rng)
   if name and sound and rng.random() < 0.6:  # "warm bass guitar"
     name = [f"{sound.pop()} {name[0]}"]
@@ -126,7 +126,7 @@ def _instruments(facts: Facts, rng: np.random.Generator) -> list[str]:
     name = _one(player.names, rng)
     if player.sound and rng.random() < 0.3 and not name.startswith("a "):
       sound = _one(player.sound, rng)
-      name = name if sound in name else f"{sound} {name}"
+      name = name if sound[:6] in name else f"{sound} {name}"
     found.append(name)
   return list(dict.fromkeys(found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +75,8 @@ def compose(
   caption = str(rng.choice(CAPTIONS))
 
   score = _write_score(style, key, math.ceil(seconds * bpm / 240), form_rng)
-  types = [parse_type(kind) for kind in stems] if stems else _draw_types(style, cast_rng)
-  cast = _cast(style, types, cast_rng)
+  types = [parse_type(kind) for kind in stems] if stems else draw_types(style, cast_rng)
+  cast = cast_of(style, types, cast_rng)
   active = _arrange(len(cast), score.sections, form_rng)
   written = {}
   for (stem, (kind, plays)), sections, part_rng in zip(
@@ -111,7 +111,7 @@ def _write_score(style: Style, key: Key, bars: int, rng: np.random.Generator) ->
   return Score(key, (*chords, chords[0]), tuple(sections))
 
 
-def _draw_types(style: Style, rng: np.random.Generator) -> list[str]:
+def draw_types(style: Style, rng: np.random.Generator) -> list[str]:
   """3 to 8 stem types, mostly the core of the style, one of them perhaps twice."""
   count = int(rng.choice(list(STEM_COUNTS), p=list(STEM_COUNTS.values())))
   weight = np.array([5.0 if kind in style.core else 1.0 for kind in STEM_TYPES])
@@ -125,15 +125,20 @@ def _draw_types(style: Style, rng: np.random.Generator) -> list[str]:
   return sorted(types, key=STEM_TYPES.index)
 
 
-def _cast(style: Style, types: Sequence[str], rng: np.random.Generator) -> Cast:
+def cast_of(
+  style: Style,
+  types: Sequence[str],
+  rng: np.random.Generator,
+  common: Mapping[str, Sequence[Line | Groove | Effects]] = COMMON,
+) -> Cast:
   """Who plays what; a second stem of a type plays something else than the first."""
   cast = {}
   for kind in types:
-    own = style.parts.get(kind, COMMON[kind])
+    own = style.parts.get(kind, common[kind])
     taken = [plays for other, plays in cast.values() if other == kind]
     # What the style does in its own way comes first; the common stock is for further stems.
     free = [plays for plays in own if plays not in taken]
-    free = free or [plays for plays in COMMON[kind] if plays not in taken] or own
+    free = free or [plays for plays in common[kind] if plays not in taken] or own
     name = kind if not taken else f"{kind} {len(taken) + 1}"
     cast[name] = (kind, free[int(rng.integers(len(free)))])
   return cast

@@ -103,9 +103,12 @@ def _traits(piece: Piece) -> Iterator[str]:
   sounds = {note.sound for part in piece.parts.values() for note in part.notes}
   if piece.swing >= SWUNG:
     yield "swung"
-  if piece.swing <= STRAIGHT:
+  if piece.swing <= STRAIGHT and piece.metre == "4/4":
     yield "straight"
-  yield "sung" if types & SUNG else "instrumental"
+  if "vocals" in types:
+    yield "sung"
+  if not types & SUNG:
+    yield "instrumental"
   if len(piece.parts) <= SMALL:
     yield "small"
   if len(piece.parts) >= LARGE:

@@ -60,6 +60,7 @@ class Style:
   parts: dict[str, tuple[Line | Groove | Effects, ...]]  # where it differs from COMMON
   swing: float = 0.0
   swing_steps: int = 1
+  metre: str = "4/4"
 
 
 BACKBEAT = "....X.......X..."
