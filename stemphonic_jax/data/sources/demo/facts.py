@@ -144,7 +144,8 @@ def _groove(part: Part, piece: Piece) -> Iterator[str]:
   kicks = {round(n.start / beat) for n in notes if n.sound in KICKS and _on_beat(n.start / beat)}
   snares = [round(n.start / beat) % 4 for n in notes if n.sound in SNARES and n.velocity > 0.6]
   beats = _beats(part, 4)
-  if beats and len(kicks & beats) >= 0.9 * len(beats):
+  struck = sum(name in KICKS for name in names)
+  if beats and len(kicks & beats) >= 0.9 * len(beats) and struck < 1.5 * len(beats):
     yield "four on the floor"
   if len(snares) >= len(beats) / 3 and np.isin(snares, (1, 3)).mean() > 0.85:
     yield "backbeat"
