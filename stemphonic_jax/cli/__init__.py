@@ -4,6 +4,7 @@ stemphonic generate "…" --stems drums,basses                   songs
 stemphonic again | vary | add | extend | loop | remove SONG    a song, edited
 stemphonic follow FILE "…" --stems drums                       stems to audio of any length
 stemphonic takes SONG, replay SONG                             what was made of it
+stemphonic studio                                              the same in a browser
 stemphonic export SONG --as zip|dawproject|reaper|stem         for a DAW
 stemphonic prepare SOURCE ROOT OUT --model DIR                 stems on disk, to train on
 stemphonic bundle import | export | verify | show | convert    models as folders
@@ -26,11 +27,13 @@ from stemphonic_jax.cli import (
   follow,
   generate,
   prepare,
+  studio,
   takes,
 )
 from stemphonic_jax.cli.arguments import Parser
 
-COMMANDS = (generate, edit, follow, takes, export, prepare, bundle, checkpoint, evaluate, bench)
+COMMANDS = (generate, edit, follow, takes, studio, export)
+COMMANDS += (prepare, bundle, checkpoint, evaluate, bench)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,293 @@
+"""What can be done with songs, for the server: seen, prepared, made, mixed, gone back in."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
+from stemphonic_jax.generation import values
+from stemphonic_jax.generation.colours import colour_of
+from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
+from stemphonic_jax.generation.song import INFO, Song
+from stemphonic_jax.studio import desk as desks
+from stemphonic_jax.studio.crew import Crew
+from stemphonic_jax.studio.events import Events
+from stemphonic_jax.studio.files import read_json, write_json
+from stemphonic_jax.studio.jobs import Job, Jobs
+from stemphonic_jax.studio.library import Library, check_name
+
+# What may be asked of each edit, beside what song.json says of it (generation/session.py).
+STEMS = ("stems", "prompt", "seed", "steps", "guidance", "activity", "words")
+EDITS = {
+  "again": (*STEMS, "range"),
+  "vary": (*STEMS, "range", "strength"),
+  "add": STEMS,
+  "extend": (*STEMS, "seconds", "left"),
+  "loop": (*STEMS, "range"),
+}
+QUICK = ("at", "use", "remove")
+
+
+class Busy(OutputError):
+  """A song that is being worked on, of which nothing else can be changed meanwhile."""
+
+
+class Studio:
+  """One folder of songs, one worker."""
+
+  def __init__(self, root: Path, command: list[str]):
+    self.library = Library(root)
+    self.events = Events()
+    private = self.library.private
+    self.jobs = Jobs(private / "jobs", self._job_changed)
+    self.crew = Crew(command, self.jobs, self.library, self._model_changed)
+    self._desks = private / "desks"
+    self._locks: dict[str, asyncio.Lock] = {}
+
+  def _job_changed(self, job: Job) -> None:
+    self.events.tell("job", job=job.shown())
+    if job.state == "done":
+      for name in (job.result or {}).get("songs", []):
+        self.events.tell("song", song=name)
+
+  def _model_changed(self, model: dict[str, Any]) -> None:
+    self.events.tell("model", model=model)
+
+  def lock(self, name: str) -> asyncio.Lock:
+    """Held while a song is changed by the server itself."""
+    return self._locks.setdefault(name, asyncio.Lock())
+
+  # Songs and desks
+
+  def songs(self) -> list[dict[str, Any]]:
+    """All songs and desks in short, the newest first; one that cannot be read says why."""
+    made = self.library.names()
+    known = {path.stem: path.stat().st_mtime for path in self._desks.glob("*.json")}
+    drafts = [name for name in sorted(known, key=lambda n: -known[n]) if name not in made]
+    return [self._in_short(name) for name in (*drafts, *made)]
+
+  def _in_short(self, name: str) -> dict[str, Any]:
+    try:
+      desk, info = self.desk(name), self._info(name)
+    except (DataError, MissingError, UsageError) as error:
+      return {"id": name, "title": name, "error": str(error)}
+    request = info["request"] if info else desk
+    return {
+      "id": name,
+      "title": (request["prompt"] or desk["prompt"] or name)[:120],
+      "bpm": request["bpm"],
+      "seconds": info["steps"][info["now"]]["seconds"] if info else None,
+      "stems": [stem["type"] for stem in info["stems"].values()] if info else [],
+      "made": bool(info),
+    }
+
+  def _info(self, name: str) -> dict[str, Any] | None:
+    """What song.json says; None where nothing was made yet, but there is a desk."""
+    folder = self.library.folder(name)
+    if (folder / INFO).is_file():
+      return self.library.info(name)
+    if self._desk_file(name).is_file():
+      return None
+    raise MissingError(f"no song {name[:60]!r}; GET /api/songs lists those that are there")
+
+  def _desk_file(self, name: str) -> Path:
+    self.library.folder(name)  # which refuses what is no id
+    return self._desks / f"{name}.json"
+
+  def desk(self, name: str) -> dict[str, Any]:
+    """The desk of a song; one that has none is as the song was asked for."""
+    info = self._info(name)
+    with contextlib.suppress(FileNotFoundError):
+      return desks.check_desk(read_json(self._desk_file(name)))
+    request = info["request"]
+    given = {"prompt": request["prompt"], "bpm": request["bpm"], "seed": request.get("seed", 0)}
+    return desks.check_desk({**given, "lanes": [_lane(n, s) for n, s in info["stems"].items()]})
+
+  def song(self, name: str) -> dict[str, Any]:
+    """All there is to a song: what was made step by step, desk, mixer, and jobs that go on."""
+    info, desk = self._info(name), self.desk(name)
+    jobs = [job.shown() for job in self.jobs.of(name)]
+    mixer = {}
+    if info:
+      mixer = {stem: asdict(s) for stem, s in read_mixer(self.library.folder(name)).items()}
+      there = {lane["name"] for lane in desk["lanes"]}
+      desk["lanes"] += [_lane(n, s) for n, s in info["stems"].items() if n not in there]
+    folder = str(self.library.folder(name))
+    return {
+      "id": name, "folder": folder, "desk": desk, "mixer": mixer, "jobs": jobs,
+      "song": _shown(info) if info else None,
+    }  # fmt: skip
+
+  async def new(self, given: Any) -> dict[str, Any]:
+    """A new desk, of which a song can be made."""
+    desk = desks.check_desk(given)
+    taken = {path.stem for path in self._desks.glob("*.json")}
+    name = self.library.new_name(desks.words_of(desk) or "song", taken)
+    await asyncio.to_thread(write_json, self._desk_file(name), desk)
+    self.events.tell("song", song=name)
+    return self.song(name)
+
+  async def prepare(self, name: str, given: Any, author: str = "") -> dict[str, Any]:
+    """Changes a desk, and tells the other pages."""
+    async with self.lock(name):
+      desk = desks.check_desk(given, self.desk(name))
+      await asyncio.to_thread(write_json, self._desk_file(name), desk)
+    self.events.tell("desk", song=name, desk=desk, author=author)
+    return desk
+
+  async def mix(self, name: str, given: Any, author: str = "") -> dict[str, Any]:
+    """Sets the strips of some stems."""
+    if not isinstance(given, Mapping) or len(given) > 2 * desks.MAX_STEMS:
+      raise UsageError("mixer: expected an object, as {'drums': {'gain': -3}}")
+    new = {check_name(stem): check_strip(stem, strip) for stem, strip in given.items()}
+    async with self.lock(name):
+      self.library.info(name)
+      folder = self.library.folder(name)
+      strips = {**read_mixer(folder), **new}
+      await asyncio.to_thread(save_mixer, folder, strips)
+    shown = {stem: asdict(strip) for stem, strip in strips.items()}
+    self.events.tell("mixer", song=name, mixer=shown, author=author)
+    return shown
+
+  # What the server does itself
+
+  async def quick(self, name: str, do: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo, redo, another take, or without a stem: nothing that takes a model."""
+    if do == "at":
+      step = values.whole("step", given.get("step"))
+      change: Callable[[Song], Song] = lambda song: song.at(step)  # noqa: E731
+    elif do == "use":
+      stem, step = check_name(given.get("stem")), values.whole("step", given.get("step"))
+      change = lambda song: song.use(stem, step)  # noqa: E731
+    else:
+      stems = _names(given.get("stems"))
+      change = lambda song: song.remove(stems)  # noqa: E731
+    await self.change(name, change)
+    return self.song(name)
+
+  async def change(self, name: str, change: Callable[[Song], Song]) -> None:
+    """Saves a song that was changed; Busy where a job works on it."""
+    self.library.info(name)
+    async with self.lock(name):
+      if any(job.state == "running" for job in self.jobs.of(name)):
+        raise Busy(f"{name}: is being worked on; wait until it is done, or cancel it")
+      await asyncio.to_thread(_changed, self.library.folder(name), change)
+    self.events.tell("song", song=name)
+
+  # What takes the model
+
+  async def ask(self, name: str, given: Any) -> Job:
+    """Accepts a job for a song: `make` what its desk asks for, or an edit of what is there."""
+    if not isinstance(given, Mapping):
+      raise UsageError("job: expected an object, as {'do': 'again', 'stems': ['drums']}")
+    do = values.text("do", given.get("do"))
+    async with self.lock(f"{name} jobs"):
+      info, desk = self._info(name), self.desk(name)
+      if do == "make":
+        do, ask = self._make(name, info, desk)
+      elif do in EDITS:
+        if info is None:
+          raise UsageError(f"{do}: nothing was made of {name!r} yet; make it first")
+        ask = _edit(do, given, info, desk)
+      else:
+        raise UsageError(f"do: got {do[:40]!r}, expected make, {', '.join(EDITS)}")
+      job = await self.jobs.accept(name, do, ask)
+    self.crew.wake()
+    return job
+
+  def _make(
+    self, name: str, info: dict[str, Any] | None, desk: dict[str, Any]
+  ) -> tuple[str, dict[str, Any]]:
+    there = info["stems"] if info else {}
+    lanes = [lane for lane in desk["lanes"] if lane["name"] not in there]
+    if not lanes:
+      what = "every lane has its stem" if info else "there are no lanes"
+      raise UsageError(f"{what}; add a stem, or make one again")
+    if not info and any(job.do == "make" for job in self.jobs.of(name)):
+      raise Busy(f"{name}: is being made already; wait until it is done, or cancel it")
+    types = [lane["type"] for lane in lanes]
+    activity = {lane["name"]: lane["activity"] for lane in lanes if lane["activity"] is not None}
+    if silent := [stem for stem, ranges in activity.items() if not ranges]:
+      raise UsageError(f"{silent[0]}: its lane is silent from start to end; paint where it plays")
+    ask: dict[str, Any] = {"stems": types, "activity": activity}
+    ask |= {key: desk[key] for key in ("steps", "guidance") if desk[key] is not None}
+    if info:
+      prompt = desks.words_of(desk)
+      return "add", ask | ({"prompt": prompt} if prompt else {})
+    twins = len(set(types)) < len(types)
+    ask |= {"prompt": desks.words_of(desk), "bpm": desk["bpm"], "seed": desk["seed"]}
+    ask |= {"duration": desk["duration"], "passes": "K" if twins else desk["passes"]}
+    if desk["variations"] > 1:
+      taken = {path.stem for path in self._desks.glob("*.json")} | {name}
+      others = []
+      for _ in range(desk["variations"] - 1):
+        others.append(self.library.new_name(name.replace("~", "-"), {*taken, *others}))
+      ask |= {"variations": desk["variations"], "others": others}
+    return "make", ask
+
+
+def _edit(
+  do: str, given: Mapping[str, Any], info: dict[str, Any], desk: dict[str, Any]
+) -> dict[str, Any]:
+  """What is asked of an edit, without what is None; locked stems are left alone."""
+  if unknown := set(map(str, given)) - {"do", *EDITS[do]}:
+    raise UsageError(f"{do}: got {sorted(unknown)[0][:40]!r}, expected {', '.join(EDITS[do])}")
+  ask = {key: given[key] for key in EDITS[do] if given.get(key) is not None}
+  if do in ("again", "vary"):
+    locked = {lane["name"] for lane in desk["lanes"] if lane["locked"]}
+    stems = _names(ask["stems"]) if "stems" in ask else None
+    if kept := sorted(locked & set(stems or ())):
+      raise UsageError(f"{do}: {kept[0]} is locked; unlock it first")
+    made = [name for name, stem in info["stems"].items() if not stem["given"]]
+    ask["stems"] = stems or [name for name in made if name not in locked]
+    if not ask["stems"]:
+      raise UsageError(f"{do}: all stems are locked, or were brought; unlock one")
+    if missing := [stem for stem in ask["stems"] if stem not in info["stems"]]:
+      raise UsageError(f"{do}: no stem {missing[0]!r}; there are {', '.join(info['stems'])}")
+  return ask
+
+
+def _names(given: Any) -> list[str]:
+  if not isinstance(given, list) or not given or len(given) > 2 * desks.MAX_STEMS:
+    raise UsageError("stems: expected a list of names, as ['drums']")
+  return [check_name(name) for name in given]
+
+
+def _changed(folder: Path, change: Callable[[Song], Song]) -> None:
+  start = time.perf_counter()
+  change(Song.load(folder)).save(folder, overwrite=True)
+  logging.info("%s: changed in %.2f s", folder.name, time.perf_counter() - start)
+
+
+def _lane(name: str, stem: Mapping[str, Any]) -> dict[str, Any]:
+  kind = stem.get("type") or name
+  return {"name": name, "type": kind, "words": "", "activity": None, "locked": False}
+
+
+def _shown(info: dict[str, Any]) -> dict[str, Any]:
+  """song.json as the page needs it, and in no other words."""
+  request = info["request"]
+  keys = ("do", "from", "ask", "seconds", "stems", "made")
+  return {
+    "prompt": request["prompt"],
+    "bpm": request["bpm"],
+    "rate": info["sample_rate"],
+    "model": info.get("model"),
+    "now": info["now"],
+    "seconds": info["steps"][info["now"]]["seconds"],
+    "stems": info["stems"],
+    "activity": request.get("activity", {}),
+    "steps": [{key: step.get(key) for key in keys} for step in info["steps"]],
+  }
+
+
+def stem_types() -> list[dict[str, str]]:
+  """The types that may be asked for, each with its colour."""
+  return [{"type": kind, "colour": colour_of(kind)} for kind in STEM_TYPES]
