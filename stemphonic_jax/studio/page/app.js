@@ -1,0 +1,315 @@
+// The studio: one song at a time, as the server has it, and what is done with it here.
+
+import {$, el, later} from "./dom.js";
+import {api, listen, me, takeUrl} from "./api.js";
+import {bringer} from "./bring.js";
+import {Compose} from "./compose.js";
+import {keys, ruler} from "./controls.js";
+import {Jobs} from "./jobs.js";
+import {exporter, songList} from "./songs.js";
+import {Grid} from "./time.js";
+import {Transport} from "./transport.js";
+import {View} from "./view.js";
+
+const EMPTY = {prompt: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: []};
+const FIRST = ["drums", "basses", "keys", "guitars"];
+const STRIP = {gain: 0, pan: 0, mute: false, solo: false};
+const KEPT = 40;  // buffers of takes that are kept
+
+class App extends View {
+  constructor() {
+    super();
+    this.id = null; this.song = null; this.desk = {...EMPTY}; this.mixer = {}; this.info = null;
+    this.lanes = new Map(); this.buffers = new Map(); this.grid = new Grid(); this.selection = null;
+    this.turn = 0; this.changes = {}; this.strips = {};
+    this.transport = new Transport(() => this.showTransport());
+    this.jobs = new Jobs(this);
+    this.compose = new Compose(this);
+    this.save = later(() => this.saveDesk(), 350);
+    this.saveMix = later(() => this.saveStrips(), 250);
+  }
+
+  async start() {
+    songList(this); exporter(this); bringer(this); ruler(this); keys(this);
+    this.continue();
+    listen(event => this.hear(event), () => this.anew());
+    new ResizeObserver(() => this.draw()).observe($("timeline"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    addEventListener("hashchange", () => this.fromHash());
+    addEventListener("beforeunload", () => { this.save.now(); this.saveMix.now(); });
+    const frame = () => { this.frame(); requestAnimationFrame(frame); };
+    frame();
+    setInterval(() => this.jobs.tick(), 1000);
+    await this.anew(true);
+  }
+
+  /** Reads all anew. */
+  async anew(first = false) {
+    try {
+      const [info, jobs] = await Promise.all([api.studio(), api.jobs()]);
+      this.info = info;
+      this.showModel();
+      this.jobs.set(jobs);
+      if (first) { this.showTypes(); await this.fromHash(); } else await this.refresh();
+    } catch (error) { this.say(error); }
+  }
+
+  async fromHash() {
+    const id = decodeURIComponent(location.hash.slice(1)) || null;
+    if (id !== this.id || !this.shown) await this.open(id);
+  }
+
+  hear(event) {
+    if (event.type === "anew") this.anew();
+    else if (event.type === "model") { this.info.model = event.model; this.showModel(); this.show(); }
+    else if (event.type === "job") { this.jobs.hear(event.job); if (event.job.song === this.id) this.show(); }
+    else if (event.type === "song" && event.song === this.id) this.refresh();
+    else if (event.song !== this.id || event.author === me) return;
+    else if (event.type === "desk") { this.desk = this.whole(event.desk); this.show(); }
+    else if (event.type === "mixer") { this.mixer = event.mixer; this.remix(); this.show(); }
+  }
+
+  // The song
+
+  async open(id) {
+    await this.flush().catch(error => this.say(error));
+    this.transport.stop();
+    this.shown = true;
+    this.id = id;
+    if (decodeURIComponent(location.hash.slice(1)) !== (id ?? "")) history.replaceState(null, "", id ? `#${encodeURIComponent(id)}` : "/");
+    this.buffers.clear();
+    this.lanes.clear();
+    $("lanes").replaceChildren();
+    this.select(null);
+    if (!id) { this.take({song: null, desk: {...EMPTY, lanes: FIRST.map(fresh)}, mixer: {}}); $("prompt").focus(); return; }
+    try { this.take(await api.song(id)); }
+    catch (error) { this.say(error); this.open(null); }
+  }
+
+  async refresh() {
+    if (!this.id) return;
+    const turn = ++this.turn, id = this.id;
+    try {
+      const data = await api.song(id);
+      if (turn === this.turn && id === this.id) this.take(data, true);
+    } catch (error) { this.say(error); }
+  }
+
+  take(data, keep = false) {
+    const waits = keep && this.save.waits();
+    this.song = data.song;
+    this.desk = waits ? this.whole({...data.desk, ...this.changes}) : data.desk;
+    this.mixer = data.mixer;
+    this.compose.error("");
+    this.grid = new Grid(this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32, this.song ? this.song.bpm : this.desk.bpm);
+    if (this.song) this.transport.reset(this.song.rate, this.song.seconds);
+    this.show();
+    this.loadAudio();
+  }
+
+  /** A desk with a lane for each stem that there is. */
+  whole(desk) {
+    const there = new Set(desk.lanes.map(lane => lane.name));
+    const more = Object.entries(this.song?.stems ?? {}).filter(([name]) => !there.has(name));
+    return {...desk, lanes: [...desk.lanes, ...more.map(([name, stem]) => ({...fresh(stem.type ?? name), name}))]};
+  }
+
+  missing() { return this.desk.lanes.filter(lane => !this.song?.stems[lane.name]); }
+  step(name) { return this.song?.steps[this.song.now].stems[name]; }
+  laneOf(name) { return this.desk.lanes.find(lane => lane.name === name); }
+  stripOf(name) { return {...STRIP, ...this.mixer[name]}; }
+  activityOf(name) { return this.laneOf(name)?.activity ?? this.song?.activity[name] ?? null; }
+  types() { return [...this.info?.types ?? [], ...(this.info?.model.types ?? []).map(type => ({type, colour: "#6b7686"}))]; }
+  colour(kind) { return this.types().find(type => type.type === kind)?.colour ?? "#6b7686"; }
+  takesOf(name) {
+    return (this.song?.steps ?? []).flatMap((step, k) => name in step.made ? [{step: k, label: labelOf(step, this.grid)}] : []);
+  }
+  heard(name) {
+    const solo = Object.keys(this.song?.stems ?? {}).some(other => this.stripOf(other).solo), strip = this.stripOf(name);
+    return solo ? strip.solo : !strip.mute;
+  }
+  stage(job) { return this.jobs.stage(job); }
+
+  async loadAudio() {
+    const turn = ++this.turn, {id, song} = this, tracks = new Map();
+    if (!song) { this.transport.set(tracks); this.showTransport(); return; }
+    this.loading = true;
+    this.showTransport();
+    const load = async name => {
+      const step = this.step(name), sha = song.steps[step].made[name].sha256 ?? String(step), key = `${name} ${step} ${sha}`;
+      const lane = this.lanes.get(name);
+      if (lane && lane.key !== key) {
+        lane.key = key;
+        api.bytes(takeUrl(id, step, name, "peaks", sha)).then(bytes => {
+          if (lane.key === key) { lane.peaks = new Int8Array(bytes); lane.draw(); }
+        }, error => this.say(error));
+      }
+      let buffer = this.buffers.get(key);
+      if (!buffer) buffer = await this.transport.decode(await api.bytes(takeUrl(id, step, name, "audio", sha)));
+      this.buffers.delete(key);
+      this.buffers.set(key, buffer);
+      tracks.set(name, {buffer, strip: this.stripOf(name)});
+    };
+    try {
+      await Promise.all(Object.keys(song.stems).map(load));
+      for (const key of [...this.buffers.keys()].slice(0, Math.max(0, this.buffers.size - KEPT))) this.buffers.delete(key);
+      if (turn !== this.turn || id !== this.id) return;
+      this.transport.set(new Map(Object.keys(song.stems).map(name => [name, tracks.get(name)])));
+    } catch (error) { if (turn === this.turn) this.say(error); }
+    if (turn === this.turn) { this.loading = false; this.showTransport(); }
+  }
+
+  // Changes of the desk and the mixer
+
+  change(values) {
+    this.desk = {...this.desk, ...values};
+    this.changes = {...this.changes, ...values};
+    if (!this.song) {
+      const seconds = this.desk.duration ?? this.info?.model.seconds ?? 32;
+      this.grid = new Grid(seconds, this.desk.bpm);
+    }
+    if (this.id) this.save();
+    this.show();
+  }
+
+  setLane(name, values) { this.change({lanes: this.desk.lanes.map(lane => lane.name === name ? {...lane, ...values} : lane)}); }
+  setStems(types) { this.change({lanes: types.map(fresh)}); }
+
+  async saveDesk() {
+    const changes = this.changes;
+    this.changes = {};
+    if (!this.id || !Object.keys(changes).length) return;
+    await api.prepare(this.id, changes).catch(error => this.compose.error(error.message));
+  }
+
+  strip(name, values) {
+    this.mixer = {...this.mixer, [name]: {...this.stripOf(name), ...values}};
+    this.strips = {...this.strips, [name]: this.mixer[name]};
+    this.remix();
+    this.saveMix();
+    this.show();
+  }
+
+  remix() {
+    for (const [name, track] of this.transport.tracks) track.strip = this.stripOf(name);
+    this.transport.mix();
+  }
+
+  async saveStrips() {
+    const strips = this.strips;
+    this.strips = {};
+    if (this.id && Object.keys(strips).length) await api.mix(this.id, strips).catch(error => this.say(error));
+  }
+
+  async flush() { await this.save.now(); await this.saveMix.now(); }
+
+  addStem(kind) {
+    const names = new Set(this.desk.lanes.map(lane => lane.name.toLowerCase()));
+    let name = kind, number = 1;
+    while (names.has(name.toLowerCase())) name = `${kind} ${++number}`;
+    this.change({lanes: [...this.desk.lanes, {...fresh(kind), name}]});
+    this.lanes.get(name)?.node.scrollIntoView({block: "nearest", behavior: "smooth"});
+  }
+
+  lock(name) { this.setLane(name, {locked: !this.laneOf(name).locked}); }
+
+  // What is asked of the server
+
+  /** Does something, and says what went wrong where it belongs. */
+  async doing(work) {
+    this.compose.error("");
+    try { return await work(); } catch (error) { this.say(error); return null; }
+  }
+
+  async make() {
+    this.compose.error("");
+    try {
+      if (!this.id) {
+        if (!this.desk.prompt.trim() && !this.desk.key.trim()) throw new Error("describe the music in a few words first");
+        const data = await api.create(this.desk);
+        this.changes = {};
+        this.id = data.id;
+        history.replaceState(null, "", `#${encodeURIComponent(data.id)}`);
+        this.show();
+      }
+      await this.flush();
+      if (this.song && !this.missing().length) await api.ask(this.id, {do: "again", prompt: this.words()});
+      else await api.ask(this.id, {do: "make"});
+    } catch (error) { this.compose.error(error.message); }
+  }
+
+  /** The prompt where it is another than the song was made of. */
+  words() { const prompt = this.desk.prompt.trim(); return prompt && prompt !== this.song.prompt ? prompt : null; }
+
+  async ask(job) { await this.doing(async () => { await this.flush(); await api.ask(this.id, job); }); }
+
+  again(name) {
+    const painted = this.laneOf(name).activity, job = {do: "again", stems: [name], prompt: this.words()};
+    return this.ask(painted ? {...job, activity: {[name]: painted}} : job);
+  }
+  repair(names) { return this.ask({do: "again", stems: names ?? undefined, range: this.selection.range}); }
+  vary(names, strength) { return this.ask({do: "vary", stems: names, strength}); }
+
+  useTake(stem, step) { return this.change_now({do: "use", stem, step}); }
+  async change_now(change) {
+    await this.doing(async () => { await this.flush(); this.take(await api.now(this.id, change), true); });
+  }
+
+  async remove(name) {
+    if (this.song?.stems[name]) await this.change_now({do: "remove", stems: [name]});
+    if (!this.song?.stems[name]) this.change({lanes: this.desk.lanes.filter(lane => lane.name !== name)});
+  }
+
+  download(name) {
+    const step = this.step(name);
+    el("a", {href: takeUrl(this.id, step, name, "audio"), download: `${name}.wav`}).click();
+  }
+
+  async bring(uploads, bpm) {
+    if (!this.id) {
+      const data = await api.create({...this.desk, bpm: this.desk.bpm ?? bpm ?? null, lanes: this.desk.prompt ? this.desk.lanes : []});
+      this.id = data.id;
+      history.replaceState(null, "", `#${encodeURIComponent(data.id)}`);
+    }
+    await this.flush();
+    this.take(await api.bring(this.id, uploads), true);
+  }
+
+  undo() { const from = this.song?.steps[this.song.now].from; if (from != null) this.change_now({do: "at", step: from}); }
+  redo() { const next = this.next(); if (next >= 0) this.change_now({do: "at", step: next}); }
+  next() { return this.song ? this.song.steps.findLastIndex(step => step.from === this.song.now) : -1; }
+
+  seek(seconds) { this.transport.seek(seconds); }
+
+  /** A range from one time to another, of one stem or (name null) of all. */
+  select(from, to, name = null, free = false) {
+    if (from === null) this.selection = null;
+    else {
+      const {grid} = this, [a, b] = from < to ? [from, to] : [to, from];
+      const range = free ? [a, b] : [grid.cell(a)[0], grid.cell(Math.max(a, b - 1e-6))[1]];
+      this.selection = range[1] - range[0] > 0.05 ? {range, name} : null;
+    }
+    this.transport.loop && this.transport.setLoop(this.selection?.range ?? null);
+    this.show();
+  }
+
+  toggleLoop() {
+    const range = this.selection?.range ?? [0, this.grid.seconds];
+    this.transport.setLoop(this.transport.loop ? null : range);
+  }
+
+  say(error) { this.jobs.say(error.message ?? String(error)); }
+}
+
+const fresh = kind => ({name: kind, type: kind, words: "", activity: null, locked: false});
+
+const DONE = {generate: "made", follow: "made", again: "made again", vary: "varied", add: "added", extend: "continued",
+  loop: "as a loop", remove: "left out", use: "another take", found: "brought"};
+function labelOf(step, grid) {
+  const range = step.ask?.range, seed = step.ask?.seed;
+  return [DONE[step.do] ?? step.do, range && grid.range(range.flat()), seed != null && step.do !== "found" && `seed ${seed}`].filter(Boolean).join(", ");
+}
+
+// For whoever looks into it with the browser's tools, and for tests.
+globalThis.studio = new App();
+globalThis.studio.start();

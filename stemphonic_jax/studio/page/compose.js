@@ -1,0 +1,69 @@
+// What is asked for: the prompt, and the numbers beside it.
+
+import {$, el} from "./dom.js";
+
+const KEYS = ["C", "D♭", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
+  .flatMap(note => [`${note} major`, `${note} minor`]);
+const IDEAS = [
+  ["Laid-back country rock in G major", 100, ["drums", "basses", "keys", "guitars"]],
+  ["Tight funk in A minor", 112, ["drums", "basses", "guitars", "keys"]],
+  ["Slow ballad in A minor", 72, ["keys", "strings", "basses", "drums"]],
+  ["Upbeat house in F minor", 124, ["drums", "basses", "synths", "percussion"]],
+];
+
+export class Compose {
+  constructor(app) {
+    this.app = app;
+    this.form = $("compose");
+    $("keys").append(...KEYS.map(value => el("option", {value})));
+    this.form.addEventListener("input", event => this.changed(event.target));
+    this.form.addEventListener("submit", event => { event.preventDefault(); app.make(); });
+    $("die").addEventListener("click", () => {
+      this.form.seed.value = Math.floor(Math.random() * 1e6);
+      this.changed(this.form.seed);
+    });
+    $("prompt").addEventListener("keydown", event => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); app.make(); }
+    });
+    $("ideas").append(...IDEAS.map(([prompt, bpm, stems]) => el("button", {type: "button", onclick: () => {
+      app.change({prompt, bpm});
+      app.setStems(stems);
+      this.show(app.desk);
+    }}, `${prompt}, ${bpm} bpm`)));
+  }
+
+  changed(field) {
+    if (!field.name || !field.checkValidity()) return;
+    const whole = field.name === "seed" || field.name === "variations";
+    let value = field.value;
+    if (field.type === "number") value = value === "" ? (whole ? Number(field.defaultValue || 0) : null) : Number(value);
+    if (field.name === "passes") value = value === "K" ? "K" : Number(value);
+    this.app.change({[field.name]: value});
+  }
+
+  show(desk) {
+    for (const name of ["prompt", "bpm", "key", "duration", "seed", "passes", "guidance", "steps", "variations"]) {
+      const field = this.form.elements[name];
+      if (field !== document.activeElement) field.value = desk[name] ?? "";
+    }
+    const model = this.app.info?.model;
+    if (model?.seconds) {
+      this.form.duration.placeholder = Number(model.seconds.toFixed(1));
+      this.form.guidance.placeholder = model.guidance;
+      this.form.steps.placeholder = model.steps;
+      this.form.bpm.disabled = !model.conditions.includes("bpm");
+    }
+    const made = Boolean(this.app.song);
+    this.form.duration.disabled = this.form.variations.disabled = this.form.passes.disabled = made;
+    $("ideas").hidden = made || Boolean(desk.prompt);
+    const missing = this.app.missing();
+    $("make").textContent = !made ? "Make" : missing.length ? `Make ${missing.length} more` : "Make all again";
+    $("make").title = "Ctrl+Enter";
+    $("make").disabled = this.app.jobs.makes(this.app.id);
+  }
+
+  error(text) {
+    $("compose-error").textContent = text;
+    $("compose-error").hidden = !text;
+  }
+}

@@ -1,0 +1,77 @@
+// Buttons of the bar, the ruler, and keys.
+
+import {$, clamp} from "./dom.js";
+
+/** A click is a place, a drag a range. */
+export function ruler(app) {
+  const node = $("ruler");
+  let from = null, moved = false;
+  const at = event => {
+    const box = node.getBoundingClientRect();
+    return clamp((event.clientX - box.left) / box.width, 0, 1) * app.grid.seconds;
+  };
+  node.addEventListener("pointerdown", event => {
+    if (event.button) return;
+    from = at(event);
+    moved = false;
+    node.setPointerCapture(event.pointerId);
+  });
+  node.addEventListener("pointermove", event => {
+    if (from === null) return;
+    const to = at(event);
+    if (Math.abs(to - from) / app.grid.seconds * node.clientWidth > 5) moved = true;
+    if (moved) app.select(from, to, null, event.shiftKey);
+  });
+  node.addEventListener("pointerup", () => { if (from !== null && !moved) app.seek(from); from = null; });
+  node.addEventListener("pointercancel", () => { from = null; });
+  node.addEventListener("keydown", event => {
+    const {grid} = app, step = event.shiftKey ? grid.bar : grid.beat;
+    const to = {ArrowLeft: -step, ArrowRight: step, PageUp: -4 * grid.bar, PageDown: 4 * grid.bar}[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    app.seek(grid.snap(clamp(app.transport.time() + to, 0, grid.seconds)));
+  });
+}
+
+export function keys(app) {
+  const {transport} = app;
+  const toggle = () => { transport.playing ? transport.pause() : app.doing(() => transport.play()); };
+  $("play").addEventListener("click", toggle);
+  $("start").addEventListener("click", () => app.seek(app.transport.loop?.[0] ?? 0));
+  $("loop").addEventListener("click", () => app.toggleLoop());
+  $("undo").addEventListener("click", () => app.undo());
+  $("redo").addEventListener("click", () => app.redo());
+  $("volume").addEventListener("input", () => {
+    transport.volume = 10 ** (Number($("volume").value) / 20);
+    transport.mix();
+  });
+  theme(app);
+  addEventListener("keydown", event => {
+    const writes = event.target.closest("input:not([type=range]):not([type=checkbox]), textarea, select, dialog");
+    const control = event.ctrlKey || event.metaKey;
+    if (control && event.key.toLowerCase() === "z" && !writes) {
+      event.preventDefault();
+      event.shiftKey ? app.redo() : app.undo();
+    }
+    if (writes || control || event.altKey) return;
+    if (event.key === " " && !event.target.closest("button, summary, [popover]")) { event.preventDefault(); toggle(); }
+    if (event.key === "Home" && event.target.type !== "range") app.seek(0);
+    if (event.key === "l" || event.key === "L") app.toggleLoop();
+    if (event.key === "Escape" && app.selection) app.select(null);
+  });
+}
+
+/** Dark or light: as the system has it, until somebody chooses. */
+function theme(app) {
+  const dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
+  const set = name => { root.dataset.theme = name; app.draw(); };
+  let chosen = null;
+  try { chosen = localStorage.getItem("theme"); } catch { /* private windows have none */ }
+  set(chosen ?? (dark.matches ? "dark" : "light"));
+  dark.addEventListener("change", () => { if (!chosen) set(dark.matches ? "dark" : "light"); });
+  $("theme").addEventListener("click", () => {
+    chosen = root.dataset.theme === "dark" ? "light" : "dark";
+    try { localStorage.setItem("theme", chosen); } catch { /* then it holds for this page */ }
+    set(chosen);
+  });
+}

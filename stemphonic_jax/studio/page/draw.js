@@ -1,0 +1,93 @@
+// What is drawn: the ruler, waveforms, activity.
+
+import {surface} from "./time.js";
+
+const style = (node, name) => getComputedStyle(node).getPropertyValue(name).trim();
+
+/** Lines of bars, and of beats where there is room. */
+function lines(context, grid, width, height, colour) {
+  const every = grid.every(width), step = width / grid.seconds;
+  for (let bar = 0; bar * grid.bar < grid.seconds + 1e-6; bar++) {
+    context.globalAlpha = bar % every ? 0.14 : 0.34;
+    context.fillStyle = colour;
+    context.fillRect(Math.round(bar * grid.bar * step), 0, 1, height);
+    if (grid.beat * step < 14) continue;
+    context.globalAlpha = 0.08;
+    for (let k = 1; k < 4; k++) context.fillRect(Math.round((bar * grid.bar + k * grid.beat) * step), 0, 1, height);
+  }
+  context.globalAlpha = 1;
+}
+
+export function drawRuler(canvas, grid, loop, looping) {
+  const {context, width, height} = surface(canvas), soft = style(canvas, "--soft");
+  const every = grid.every(width), step = width / grid.seconds;
+  if (loop) {
+    context.globalAlpha = looping ? 0.5 : 0.22;
+    context.fillStyle = style(canvas, "--accent");
+    context.fillRect(loop[0] * step, height - 8, (loop[1] - loop[0]) * step, 6);
+    context.globalAlpha = 1;
+  }
+  context.font = `12px system-ui, sans-serif`;
+  context.textBaseline = "top";
+  for (let bar = 0; bar * grid.bar < grid.seconds - 1e-6; bar++) {
+    const x = Math.round(bar * grid.bar * step);
+    context.fillStyle = soft;
+    context.globalAlpha = bar % every ? 0.3 : 0.8;
+    context.fillRect(x, bar % every ? height - 7 : height - 13, 1, 13);
+    context.globalAlpha = 1;
+    const word = grid.bpm ? `${bar + 1}` : `${(bar * grid.bar).toFixed(0)} s`;
+    if (bar % every === 0 && x < width - 14) context.fillText(word, x + 3, 3);
+  }
+}
+
+/** Bytes of the server, lowest and highest of each piece, as a waveform around the middle. */
+export function drawWave(canvas, grid, peaks, seconds) {
+  const {context, width, height} = surface(canvas), colour = style(canvas, "--w-shown");
+  lines(context, grid, width, height, style(canvas, "--ink"));
+  if (!peaks) return;
+  const pieces = peaks.length / 2, middle = height / 2;
+  const span = width * Math.min(1, seconds / grid.seconds);
+  context.fillStyle = colour;
+  for (let x = 0; x < span; x++) {
+    const a = Math.floor(x / span * pieces), b = Math.max(a + 1, Math.floor((x + 1) / span * pieces));
+    let low = 127, high = -127;
+    for (let k = a; k < b && k < pieces; k++) {
+      low = Math.min(low, peaks[2 * k]);
+      high = Math.max(high, peaks[2 * k + 1]);
+    }
+    if (low > high) continue;
+    const up = shape(high) * middle, down = shape(low) * middle;
+    context.fillRect(x, middle - up - 0.5, 1, Math.max(1, up - down));
+  }
+}
+
+/** Quiet passages are to be seen too. */
+const shape = byte => Math.sign(byte) * Math.min(1, Math.abs(byte / 127) ** 0.7) * 0.94;
+
+/** When a stem is to play: solid where it was asked for, hatched where that is left to the model. */
+export function drawActivity(canvas, grid, ranges, cursor) {
+  const {context, width, height} = surface(canvas), colour = style(canvas, "--w-shown");
+  const step = width / grid.seconds;
+  lines(context, grid, width, height, style(canvas, "--ink"));
+  context.fillStyle = colour;
+  if (ranges === null) {
+    context.globalAlpha = 0.3;
+    for (let x = -height; x < width; x += 9) {
+      context.beginPath();
+      context.moveTo(x, height - 6); context.lineTo(x + height - 12, 6);
+      context.lineTo(x + height - 10, 6); context.lineTo(x + 2, height - 6);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  }
+  for (const [start, end] of ranges ?? []) {
+    context.beginPath();
+    context.roundRect(start * step + 1, 5, Math.max(2, (end - start) * step - 2), height - 10, 4);
+    context.fill();
+  }
+  if (cursor != null) {
+    context.strokeStyle = style(canvas, "--ink");
+    context.lineWidth = 2;
+    context.strokeRect(cursor * step + 1, 2, Math.max(4, grid.beat * step - 2), height - 4);
+  }
+}

@@ -1,0 +1,228 @@
+// One stem: its head with mixer, words and takes, its waveform, and the strip where its activity is painted.
+
+import {clamp, el, icon, place} from "./dom.js";
+import {drawActivity, drawWave} from "./draw.js";
+import {painted, plays} from "./time.js";
+
+const LOCK = "M7 11V8a5 5 0 0 1 10 0v3M5 11h14v9H5z";
+const DOTS = "M6 12h.01M12 12h.01M18 12h.01";
+let count = 0;
+
+export class Lane {
+  /** `app` is asked for everything that changes more than what is seen here. */
+  constructor(app, name) {
+    this.app = app;
+    this.name = name;
+    this.peaks = null;
+    this.cursor = null;
+    this.id = `lane${count++}`;
+    this.build();
+  }
+
+  build() {
+    const {app, name} = this;
+    const toggle = (kind, word, content) => el(`button.ms.${kind}`, {
+      type: "button", "aria-pressed": "false", "aria-label": `${word} ${name}`, title: word,
+      onclick: () => kind === "lock" ? app.lock(name) : app.strip(name, {[kind]: !app.stripOf(name)[kind]}),
+    }, content);
+    this.mute = toggle("mute", "Mute", "M");
+    this.solo = toggle("solo", "Solo", "S");
+    this.lock = toggle("lock", "Lock", icon(LOCK));
+    this.gain = el("input", {type: "range", min: -40, max: 6, step: 0.5, "aria-label": `Gain of ${name}`,
+      oninput: () => app.strip(name, {gain: Number(this.gain.value)}),
+      ondblclick: () => app.strip(name, {gain: 0})});
+    this.pan = el("input.pan", {type: "range", min: -1, max: 1, step: 0.05, "aria-label": `Pan of ${name}`,
+      oninput: () => app.strip(name, {pan: Number(this.pan.value)}),
+      ondblclick: () => app.strip(name, {pan: 0})});
+    this.words = el("input.words", {type: "text", maxlength: 200, "aria-label": `Words for ${name}`,
+      placeholder: "how it is played…", oninput: () => app.setLane(name, {words: this.words.value})});
+    this.title = el("span.name");
+    this.take = el("button.chip", {type: "button", popovertarget: `${this.id}-takes`, "aria-haspopup": "true"});
+    this.takes = el("div.pop.takes", {popover: "", id: `${this.id}-takes`, "aria-label": `Takes of ${name}`});
+    this.more = el("button.ms.dots-button", {type: "button", popovertarget: `${this.id}-menu`, "aria-label": `More for ${name}`, "aria-haspopup": "true"}, icon(DOTS));
+    this.menu = el("div.pop.menu", {popover: "", id: `${this.id}-menu`});
+    this.again = el("button.chip", {type: "button", title: "Make this stem again; the others are its context",
+      onclick: () => app.again(name)}, "Again");
+    place(this.takes, this.take);
+    place(this.menu, this.more);
+    this.wave = el("canvas.wave", {"aria-hidden": "true"});
+    this.strip = el("canvas.paint", {tabindex: 0, role: "slider", "aria-valuemin": 0,
+      "aria-label": `When ${name} plays: arrows move by a beat, space changes a beat, enter a bar, delete leaves it open`});
+    this.note = el("span.note", {hidden: true});
+    this.body = el("div.body", {}, this.wave, this.strip, this.note);
+    this.head = el("div.head", {},
+      el("div.row", {}, this.title, this.take, this.again, this.more),
+      el("div.row", {}, this.mute, this.solo, this.lock,
+        el("label.knob", {title: "Gain; double click for 0 dB"}, "gain", this.gain),
+        el("label.knob.narrow", {title: "Pan; double click for the middle"}, "pan", this.pan)),
+      this.words);
+    this.node = el("article.lane", {"aria-label": name}, this.head, this.body, this.takes, this.menu);
+    this.listenToWave();
+    this.listenToPaint();
+  }
+
+  /** Where a pointer is, in seconds. */
+  at(event, node) {
+    const box = node.getBoundingClientRect();
+    return clamp((event.clientX - box.left) / box.width, 0, 1) * this.app.grid.seconds;
+  }
+
+  listenToWave() {
+    let from = null, moved = false;
+    this.wave.addEventListener("pointerdown", event => {
+      if (event.button) return;
+      from = this.at(event, this.wave);
+      moved = false;
+      this.wave.setPointerCapture(event.pointerId);
+    });
+    this.wave.addEventListener("pointermove", event => {
+      if (from === null) return;
+      const to = this.at(event, this.wave);
+      if (Math.abs(to - from) / this.app.grid.seconds * this.wave.clientWidth > 5) moved = true;
+      if (moved) this.app.select(from, to, this.name, event.shiftKey);
+    });
+    const end = event => {
+      if (from !== null && !moved && event.type === "pointerup") this.app.seek(from);
+      from = null;
+    };
+    this.wave.addEventListener("pointerup", end);
+    this.wave.addEventListener("pointercancel", end);
+  }
+
+  listenToPaint() {
+    let last = null, on = true;
+    const {strip} = this;
+    const cover = (a, b, free) => {
+      const {grid} = this.app, [low, high] = a < b ? [a, b] : [b, a];
+      if (free) return [low, Math.max(high, low + 0.02)];
+      return [grid.cell(low)[0], grid.cell(Math.min(high, grid.seconds - 1e-6))[1]];
+    };
+    strip.addEventListener("pointerdown", event => {
+      if (event.button) return;
+      strip.setPointerCapture(event.pointerId);
+      last = this.at(event, strip);
+      on = this.activity() === null ? false : !plays(this.activity(), last);
+      this.change(cover(last, last, event.shiftKey), on);
+    });
+    strip.addEventListener("pointermove", event => {
+      if (last === null) return;
+      // All between two events is painted, however fast the pointer is.
+      for (const one of event.getCoalescedEvents?.().length ? event.getCoalescedEvents() : [event]) {
+        const to = this.at(one, strip);
+        this.change(cover(last, to, event.shiftKey), on);
+        last = to;
+      }
+    });
+    for (const name of ["pointerup", "pointercancel"]) strip.addEventListener(name, () => { last = null; });
+    strip.addEventListener("focus", () => { if (strip.matches(":focus-visible")) { this.cursor ??= 0; this.draw(); } });
+    strip.addEventListener("blur", () => { this.cursor = null; this.draw(); });
+    strip.addEventListener("keydown", event => this.key(event));
+  }
+
+  key(event) {
+    const {grid} = this.app, step = event.shiftKey ? grid.bar : grid.beat;
+    const moves = {ArrowLeft: -step, ArrowRight: step, Home: -Infinity, End: Infinity};
+    this.cursor ??= 0;
+    if (event.key in moves) {
+      const last = grid.cell(grid.seconds - 1e-3)[0];
+      this.cursor = grid.snap(clamp(this.cursor + moves[event.key], 0, last));
+    } else if (event.key === " " || event.key === "Enter") {
+      const cell = grid.cell(this.cursor, event.key === " " ? grid.beat : grid.bar);
+      this.change(cell, this.activity() === null ? false : !plays(this.activity(), this.cursor));
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      this.app.setLane(this.name, {activity: null});
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.draw();
+  }
+
+  /** Paints a stretch; what was open before plays all along. */
+  change(range, on) {
+    const ranges = this.activity() ?? [[0, this.app.grid.seconds]];
+    this.app.setLane(this.name, {activity: painted(ranges, range, on)});
+    this.draw();
+  }
+
+  /** What is asked of it: painted, or else as it was made; null where that is left open. */
+  activity() {
+    return this.app.activityOf(this.name);
+  }
+
+  /** Shows the state: `lane` of the desk, `stem` that was made or null, its takes and its job. */
+  show({lane, stem, takes, step, strip, colour, job, pending, silent}) {
+    const set = (node, value) => node.setAttribute("aria-pressed", String(Boolean(value)));
+    this.node.style.setProperty("--c", colour);
+    this.title.replaceChildren(this.name, ...(lane.type !== this.name.replace(/ \d+$/, "") ? [el("small", {}, lane.type)] : []));
+    this.title.title = this.name;
+    set(this.mute, strip.mute); set(this.solo, strip.solo); set(this.lock, lane.locked);
+    if (document.activeElement !== this.gain) this.gain.value = strip.gain;
+    if (document.activeElement !== this.pan) this.pan.value = strip.pan;
+    this.gain.title = `${strip.gain} dB`;
+    if (document.activeElement !== this.words) this.words.value = lane.words;
+    this.words.hidden = Boolean(stem?.given);
+    for (const node of [this.mute, this.solo, this.gain, this.pan, this.take]) node.disabled = !stem;
+    this.again.hidden = !stem || stem.given;
+    this.again.disabled = lane.locked;
+    this.again.classList.toggle("call", pending && !job);
+    const number = takes.findIndex(take => take.step === step) + 1;
+    this.take.textContent = stem ? `take ${number}/${takes.length}` : "not made";
+    this.take.hidden = !stem;
+    this.node.classList.toggle("still", Boolean(stem) && !this.app.heard(this.name));
+    this.node.classList.toggle("empty", !stem);
+    this.node.classList.toggle("working", Boolean(job));
+    const note = job ? this.app.stage(job) : !stem ? "Paint when it plays below, then press Make"
+      : silent ? "It came out silent: make it again, or try another seed"
+      : pending ? "Painted: press Again to hear it" : "";
+    this.note.textContent = note;
+    this.note.hidden = !note;
+    this.showTakes(takes, step);
+    this.showMenu(stem, lane);
+    this.draw();
+  }
+
+  showTakes(takes, step) {
+    const key = `${step} ${takes.map(take => take.step)}`;
+    if (this.takesShown === key) return;
+    this.takesShown = key;
+    this.takes.replaceChildren(...takes.map((take, k) => el("button.item", {type: "button",
+      "aria-current": String(take.step === step),
+      onclick: () => { this.takes.hidePopover(); this.app.useTake(this.name, take.step); }},
+    el("b", {}, String(k + 1)), el("span", {}, take.label), take.step === step ? el("small", {}, "heard") : null)));
+  }
+
+  showMenu(stem, lane) {
+    const key = JSON.stringify([stem, lane.locked, this.app.selection, lane.activity === null]);
+    if (this.menuShown === key) return;
+    this.menuShown = key;
+    const item = (word, work, disabled = false) => el("button.item", {type: "button", disabled,
+      onclick: () => { this.menu.hidePopover(); work(); }}, word);
+    const {app, name} = this, own = stem && !stem.given;
+    const strength = el("input", {type: "range", min: 0.05, max: 1, step: 0.05, value: 0.4, "aria-label": "How far a variation goes"});
+    const range = app.selection && `Repair ${app.grid.range(app.selection.range)}`;
+    this.menu.replaceChildren(...[
+      own && item("Make again", () => app.again(name), lane.locked),
+      own && item(range || "Repair a range: drag over the waveform first", () => app.repair([name]), lane.locked || !app.selection),
+      own && item("Vary", () => app.vary([name], Number(strength.value)), lane.locked),
+      own && el("label", {}, "a little", strength, "a lot"),
+      lane.activity !== null && item("Leave open when it plays", () => app.setLane(name, {activity: null})),
+      stem && item("Download WAV", () => app.download(name)),
+      el("hr"),
+      item(stem ? "Leave out of the song" : "Remove the lane", () => app.remove(name)),
+    ].filter(Boolean));
+  }
+
+  draw() {
+    const {grid} = this.app;
+    const shown = getComputedStyle(this.head).borderLeftColor;
+    this.node.style.setProperty("--w-shown", shown);
+    drawWave(this.wave, grid, this.peaks, this.app.song?.seconds ?? grid.seconds);
+    const ranges = this.activity();
+    drawActivity(this.strip, grid, ranges, this.cursor);
+    const at = this.cursor ?? 0;
+    const open = ranges === null ? "left to the model" : plays(ranges, at) ? "plays" : "silent";
+    this.strip.setAttribute("aria-valuemax", String(Math.round(grid.seconds / grid.beat)));
+    this.strip.setAttribute("aria-valuenow", String(Math.round(at / grid.beat)));
+    this.strip.setAttribute("aria-valuetext", `${grid.name(at)}: ${open}`);
+  }
+}
