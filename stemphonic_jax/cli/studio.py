@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import secrets
 import socket
+import sys
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,6 @@ def run(request: argparse.Namespace) -> None:
     ) from None
   token = _token(request)
   door.set_up()
-  from stemphonic_jax.studio.crew import worker_of
   from stemphonic_jax.studio.server import Server
   from stemphonic_jax.studio.studio import Studio
   from stemphonic_jax.weights.hub import find_model
@@ -66,7 +66,7 @@ def run(request: argparse.Namespace) -> None:
   shown = request.host if _is_loopback(request.host) else socket.gethostname()
   names = {request.host, "localhost", "127.0.0.1", "[::1]"}
   hosts = None if token and not _is_loopback(request.host) else {f"{n}:{port}" for n in names}
-  server = Server(Studio(request.songs, worker_of(str(model))), hosts, token)
+  server = Server(Studio(request.songs, _worker(str(model))), hosts, token)
   bare = f"[{shown}]" if ":" in shown else shown
   address = f"http://{bare}:{port}/" + (f"?token={token}" if token else "")
   print(
@@ -83,6 +83,24 @@ def run(request: argparse.Namespace) -> None:
     timeout_graceful_shutdown=1,
   )
   uvicorn.Server(config).run(sockets=[listener])
+
+
+def _worker(model: str) -> list[str]:
+  """The command of the process that owns the model."""
+  return [sys.executable, "-c", f"from {__name__} import work; work()", model]
+
+
+def work() -> None:
+  """That process: it loads the model that its argument names, and does what it is told."""
+  from stemphonic_jax.studio import worker
+
+  def load() -> Any:
+    door.set_up()
+    from stemphonic_jax.generation.pipeline import StemPipeline
+
+    return StemPipeline.load(sys.argv[1])
+
+  worker.run(load)
 
 
 def _token(request: argparse.Namespace) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from stemphonic_jax.audio.files import ENDINGS, KINDS, decode, to_stereo
 from stemphonic_jax.data.preparing import tempo
-from stemphonic_jax.data.taxonomy import guess_type, is_mix, knows
+from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, is_mix, knows
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import session
 from stemphonic_jax.generation.request import unique_name
@@ -95,7 +95,7 @@ def begin(
   """Makes a song of given stems alone, as long as the longest."""
   samples = max(len(audio) for _, audio in stems.values())
   sounds = {name: _padded(audio, samples) for name, (_, audio) in stems.items()}
-  about = {name: {"type": kind, "given": True} for name, (kind, _) in stems.items()}
+  about = _about(stems)
   request = {
     "prompt": desks.words_of(desk), "stems": [], "context": list(stems), "bpm": desk["bpm"],
     "seed": desk["seed"], "variation": 0, "duration": samples / rate, "activity": {},
@@ -118,8 +118,13 @@ def add(song: Song, stems: Mapping[str, tuple]) -> Song:
       lasts, most = len(audio) / song.rate, song.samples / song.rate
       raise DataError(f"{name}: lasts {lasts:.2f} s and the song {most:.2f} s; cut it")
     made[name] = Take(_padded(audio[: song.samples], song.samples))
-  about = {name: {"type": kind, "given": True} for name, (kind, _) in stems.items()}
-  return song.edited("found", {"added": list(stems)}, made, about)
+  return song.edited("found", {"added": list(stems)}, made, _about(stems))
+
+
+def _about(stems: Mapping[str, tuple]) -> dict[str, dict[str, Any]]:
+  """What song.json says of given stems; one of no type that is known is heard, but not named."""
+  types = {name: kind if kind in STEM_TYPES else None for name, (kind, _) in stems.items()}
+  return {name: {"type": kind, "given": True} for name, kind in types.items()}
 
 
 def _padded(audio: np.ndarray, samples: int) -> np.ndarray:

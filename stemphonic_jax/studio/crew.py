@@ -7,7 +7,6 @@ one that the system kills takes no other job, and not the studio, with it.
 import asyncio
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,11 +22,6 @@ LONGEST_LINE = 1 << 20
 AGAIN = (
   2.0  # seconds before a worker that could not load the model is started anew, for the next job
 )
-
-
-def worker_of(model: str) -> list[str]:
-  """The command of the process that owns a model."""
-  return [sys.executable, "-m", "stemphonic_jax.studio.worker", model]
 
 
 class Crew:

@@ -1,4 +1,4 @@
-"""Waveforms as the page draws them: the lowest and highest sample of each piece, in a byte each."""
+"""Waveforms as the page draws them: the lowest and highest sample of each piece."""
 
 import functools
 from pathlib import Path
@@ -10,12 +10,13 @@ from stemphonic_jax.errors import DataError
 
 PIECES = 2_000  # of a file: more than a lane has pixels on most screens
 KEPT = 256
+FULL = 16_384  # full scale; a stem may be twice as loud
 
 
 def peaks(path: Path) -> bytes:
-  """Pairs of int8, lowest and highest of both channels in each of at most PIECES equal pieces.
+  """Pairs of int16, lowest and highest of both channels in each of at most PIECES equal pieces.
 
-  127 is full scale, and what is beyond is cut. DataError where the file cannot be read.
+  They are little-endian, FULL is full scale. DataError where the file cannot be read.
   """
   try:
     stat = path.stat()
@@ -34,4 +35,4 @@ def _peaks(path: Path, changed: int, size: int) -> bytes:
       low = np.minimum.reduceat(block.min(axis=1), starts)
       rows.append(np.stack([low, np.maximum.reduceat(block.max(axis=1), starts)], axis=1))
   whole = np.concatenate(rows) if rows else np.zeros((1, 2), np.float32)
-  return np.clip(np.nan_to_num(whole) * 127, -127, 127).astype(np.int8).tobytes()
+  return np.clip(np.nan_to_num(whole) * FULL, 1 - 2 * FULL, 2 * FULL - 1).astype("<i2").tobytes()

@@ -15,6 +15,7 @@ from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageErr
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
+from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.generation.song import INFO, Song
 from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.crew import Crew
@@ -24,13 +25,13 @@ from stemphonic_jax.studio.jobs import Job, Jobs
 from stemphonic_jax.studio.library import Library, check_name
 
 # What may be asked of each edit, beside what song.json says of it (generation/session.py).
-STEMS = ("stems", "prompt", "seed", "steps", "guidance", "activity", "words")
+STEMS = ("stems", "prompt", "seed", "steps", "guidance", "activity")
 EDITS = {
   "again": (*STEMS, "range"),
   "vary": (*STEMS, "range", "strength"),
   "add": STEMS,
-  "extend": (*STEMS, "seconds", "left"),
-  "loop": (*STEMS, "range"),
+  "extend": ("seconds", "left", "prompt", "seed", "steps", "guidance"),
+  "loop": ("range", "prompt", "seed", "steps", "guidance"),
 }
 QUICK = ("at", "use", "remove")
 
@@ -262,7 +263,7 @@ def _names(given: Any) -> list[str]:
 
 def _changed(folder: Path, change: Callable[[Song], Song]) -> None:
   start = time.perf_counter()
-  change(Song.load(folder)).save(folder, overwrite=True)
+  change(load_song(folder)).save(folder, overwrite=True)
   logging.info("%s: changed in %.2f s", folder.name, time.perf_counter() - start)
 
 

@@ -18,9 +18,8 @@ from typing import Any, BinaryIO
 
 from absl import logging
 
-from stemphonic_jax import door
 from stemphonic_jax.errors import StemphonicError, first_line
-from stemphonic_jax.generation.song import INFO, Song
+from stemphonic_jax.generation.saved import load_song
 
 EVERY = 0.1  # seconds between two words about progress
 LONG = 0.25  # seconds of tracing, from which on a compilation is worth a word
@@ -76,9 +75,9 @@ def work(pipe: Any, order: dict[str, Any], line: Line) -> dict[str, Any]:
     line.stage("saving")
     places = [folder, *map(Path, order.get("others", []))]
     for song, place in reversed(list(zip(songs, places, strict=True))):
-      song.save(place, overwrite=place != folder and (place / INFO).is_file())
+      song.save(place, overwrite=place != folder and place.exists())
     return {"step": 0}
-  song = Song.load(folder)
+  song = load_song(folder)
   song = pipe.edit(song, do, progress=line.progress, **ask)
   line.stage("saving")
   song.save(folder, overwrite=True)
@@ -165,7 +164,7 @@ def line_of(error: Exception) -> str:
   """What a user reads of an error, on one line."""
   if isinstance(error, StemphonicError | OSError):
     return " ".join(str(error).split())
-  return f"internal error, {first_line(error)} ({door.DEBUG}=1 shows where)"
+  return f"internal error, {first_line(error)}; the studio's log shows where"
 
 
 def about(pipe: Any) -> dict[str, Any]:
@@ -193,20 +192,11 @@ def run(load: Callable[[], Any]) -> None:
   speaks = threading.Lock()
 
   def say(message: dict[str, Any]) -> None:
-    with speaks:
-      out.write(json.dumps(message) + "\n")
-      out.flush()
+    try:
+      with speaks:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+    except BrokenPipeError:
+      os._exit(0)  # the studio has ended
 
   serve(load, sys.stdin.buffer, say)
-
-
-def load_pipeline() -> Any:
-  """The model that the first argument names."""
-  door.set_up()
-  from stemphonic_jax.generation.pipeline import StemPipeline
-
-  return StemPipeline.load(sys.argv[1])
-
-
-if __name__ == "__main__":
-  run(load_pipeline)

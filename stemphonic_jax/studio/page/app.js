@@ -118,7 +118,10 @@ class App extends View {
   step(name) { return this.song?.steps[this.song.now].stems[name]; }
   laneOf(name) { return this.desk.lanes.find(lane => lane.name === name); }
   stripOf(name) { return {...STRIP, ...this.mixer[name]}; }
+  /** When a stem is to play: as painted, or else as it was asked for; null where that is left open. */
   activityOf(name) { return this.laneOf(name)?.activity ?? this.song?.activity[name] ?? null; }
+  /** The loudest sample of all lanes, which fills a lane. */
+  loudest() { return Math.max(0.1, ...[...this.lanes.values()].map(lane => lane.loudest)); }
   types() { return [...this.info?.types ?? [], ...(this.info?.model.types ?? []).map(type => ({type, colour: "#6b7686"}))]; }
   colour(kind) { return this.types().find(type => type.type === kind)?.colour ?? "#6b7686"; }
   takesOf(name) {
@@ -138,10 +141,10 @@ class App extends View {
     const load = async name => {
       const step = this.step(name), sha = song.steps[step].made[name].sha256 ?? String(step), key = `${name} ${step} ${sha}`;
       const lane = this.lanes.get(name);
-      if (lane && lane.key !== key) {
-        lane.key = key;
+      if (lane && lane.takeShown !== key) {
+        lane.takeShown = key;
         api.bytes(takeUrl(id, step, name, "peaks", sha)).then(bytes => {
-          if (lane.key === key) { lane.peaks = new Int8Array(bytes); lane.draw(); }
+          if (lane.takeShown === key) { lane.setPeaks(new Int16Array(bytes)); this.draw(); }
         }, error => this.say(error));
       }
       let buffer = this.buffers.get(key);

@@ -40,8 +40,8 @@ export function drawRuler(canvas, grid, loop, looping) {
   }
 }
 
-/** Bytes of the server, lowest and highest of each piece, as a waveform around the middle. */
-export function drawWave(canvas, grid, peaks, seconds) {
+/** Peaks of the server, lowest and highest of each piece, around the middle; `full` fills the height. */
+export function drawWave(canvas, grid, peaks, seconds, full) {
   const {context, width, height} = surface(canvas), colour = style(canvas, "--w-shown");
   lines(context, grid, width, height, style(canvas, "--ink"));
   if (!peaks) return;
@@ -50,41 +50,42 @@ export function drawWave(canvas, grid, peaks, seconds) {
   context.fillStyle = colour;
   for (let x = 0; x < span; x++) {
     const a = Math.floor(x / span * pieces), b = Math.max(a + 1, Math.floor((x + 1) / span * pieces));
-    let low = 127, high = -127;
+    let low = Infinity, high = -Infinity;
     for (let k = a; k < b && k < pieces; k++) {
       low = Math.min(low, peaks[2 * k]);
       high = Math.max(high, peaks[2 * k + 1]);
     }
     if (low > high) continue;
-    const up = shape(high) * middle, down = shape(low) * middle;
+    const up = shape(high / full) * middle, down = shape(low / full) * middle;
     context.fillRect(x, middle - up - 0.5, 1, Math.max(1, up - down));
   }
 }
 
 /** Quiet passages are to be seen too. */
-const shape = byte => Math.sign(byte) * Math.min(1, Math.abs(byte / 127) ** 0.7) * 0.94;
+const shape = x => Math.sign(x) * Math.min(1, Math.abs(x) ** 0.75) * 0.96;
 
-/** When a stem is to play: solid where it was asked for, hatched where that is left to the model. */
-export function drawActivity(canvas, grid, ranges, cursor) {
+/** When a stem plays: solid where that was asked for, else faint where it is heard, or hatched. */
+export function drawActivity(canvas, grid, ranges, sounds, cursor) {
   const {context, width, height} = surface(canvas), colour = style(canvas, "--w-shown");
   const step = width / grid.seconds;
   lines(context, grid, width, height, style(canvas, "--ink"));
   context.fillStyle = colour;
-  if (ranges === null) {
-    context.globalAlpha = 0.3;
+  if (ranges === null) context.globalAlpha = 0.3;
+  if (ranges === null && sounds === null) {
     for (let x = -height; x < width; x += 9) {
       context.beginPath();
       context.moveTo(x, height - 6); context.lineTo(x + height - 12, 6);
       context.lineTo(x + height - 10, 6); context.lineTo(x + 2, height - 6);
       context.fill();
     }
-    context.globalAlpha = 1;
   }
-  for (const [start, end] of ranges ?? []) {
+  for (const [start, end] of ranges ?? sounds ?? []) {
+    const thin = ranges === null ? 4 : 0;
     context.beginPath();
-    context.roundRect(start * step + 1, 5, Math.max(2, (end - start) * step - 2), height - 10, 4);
+    context.roundRect(start * step + 1, 5 + thin, Math.max(2, (end - start) * step - 2), height - 10 - 2 * thin, 4);
     context.fill();
   }
+  context.globalAlpha = 1;
   if (cursor != null) {
     context.strokeStyle = style(canvas, "--ink");
     context.lineWidth = 2;

@@ -5,6 +5,9 @@ import {drawActivity, drawWave} from "./draw.js";
 import {painted, plays} from "./time.js";
 
 const LOCK = "M7 11V8a5 5 0 0 1 10 0v3M5 11h14v9H5z";
+const FULL = 16384;  // full scale in peaks
+const QUIET = 50;  // of them: −50 dBFS
+const GAP = 0.5;  // seconds of rest that are part of playing
 const DOTS = "M6 12h.01M12 12h.01M18 12h.01";
 let count = 0;
 
@@ -14,6 +17,8 @@ export class Lane {
     this.app = app;
     this.name = name;
     this.peaks = null;
+    this.loudest = 0;
+    this.sounds = null;  // when it is heard, as far as its peaks tell
     this.cursor = null;
     this.id = `lane${count++}`;
     this.build();
@@ -61,6 +66,13 @@ export class Lane {
     this.listenToPaint();
   }
 
+  setPeaks(peaks) {
+    this.peaks = peaks;
+    this.loudest = 0;
+    for (const peak of peaks) this.loudest = Math.max(this.loudest, Math.abs(peak) / FULL);
+    this.sounds = sounding(peaks, this.app.song.seconds);
+  }
+
   /** Where a pointer is, in seconds. */
   at(event, node) {
     const box = node.getBoundingClientRect();
@@ -101,7 +113,7 @@ export class Lane {
       if (event.button) return;
       strip.setPointerCapture(event.pointerId);
       last = this.at(event, strip);
-      on = this.activity() === null ? false : !plays(this.activity(), last);
+      on = !plays(this.begun(), last);
       this.change(cover(last, last, event.shiftKey), on);
     });
     strip.addEventListener("pointermove", event => {
@@ -128,7 +140,7 @@ export class Lane {
       this.cursor = grid.snap(clamp(this.cursor + moves[event.key], 0, last));
     } else if (event.key === " " || event.key === "Enter") {
       const cell = grid.cell(this.cursor, event.key === " " ? grid.beat : grid.bar);
-      this.change(cell, this.activity() === null ? false : !plays(this.activity(), this.cursor));
+      this.change(cell, !plays(this.begun(), this.cursor));
     } else if (event.key === "Delete" || event.key === "Backspace") {
       this.app.setLane(this.name, {activity: null});
     } else return;
@@ -137,10 +149,11 @@ export class Lane {
     this.draw();
   }
 
-  /** Paints a stretch; what was open before plays all along. */
+  /** What painting begins with: what is asked, or what is heard, or that it plays all along. */
+  begun() { return this.activity() ?? this.sounds ?? [[0, this.app.grid.seconds]]; }
+
   change(range, on) {
-    const ranges = this.activity() ?? [[0, this.app.grid.seconds]];
-    this.app.setLane(this.name, {activity: painted(ranges, range, on)});
+    this.app.setLane(this.name, {activity: painted(this.begun(), range, on)});
     this.draw();
   }
 
@@ -160,7 +173,7 @@ export class Lane {
     if (document.activeElement !== this.pan) this.pan.value = strip.pan;
     this.gain.title = `${strip.gain} dB`;
     if (document.activeElement !== this.words) this.words.value = lane.words;
-    this.words.hidden = Boolean(stem?.given);
+    this.words.hidden = Boolean(stem?.given) || !this.app.info?.model.words;
     for (const node of [this.mute, this.solo, this.gain, this.pan, this.take]) node.disabled = !stem;
     this.again.hidden = !stem || stem.given;
     this.again.disabled = lane.locked;
@@ -216,13 +229,25 @@ export class Lane {
     const {grid} = this.app;
     const shown = getComputedStyle(this.head).borderLeftColor;
     this.node.style.setProperty("--w-shown", shown);
-    drawWave(this.wave, grid, this.peaks, this.app.song?.seconds ?? grid.seconds);
+    drawWave(this.wave, grid, this.peaks, this.app.song?.seconds ?? grid.seconds, FULL * this.app.loudest());
     const ranges = this.activity();
-    drawActivity(this.strip, grid, ranges, this.cursor);
+    drawActivity(this.strip, grid, ranges, this.sounds, this.cursor);
     const at = this.cursor ?? 0;
     const open = ranges === null ? "left to the model" : plays(ranges, at) ? "plays" : "silent";
     this.strip.setAttribute("aria-valuemax", String(Math.round(grid.seconds / grid.beat)));
     this.strip.setAttribute("aria-valuenow", String(Math.round(at / grid.beat)));
     this.strip.setAttribute("aria-valuetext", `${grid.name(at)}: ${open}`);
   }
+}
+
+/** The stretches in which peaks are louder than QUIET, short rests closed. */
+function sounding(peaks, seconds) {
+  const pieces = peaks.length / 2, piece = seconds / pieces, ranges = [];
+  for (let k = 0; k < pieces; k++) {
+    if (Math.max(-peaks[2 * k], peaks[2 * k + 1]) < QUIET) continue;
+    const last = ranges.at(-1);
+    if (last && k * piece - last[1] < GAP) last[1] = (k + 1) * piece;
+    else ranges.push([k * piece, (k + 1) * piece]);
+  }
+  return ranges;
 }

@@ -1,0 +1,273 @@
+"""The REST API: a song from its desk to its export, and one line for what cannot be."""
+
+import io
+import json
+import threading
+import time
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemphonic_jax.studio import openapi
+from tests.studio import fake
+
+NOISE = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * fake.RATE, 2)).astype(np.float32)
+
+
+def wav(audio=NOISE, rate=fake.RATE):
+  file = io.BytesIO()
+  soundfile.write(file, audio, rate, format="WAV", subtype="FLOAT")
+  return file.getvalue()
+
+
+def step_of(song, stem):
+  return song["song"]["steps"][song["song"]["now"]]["stems"][stem]
+
+
+def heard(studio, name, stem):
+  song = studio("GET", f"/api/songs/{name}")
+  path = f"/api/songs/{name}/takes/{step_of(song, stem)}/{stem}/audio"
+  return soundfile.read(io.BytesIO(studio.send("GET", path)[2]), dtype="float32")[0]
+
+
+def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
+  lanes = [{"name": "drums", "activity": [[0, 4]]}, {"name": "basses"}]
+  desk = {"prompt": "Café funk", "key": "A minor", "bpm": 120, "lanes": lanes}
+  song = studio("POST", "/api/songs", desk, 201)
+  name = song["id"]
+  assert (name, song["song"]) == ("café-funk-in-a-minor", None)
+  name = urllib.request.quote(name)
+  job = studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202)
+  assert job["ask"]["prompt"] == "Café funk in A minor"
+  assert studio.wait(job)["result"] == {"songs": [song["id"]], "step": 0}
+  song = studio("GET", f"/api/songs/{name}")
+  assert list(song["song"]["stems"]) == ["drums", "basses"]
+  first = heard(studio, name, "drums")
+  assert first[: 4 * fake.RATE].any()
+  assert not first[4 * fake.RATE :].any()
+
+  again = {"do": "again", "stems": ["drums"], "range": [2, 3], "seed": 7}
+  studio.wait(studio("POST", f"/api/songs/{name}/jobs", again, 202))
+  second = heard(studio, name, "drums")
+  changed = np.flatnonzero((first != second).any(axis=1)) / fake.RATE
+  assert 2 <= changed.min() < changed.max() < 3
+  song = studio("POST", f"/api/songs/{name}/now", {"do": "at", "step": 0})
+  assert (song["song"]["now"], len(song["song"]["steps"])) == (0, 2)
+  np.testing.assert_array_equal(heard(studio, name, "drums"), first)
+  song = studio("POST", f"/api/songs/{name}/now", {"do": "use", "stem": "drums", "step": 1})
+  np.testing.assert_array_equal(heard(studio, name, "drums"), second)
+
+  mixer = studio("PATCH", f"/api/songs/{name}/mixer", {"basses": {"mute": True}})
+  assert mixer["basses"] == {"gain": 0, "pan": 0, "mute": True, "solo": False}
+  status, headers, content = studio.send("GET", f"/api/songs/{name}/export?as=zip&bits=24")
+  assert status == 200
+  assert "filename*=utf-8''caf%C3%A9-funk-in-a-minor.zip" in headers["content-disposition"]
+  assert zipfile.ZipFile(io.BytesIO(content)).namelist() == ["drums.wav", "mix.wav"]
+  assert song["id"] in [one["id"] for one in studio("GET", "/api/songs")]
+
+
+def test_audio_comes_in_ranges_and_waveforms_in_little(studio):
+  name = studio.make("Ranges")
+  path = f"/api/songs/{name}/takes/0/drums/"
+  status, headers, whole = studio.send("GET", path + "audio")
+  assert (status, headers["accept-ranges"]) == (200, "bytes")
+  status, headers, part = studio.send("GET", path + "audio", headers={"range": "bytes=100-199"})
+  assert (status, part) == (206, whole[100:200])
+  peaks = np.frombuffer(studio.send("GET", path + "peaks")[2], "<i2").reshape(-1, 2)
+  assert len(peaks) == 2000
+  audio = heard(studio, name, "drums")
+  assert peaks.max() == pytest.approx(audio.max() * 16384, abs=1)
+  assert peaks.min() == pytest.approx(audio.min() * 16384, abs=1)
+
+
+def test_variations_are_songs_of_their_own(studio):
+  name = studio.make("Two of them", variations=2)
+  others = [one["id"] for one in studio("GET", "/api/songs") if one["id"].startswith("two-of")]
+  assert len(others) == 2
+  assert np.any(heard(studio, name, "drums") != heard(studio, f"{name}-2", "drums"))
+
+
+def test_missing_stems_are_added_and_locked_ones_left_alone(studio):
+  name = studio.make("More")
+  desk = studio("GET", f"/api/songs/{name}")["desk"]
+  desk["lanes"][0]["locked"] = True
+  lanes = [*desk["lanes"], {"name": "keys 2", "type": "keys"}]
+  studio("PATCH", f"/api/songs/{name}", {"lanes": lanes})
+  job = studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202)
+  assert (job["do"], job["ask"]["stems"]) == ("add", ["keys"])
+  studio.wait(job)
+  job = studio("POST", f"/api/songs/{name}/jobs", {"do": "again"}, 202)
+  assert job["ask"]["stems"] == ["basses", "keys"]
+  studio.wait(job)
+  said = studio("POST", f"/api/songs/{name}/jobs", {"do": "again", "stems": ["drums"]}, 400)
+  assert said == {"error": "again: drums is locked; unlock it first"}
+
+
+def test_own_audio_begins_a_song_and_joins_one(studio):
+  given = studio.send("POST", "/api/uploads?name=Lead%20Vox.wav", wav())
+  upload = json.loads(given[2])
+  assert (given[0], upload["type"], upload["seconds"]) == (201, "vocals", 4)
+  name = studio("POST", "/api/songs", {"prompt": "Mine"}, 201)["id"]
+  for _ in range(100):
+    if studio("GET", "/api/studio")["model"]["state"] == "ready":
+      break
+    time.sleep(0.05)
+  stems = [{"upload": upload["upload"], "type": "vocals"}]
+  song = studio("POST", f"/api/songs/{name}/stems", {"uploads": stems})["song"]
+  assert song["stems"] == {"vocals": {"type": "vocals", "given": True}}
+  np.testing.assert_array_equal(heard(studio, name, "vocals"), NOISE)
+  other = json.loads(studio.send("POST", "/api/uploads?name=theremin.wav", wav(NOISE[:100]))[2])
+  stems = [{"upload": other["upload"], "type": "theremin"}]
+  song = studio("POST", f"/api/songs/{name}/stems", {"uploads": stems})["song"]
+  assert list(song["stems"]) == ["vocals", "theremin"]
+  assert len(heard(studio, name, "theremin")) == len(NOISE)
+  long = json.loads(
+    studio.send("POST", "/api/uploads?name=gtr.wav", wav(np.tile(NOISE, (2, 1))))[2]
+  )
+  stems = [{"upload": long["upload"], "type": "guitars"}]
+  said = studio("POST", f"/api/songs/{name}/stems", {"uploads": stems}, 422)["error"]
+  assert said == "guitars: lasts 8.00 s and the song 4.00 s; cut it"
+
+
+def test_two_pages_hear_of_what_the_other_does(studio):
+  name = studio("POST", "/api/songs", {"prompt": "Heard"}, 201)["id"]
+  events, ready = [], threading.Event()
+
+  def listen():
+    with urllib.request.urlopen(studio.base + "/api/events", timeout=20) as stream:
+      ready.set()
+      for line in stream:
+        if line.startswith(b"data: "):
+          events.append(json.loads(line[6:]))
+        if len(events) == 2:
+          return
+
+  thread = threading.Thread(target=listen, daemon=True)
+  thread.start()
+  ready.wait(10)
+  time.sleep(0.1)
+  studio.send("PATCH", f"/api/songs/{name}", {"bpm": 99}, {"x-page": "left"})
+  lanes = [{"name": "drums"}]
+  studio("PATCH", f"/api/songs/{name}", {"lanes": lanes})
+  thread.join(10)
+  assert [event["type"] for event in events] == ["desk", "desk"]
+  assert (events[0]["author"], events[0]["desk"]["bpm"]) == ("left", 99)
+  assert (events[1]["desk"]["bpm"], events[1]["desk"]["lanes"][0]["type"]) == (99, "drums")
+
+
+def test_a_job_is_cancelled_in_the_queue_at_work_and_where_it_does_not_listen(studio):
+  names = [f"slow {word}" for word in ("deaf", "hearing", "waiting")]
+  jobs = []
+  for prompt in names:
+    desk = {"prompt": prompt, "lanes": [{"name": kind} for kind in fake.CONFIG["dropout"]]}
+    name = studio("POST", "/api/songs", desk, 201)["id"]
+    jobs.append(studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202))
+  deaf, hearing, waiting = jobs
+  while studio("GET", f"/api/jobs/{deaf['id']}")["state"] == "queued":
+    time.sleep(0.02)
+  assert studio("DELETE", f"/api/jobs/{waiting['id']}")["state"] == "cancelled"
+  time.sleep(0.2)
+  start = time.monotonic()
+  assert studio("DELETE", f"/api/jobs/{deaf['id']}")["state"] == "cancelled"  # its process is ended
+  assert time.monotonic() - start < 2
+  while not (studio("GET", f"/api/jobs/{hearing['id']}")["progress"] or {}).get("done"):
+    time.sleep(0.02)
+  start = time.monotonic()
+  assert studio("DELETE", f"/api/jobs/{hearing['id']}")["state"] == "cancelled"
+  assert time.monotonic() - start < 1
+  for prompt in names:
+    assert not (studio.songs / prompt.replace(" ", "-")).exists()
+  studio.make("After all that")
+
+
+def test_a_job_that_fails_or_whose_process_dies_says_why_and_the_next_one_runs(studio):
+  desk = {"prompt": "fail", "lanes": [{"name": "drums"}]}
+  name = studio("POST", "/api/songs", desk, 201)["id"]
+  job = studio.wait(studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202), "failed")
+  assert job["error"] == "the prompt says that it fails; leave that word out"
+  assert job["code"] == 2
+  name = studio("POST", "/api/songs", {**desk, "prompt": "die"}, 201)["id"]
+  job = studio.wait(studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202), "failed")
+  assert job["error"].startswith("the process of the model ended; is there memory enough?, 2 times")
+  studio.make("Another")
+
+
+BAD = [
+  ("GET", "/api/songs/nothing", None, 404),
+  ("GET", "/api/songs/..", None, 404),
+  ("GET", "/api/songs/..%2f..%2fetc", None, 404),
+  ("GET", "/api/songs/%2e%2e~%2e%2e~etc", None, 404),
+  ("GET", "/api/songs/.studio", None, 404),
+  ("GET", "/api/songs/a~b~c~d", None, 404),
+  ("GET", "/api/songs/bad/takes/0/..%2f..%2f..%2fetc%2fpasswd/audio", None, 404),
+  ("GET", "/api/songs/bad/takes/0/%2e%2e/audio", None, 404),
+  ("GET", "/api/songs/bad/takes/7/drums/audio", None, 404),
+  ("GET", "/api/songs/bad/takes/-1/drums/audio", None, 404),
+  ("GET", "/page/..%2fserver.py", None, 404),
+  ("GET", "/page/app.py", None, 404),
+  ("GET", "/api/songs/bad/export?as=exe", None, 400),
+  ("GET", "/api/jobs/..%2f1", None, 404),
+  ("DELETE", "/api/songs/bad", None, 405),
+  ("POST", "/api/songs", [1], 400),
+  ("POST", "/api/songs", {"bpm": 7}, 400),
+  ("POST", "/api/songs", {"bpm": float("nan")}, 400),
+  ("POST", "/api/songs", {"seed": 1e99}, 400),
+  ("POST", "/api/songs", {"lanes": [{"name": "../drums"}]}, 400),
+  ("POST", "/api/songs", {"lanes": [{"name": "drums", "activity": [[4, 2]]}]}, 400),
+  ("POST", "/api/songs", {"lanes": [{"name": "drums"}, {"name": "Drums"}]}, 400),
+  ("POST", "/api/songs", b"prompt=a", 400),
+  ("PATCH", "/api/songs/bad", {"colour": "red"}, 400),
+  ("PATCH", "/api/songs/bad/mixer", {"drums": {"gain": 99}}, 400),
+  ("PATCH", "/api/songs/bad/mixer", {"../drums": {"gain": 0}}, 400),
+  ("POST", "/api/songs/bad/now", {"do": "at", "step": 9}, 400),
+  ("POST", "/api/songs/bad/now", {"do": "at", "step": "x"}, 400),
+  ("POST", "/api/songs/bad/now", {"do": "rm"}, 400),
+  ("POST", "/api/songs/bad/jobs", {"do": "make"}, 400),
+  ("POST", "/api/songs/bad/jobs", {"do": "again", "stems": ["zither"]}, 400),
+  ("POST", "/api/songs/bad/jobs", {"do": "again", "folder": "/etc"}, 400),
+  ("POST", "/api/songs/bad/stems", {"uploads": [{"upload": "../../x", "type": "drums"}]}, 404),
+  ("POST", "/api/uploads?name=x.exe", b"MZ", 422),
+  ("POST", "/api/uploads?name=..%2f..%2fx.wav", b"RIFF", 422),
+]
+
+
+def test_what_cannot_be_is_one_line_and_changes_nothing(studio):
+  studio.make("Bad", stems=["drums"])
+  before = {path for path in studio.songs.parent.rglob("*") if ".studio" not in path.parts}
+  for method, path, body, status in BAD:
+    found, headers, content = studio.send(method, path, body)
+    assert found == status, (method, path, body, content)
+    assert headers["content-type"] == "application/json"
+    (line,) = json.loads(content).values()
+    assert line
+    assert "\n" not in line
+    assert "Traceback" not in line
+    assert str(studio.songs) not in line or "no song" in line
+  after = {path for path in studio.songs.parent.rglob("*") if ".studio" not in path.parts}
+  assert after == before
+
+
+def test_songs_that_are_damaged_are_listed_with_the_reason(studio):
+  (studio.songs / "broken").mkdir()
+  (studio.songs / "broken" / "song.json").write_text("{")
+  (studio.songs / "linked").symlink_to("/etc")
+  listed = {one["id"]: one for one in studio("GET", "/api/songs")}
+  assert "cannot be read" in listed["broken"]["error"]
+  assert "linked" not in listed
+  studio("GET", "/api/songs/broken", status=422)
+  studio("GET", "/api/songs/linked", status=404)
+
+
+def test_the_document_lists_all_addresses(studio):
+  document = studio("GET", "/api/openapi.json")
+  assert document["openapi"].startswith("3.")
+  operations = [way["operationId"] for path in document["paths"].values() for way in path.values()]
+  assert sorted(operations) == sorted(entry.handler for entry in openapi.ENTRIES)
+  for name in ("", "page/app.js", "page/style.css", "favicon.ico"):
+    status, headers, content = studio.send("GET", f"/{name}")
+    assert status == 200
+    assert content
+    assert "script-src 'self'" in headers["content-security-policy"]
