@@ -124,7 +124,7 @@ class Crew:
     now = {"state": "running", "started": time.time(), "before": before}
     self._jobs.change(job, **now, attempts=job.attempts + 1)
     others = [str(self._library.folder(name)) for name in job.ask.get("others", [])]
-    ask = {key: value for key, value in job.ask.items() if key != "others"}
+    ask = {key: value for key, value in job.ask.items() if key not in ("others", "names")}
     folder = str(self._library.folder(job.song))
     order = {"job": job.id, "folder": folder, "others": others, "do": job.do, "ask": ask}
     try:

@@ -15,6 +15,7 @@ from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageErr
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
+from stemphonic_jax.generation.request import unique_name
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.generation.song import INFO, Song
 from stemphonic_jax.studio import desk as desks
@@ -193,6 +194,7 @@ class Studio:
       info, desk = self._info(name), self.desk(name)
       if do == "make":
         do, ask = self._make(name, info, desk)
+        await asyncio.to_thread(write_json, self._desk_file(name), desk)
       elif do in EDITS:
         if info is None:
           raise UsageError(f"{do}: nothing was made of {name!r} yet; make it first")
@@ -213,16 +215,21 @@ class Studio:
       raise UsageError(f"{what}; add a stem, or make one again")
     if not info and any(job.do == "make" for job in self.jobs.of(name)):
       raise Busy(f"{name}: is being made already; wait until it is done, or cancel it")
-    types = [lane["type"] for lane in lanes]
+    taken = list(there)
+    for lane in lanes:  # names as the pipeline will give them
+      lane["name"] = unique_name(lane["type"], taken)
+      taken.append(lane["name"])
+    asked = [": ".join(filter(None, (lane["type"], lane["words"].strip()))) for lane in lanes]
     activity = {lane["name"]: lane["activity"] for lane in lanes if lane["activity"] is not None}
     if silent := [stem for stem, ranges in activity.items() if not ranges]:
       raise UsageError(f"{silent[0]}: its lane is silent from start to end; paint where it plays")
-    ask: dict[str, Any] = {"stems": types, "activity": activity}
+    ask: dict[str, Any] = {"stems": asked, "activity": activity}
+    ask["names"] = [lane["name"] for lane in lanes]
     ask |= {key: desk[key] for key in ("steps", "guidance") if desk[key] is not None}
     if info:
       prompt = desks.words_of(desk)
       return "add", ask | ({"prompt": prompt} if prompt else {})
-    twins = len(set(types)) < len(types)
+    twins = len(set(asked)) < len(asked)
     ask |= {"prompt": desks.words_of(desk), "bpm": desk["bpm"], "seed": desk["seed"]}
     ask |= {"duration": desk["duration"], "passes": "K" if twins else desk["passes"]}
     if desk["variations"] > 1:
@@ -285,6 +292,7 @@ def _shown(info: dict[str, Any]) -> dict[str, Any]:
     "seconds": info["steps"][info["now"]]["seconds"],
     "stems": info["stems"],
     "activity": request.get("activity", {}),
+    "words": request.get("words", {}),
     "steps": [{key: step.get(key) for key in keys} for step in info["steps"]],
   }
 

@@ -14,6 +14,7 @@ import numpy as np
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import session
 from stemphonic_jax.generation import song as saving
+from stemphonic_jax.generation.request import unique_name
 from stemphonic_jax.generation.song import Song, Take
 from stemphonic_jax.studio import worker
 
@@ -49,7 +50,9 @@ class Fake:
 
   def edit(self, song, do, progress=None, **ask):
     prompt = ask.get("prompt") or song.info["request"]["prompt"]
-    names = list(ask.get("stems") or song.stems)
+    names = [stem.partition(":")[0] for stem in ask.get("stems") or song.stems]
+    if do == "add":
+      names = [unique_name(name, song.stems) for name in names]
     seed = ask.get("seed", len(song.info["steps"]))
     seconds = ask.get("seconds", song.samples / song.rate)
     if do == "extend":
@@ -71,7 +74,7 @@ class Fake:
 
   def _song(self, prompt, stems, variation, options):
     names = {}
-    for kind in stems:
+    for kind in (stem.partition(":")[0] for stem in stems):
       number = 1 + sum(kind == other for other in names.values())
       names[kind if number == 1 else f"{kind} {number}"] = kind
     seconds = options.get("duration") or self.seconds

@@ -34,7 +34,7 @@ def heard(studio, name, stem):
 
 
 def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
-  lanes = [{"name": "drums", "activity": [[0, 4]]}, {"name": "basses"}]
+  lanes = [{"name": "drums", "activity": [[0, 4]]}, {"name": "basses 2", "words": "muted"}]
   desk = {"prompt": "Café funk", "key": "A minor", "bpm": 120, "lanes": lanes}
   song = studio("POST", "/api/songs", desk, 201)
   name = song["id"]
@@ -42,6 +42,7 @@ def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
   name = urllib.request.quote(name)
   job = studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202)
   assert job["ask"]["prompt"] == "Café funk in A minor"
+  assert job["ask"]["stems"] == ["drums", "basses: muted"]
   assert studio.wait(job)["result"] == {"songs": [song["id"]], "step": 0}
   song = studio("GET", f"/api/songs/{name}")
   assert list(song["song"]["stems"]) == ["drums", "basses"]
@@ -100,7 +101,7 @@ def test_missing_stems_are_added_and_locked_ones_left_alone(studio):
   assert (job["do"], job["ask"]["stems"]) == ("add", ["keys"])
   studio.wait(job)
   job = studio("POST", f"/api/songs/{name}/jobs", {"do": "again"}, 202)
-  assert job["ask"]["stems"] == ["basses", "keys"]
+  assert job["ask"]["stems"] == ["basses", "keys"]  # as it is the only one, it is called so
   studio.wait(job)
   said = studio("POST", f"/api/songs/{name}/jobs", {"do": "again", "stems": ["drums"]}, 400)
   assert said == {"error": "again: drums is locked; unlock it first"}

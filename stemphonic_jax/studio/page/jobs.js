@@ -36,8 +36,11 @@ export class Jobs {
   /** The job that works on a stem of a song, or is to. */
   of(song, stem) {
     return [...this.jobs.values()].find(job => job.song === song && job.state !== "failed" &&
-      (!job.ask.stems || job.ask.stems.includes(stem) || job.do === "extend"));
+      (this.names(job).includes(stem) || !this.names(job).length));
   }
+
+  /** The stems that a job makes; none where it is all of them. */
+  names(job) { return job.ask.names ?? job.ask.stems ?? []; }
 
   /** Whether all that a song's desk asks for is being made already. */
   makes(song) {
@@ -45,7 +48,7 @@ export class Jobs {
   }
 
   title(job) {
-    const stems = job.ask.stems ?? [], few = stems.length > 3 ? `${stems.length} stems` : stems.join(", ");
+    const stems = this.names(job), few = stems.length > 3 ? `${stems.length} stems` : stems.join(", ");
     const range = job.ask.range && job.song === this.app.id ? `, ${this.app.grid.range(job.ask.range.flat())}` : "";
     return `${WORDS[job.do] ?? job.do} ${job.do === "extend" ? "the song" : few || "the song"}${range}`;
   }

@@ -172,8 +172,9 @@ export class Lane {
     if (document.activeElement !== this.gain) this.gain.value = strip.gain;
     if (document.activeElement !== this.pan) this.pan.value = strip.pan;
     this.gain.title = `${strip.gain} dB`;
-    if (document.activeElement !== this.words) this.words.value = lane.words;
-    this.words.hidden = Boolean(stem?.given) || !this.app.info?.model.words;
+    if (document.activeElement !== this.words) this.words.value = stem ? this.app.song.words[this.name] ?? "" : lane.words;
+    this.words.hidden = Boolean(stem) && !this.words.value;
+    this.words.readOnly = Boolean(stem);
     for (const node of [this.mute, this.solo, this.gain, this.pan, this.take]) node.disabled = !stem;
     this.again.hidden = !stem || stem.given;
     this.again.disabled = lane.locked;
