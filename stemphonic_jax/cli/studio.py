@@ -65,7 +65,9 @@ def run(request: argparse.Namespace) -> None:
   port = listener.getsockname()[1]
   shown = request.host if _is_loopback(request.host) else socket.gethostname()
   names = {request.host, "localhost", "127.0.0.1", "[::1]"}
-  hosts = None if token and not _is_loopback(request.host) else {f"{n}:{port}" for n in names}
+  hosts = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+  if token and not _is_loopback(request.host):
+    hosts = None  # the token is what counts, whatever this machine is called
   server = Server(Studio(request.songs, _worker(str(model))), hosts, token)
   bare = f"[{shown}]" if ":" in shown else shown
   address = f"http://{bare}:{port}/" + (f"?token={token}" if token else "")

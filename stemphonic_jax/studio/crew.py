@@ -14,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.errors import DataError, MissingError
-from stemphonic_jax.studio.jobs import ATTEMPTS, ENDED, Job, Jobs
+from stemphonic_jax.studio.jobs import ATTEMPTS, ENDED, RESTARTS, Job, Jobs
 from stemphonic_jax.studio.library import Library
 
 PATIENCE = 1.2  # seconds in which a cancelled job may end by itself
@@ -46,7 +46,7 @@ class Crew:
   async def start(self) -> None:
     """Looks after jobs that were cut off, and begins with those that wait."""
     for job in self._jobs.cut_off():
-      self._settle(job, "the studio ended")
+      self._settle(job, "the studio ended", RESTARTS)
     self._task = asyncio.create_task(self._run())
 
   async def stop(self) -> None:
@@ -163,14 +163,14 @@ class Crew:
   def _fail(self, job: Job, error: str, code: int) -> None:
     self._jobs.change(job, state="failed", ended=time.time(), error=error, code=code)
 
-  def _settle(self, job: Job, why: str) -> None:
+  def _settle(self, job: Job, why: str, most: int = ATTEMPTS) -> None:
     """A job whose worker is gone: done after all, not wanted, to be done again, or failed."""
     steps = self._steps(job.song)
     if job.before is not None and steps > job.before:
       self._done(job, steps - 1)
     elif job.id == self._cancelled:
       self._jobs.change(job, state="cancelled", ended=time.time())
-    elif job.attempts < ATTEMPTS:
+    elif job.attempts < most:
       self._jobs.change(job, state="queued")
       self.wake()
     else:

@@ -3,7 +3,7 @@
     queued → running → done | failed | cancelled
 
 A job that ran when the studio ended is looked at when it starts again: where its song has the step
-that it was to make, it is done; else it runs once more, and after that it says why not.
+that it was to make, it is done; else it runs again, a few times, and after that it says why not.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from stemphonic_jax.errors import DataError, MissingError, OutputError
 from stemphonic_jax.studio.files import read_json, write_json
 
 ENDED = ("done", "failed", "cancelled")
-ATTEMPTS = 2
+ATTEMPTS = 2  # of a job whose worker ended
+RESTARTS = 10  # of one that ran when the studio ended, which need not be its fault
 KEPT = 2_000  # jobs that ended, on disk and in memory
 WAITING = 1_000  # jobs that may wait at once
 

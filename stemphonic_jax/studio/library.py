@@ -99,7 +99,10 @@ class Library:
   def new_name(self, prompt: str, taken: set[str]) -> str:
     """An id for a new song, after the first words of its prompt; `taken` are those of desks."""
     plain = unicodedata.normalize("NFC", prompt.lower())
-    stem = re.sub(r"\W+", "-", plain)[:LETTERS].strip("-") or "song"
+    stem = re.sub(r"\W+", "-", plain).strip("-")
+    if len(stem) > LETTERS:  # ends with a whole word, where there is one
+      stem = stem[:LETTERS].rpartition("-")[0] or stem[:LETTERS]
+    stem = stem or "song"
     name, number = stem, 1
     while name in taken or self.folder(name).exists():
       number += 1

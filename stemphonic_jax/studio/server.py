@@ -72,6 +72,7 @@ class Server:
       lifespan=self._life,
       exception_handlers={HTTPException: _not_found, Exception: _internal},
     )
+    self._starlette.router.redirect_slashes = False
     self.app = Guard(self._starlette, hosts, token)
 
   @contextlib.asynccontextmanager

@@ -127,11 +127,16 @@ class Studio:
       "song": _shown(info) if info else None,
     }  # fmt: skip
 
+  def _taken(self) -> set[str]:
+    """Ids of songs of which no folder is there yet."""
+    jobs = (job for job in self.jobs.all() if job.state in ("queued", "running"))
+    desks_ = {path.stem for path in self._desks.glob("*.json")}
+    return desks_.union(*(job.ask.get("others", []) for job in jobs))
+
   async def new(self, given: Any) -> dict[str, Any]:
     """A new desk, of which a song can be made."""
     desk = desks.check_desk(given)
-    taken = {path.stem for path in self._desks.glob("*.json")}
-    name = self.library.new_name(desks.words_of(desk) or "song", taken)
+    name = self.library.new_name(desks.words_of(desk) or "song", self._taken())
     await asyncio.to_thread(write_json, self._desk_file(name), desk)
     self.events.tell("song", song=name)
     return self.song(name)
@@ -233,8 +238,7 @@ class Studio:
     ask |= {"prompt": desks.words_of(desk), "bpm": desk["bpm"], "seed": desk["seed"]}
     ask |= {"duration": desk["duration"], "passes": "K" if twins else desk["passes"]}
     if desk["variations"] > 1:
-      taken = {path.stem for path in self._desks.glob("*.json")} | {name}
-      others = []
+      taken, others = {*self._taken(), name}, []
       for _ in range(desk["variations"] - 1):
         others.append(self.library.new_name(name.replace("~", "-"), {*taken, *others}))
       ask |= {"variations": desk["variations"], "others": others}

@@ -40,7 +40,7 @@ def test_no_job_is_lost_and_none_is_done_twice(tmp_path):
   for kill in range(KILLS):
     name = client("POST", "/api/songs", {**desk, "prompt": f"slow {kill}"}, 201)["id"]
     accepted.append(client("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202))
-    time.sleep(chance.uniform(0, 1.5))
+    time.sleep(chance.uniform(0, 2))
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

@@ -20,7 +20,7 @@ async function call(method, path, body, options = {}) {
 
 const song = id => `/api/songs/${encodeURIComponent(id)}`;
 export const takeUrl = (id, step, stem, what, version) =>
-  `${song(id)}/takes/${step}/${encodeURIComponent(stem)}/${what}?v=${(version || "0").slice(0, 16)}`;
+  `${song(id)}/takes/${step}/${encodeURIComponent(stem)}/${what}${version ? `?v=${version.slice(0, 16)}` : ""}`;
 
 export const api = {
   studio: () => call("GET", "/api/studio"),

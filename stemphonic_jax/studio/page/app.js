@@ -62,11 +62,23 @@ class App extends View {
   hear(event) {
     if (event.type === "anew") this.anew();
     else if (event.type === "model") { this.info.model = event.model; this.showModel(); this.show(); }
-    else if (event.type === "job") { this.jobs.hear(event.job); if (event.job.song === this.id) this.show(); }
+    else if (event.type === "job") this.hearJob(event.job);
     else if (event.type === "song" && event.song === this.id) this.refresh();
     else if (event.song !== this.id || event.author === me) return;
     else if (event.type === "desk") { this.desk = this.whole(event.desk); this.show(); }
     else if (event.type === "mixer") { this.mixer = event.mixer; this.remix(); this.show(); }
+  }
+
+  hearJob(job) {
+    this.jobs.hear(job);
+    if (job.song !== this.id) return;
+    if (job.state === "failed" && (job.do === "make" || job.do === "add")) {
+      this.compose.error(job.error);
+      this.jobs.drop(job.id);
+    }
+    const songs = job.result?.songs ?? [];
+    if (job.state === "done" && songs.length > 1) this.jobs.say(`${songs.length} variations are made; the others are in the list of songs`, true);
+    this.show();
   }
 
   // The song
@@ -81,6 +93,7 @@ class App extends View {
     this.lanes.clear();
     $("lanes").replaceChildren();
     this.select(null);
+    this.compose.error("");
     if (!id) { this.take({song: null, desk: {...EMPTY, lanes: FIRST.map(fresh)}, mixer: {}}); $("prompt").focus(); return; }
     try { this.take(await api.song(id)); }
     catch (error) { this.say(error); this.open(null); }
@@ -88,10 +101,10 @@ class App extends View {
 
   async refresh() {
     if (!this.id) return;
-    const turn = ++this.turn, id = this.id;
+    const fetched = this.fetched = (this.fetched ?? 0) + 1, id = this.id;
     try {
       const data = await api.song(id);
-      if (turn === this.turn && id === this.id) this.take(data, true);
+      if (fetched === this.fetched && id === this.id) this.take(data, true);
     } catch (error) { this.say(error); }
   }
 
@@ -100,7 +113,6 @@ class App extends View {
     this.song = data.song;
     this.desk = waits ? this.whole({...data.desk, ...this.changes}) : data.desk;
     this.mixer = data.mixer;
-    this.compose.error("");
     this.grid = new Grid(this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32, this.song ? this.song.bpm : this.desk.bpm);
     if (this.song) this.transport.reset(this.song.rate, this.song.seconds);
     this.show();
@@ -139,7 +151,7 @@ class App extends View {
     this.loading = true;
     this.showTransport();
     const load = async name => {
-      const step = this.step(name), sha = song.steps[step].made[name].sha256 ?? String(step), key = `${name} ${step} ${sha}`;
+      const step = this.step(name), sha = song.steps[step].made[name].sha256, key = `${name} ${step} ${sha}`;
       const lane = this.lanes.get(name);
       if (lane && lane.takeShown !== key) {
         lane.takeShown = key;

@@ -46,6 +46,11 @@ export function keys(app) {
     transport.mix();
   });
   theme(app);
+  // A button that was clicked does not keep the space bar to itself.
+  addEventListener("click", event => {
+    const button = event.target.closest("button");
+    if (event.detail && button && !button.closest("dialog, [popover]") && !button.popoverTargetElement) button.blur();
+  });
   addEventListener("keydown", event => {
     const writes = event.target.closest("input:not([type=range]):not([type=checkbox]), textarea, select, dialog");
     const control = event.ctrlKey || event.metaKey;

@@ -105,9 +105,9 @@ export class Jobs {
     for (const job of this.jobs.values()) if (job.state === "running") this.show(job);
   }
 
-  /** An error that belongs nowhere else. */
-  say(text) {
-    const node = el("div.job.failed", {role: "alert"}, el("div.row", {}, el("small", {}, text), el("button.icon.small",
+  /** An error that belongs nowhere else, or `good` news. */
+  say(text, good = false) {
+    const node = el(good ? "div.job" : "div.job.failed", {role: good ? "status" : "alert"}, el("div.row", {}, el("small", {}, text), el("button.icon.small",
       {type: "button", "aria-label": "Close", onclick: () => node.remove()}, icon("M6 6l12 12M18 6 6 18"))));
     $("jobs").append(node);
     setTimeout(() => node.remove(), 12_000);
