@@ -1,6 +1,7 @@
 """`stemphonic studio`: compose with stems in a browser."""
 
 import argparse
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -84,7 +85,8 @@ def run(request: argparse.Namespace) -> None:
     server_header=False,
     timeout_graceful_shutdown=1,
   )
-  uvicorn.Server(config).run(sockets=[listener])
+  with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _worker(model: str) -> list[str]:

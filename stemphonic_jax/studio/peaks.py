@@ -27,12 +27,15 @@ def peaks(path: Path) -> bytes:
 
 @functools.lru_cache(maxsize=KEPT)
 def _peaks(path: Path, changed: int, size: int) -> bytes:
-  with soundfile.SoundFile(path) as file:
-    piece = max(1, -(-file.frames // PIECES))
-    rows = []
-    for block in file.blocks(blocksize=piece * 64, dtype="float32", always_2d=True):
-      starts = np.arange(0, len(block), piece)
-      low = np.minimum.reduceat(block.min(axis=1), starts)
-      rows.append(np.stack([low, np.maximum.reduceat(block.max(axis=1), starts)], axis=1))
-  whole = np.concatenate(rows) if rows else np.zeros((1, 2), np.float32)
-  return np.clip(np.nan_to_num(whole) * FULL, 1 - 2 * FULL, 2 * FULL - 1).astype("<i2").tobytes()
+  audio, _ = soundfile.read(path, dtype="float32", always_2d=True)
+  return pieces(audio).tobytes()
+
+
+def pieces(audio: np.ndarray) -> np.ndarray:
+  """The same of samples [samples, channels]: little-endian int16 [pieces, 2]."""
+  if not len(audio):
+    return np.zeros((1, 2), "<i2")
+  starts = np.arange(0, len(audio), max(1, -(-len(audio) // PIECES)))
+  low = np.minimum.reduceat(audio.min(axis=1), starts)
+  whole = np.stack([low, np.maximum.reduceat(audio.max(axis=1), starts)], axis=1)
+  return np.clip(np.nan_to_num(whole) * FULL, 1 - 2 * FULL, 2 * FULL - 1).astype("<i2")

@@ -9,6 +9,7 @@ A song is saved whole or not at all, so this process may be killed at any moment
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -187,6 +188,7 @@ def about(pipe: Any) -> dict[str, Any]:
 
 def run(load: Callable[[], Any]) -> None:
   """The process: orders come in at standard input, and words go out at standard output."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the studio ends us when it ends
   out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
   os.dup2(2, 1)  # what libraries print is no message
   speaks = threading.Lock()
