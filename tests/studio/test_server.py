@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 import time
 import urllib.request
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemphonic_jax.studio import openapi
-from tests.studio import fake
+from stemphonic_jax.errors import OutputError
+from stemphonic_jax.studio import jobs, openapi
+from tests.studio import conftest, fake
 
 NOISE = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * fake.RATE, 2)).astype(np.float32)
 
@@ -272,3 +274,28 @@ def test_the_document_lists_all_addresses(studio):
     assert status == 200
     assert content
     assert "script-src 'self'" in headers["content-security-policy"]
+
+
+def test_without_a_model_songs_are_there_and_jobs_say_why(tmp_path, studio):
+  says = 'print(\'{"error": "demo: no such model", "code": 66}\')'
+  with conftest.running(tmp_path, [sys.executable, "-c", says]) as other:
+    desk = {"prompt": "No model", "lanes": [{"name": "drums"}]}
+    name = other("POST", "/api/songs", desk, 201)["id"]
+    job = other("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202)
+    job = other.wait(job, "failed")
+    assert (job["error"], job["code"]) == ("the model cannot be loaded: demo: no such model", 66)
+    model = other("GET", "/api/studio")["model"]
+    assert model == {"state": "failed", "error": "demo: no such model"}
+
+
+def test_a_full_disk_is_said_and_nothing_is_accepted(studio, monkeypatch):
+  name = studio("POST", "/api/songs", {"prompt": "Full", "lanes": [{"name": "drums"}]}, 201)["id"]
+  before = len(studio("GET", "/api/jobs"))
+
+  def full(*_):
+    raise OutputError("jobs/1.json: cannot be written (No space left on device)")
+
+  monkeypatch.setattr(jobs, "write_json", full)
+  said = studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 507)["error"]
+  assert "No space left on device" in said
+  assert len(studio("GET", "/api/jobs")) == before
