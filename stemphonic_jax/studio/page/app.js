@@ -150,15 +150,19 @@ class App extends View {
     if (!song) { this.transport.set(tracks); this.showTransport(); return; }
     this.loading = true;
     this.showTransport();
+    const names = Object.keys(song.stems), of = name => {
+      const step = this.step(name), sha = song.steps[step].made[name].sha256;
+      return {step, sha, key: `${name} ${step} ${sha}`};
+    };
+    const show = async name => {
+      const {step, sha, key} = of(name), lane = this.lanes.get(name);
+      if (!lane || lane.takeShown === key) return;
+      lane.takeShown = key;
+      const bytes = await api.bytes(takeUrl(id, step, name, "peaks", sha));
+      if (lane.takeShown === key) { lane.setPeaks(new Int16Array(bytes)); this.draw(); }
+    };
     const load = async name => {
-      const step = this.step(name), sha = song.steps[step].made[name].sha256, key = `${name} ${step} ${sha}`;
-      const lane = this.lanes.get(name);
-      if (lane && lane.takeShown !== key) {
-        lane.takeShown = key;
-        api.bytes(takeUrl(id, step, name, "peaks", sha)).then(bytes => {
-          if (lane.takeShown === key) { lane.setPeaks(new Int16Array(bytes)); this.draw(); }
-        }, error => this.say(error));
-      }
+      const {step, sha, key} = of(name);
       let buffer = this.buffers.get(key);
       if (!buffer) buffer = await this.transport.decode(await api.bytes(takeUrl(id, step, name, "audio", sha)));
       this.buffers.delete(key);
@@ -166,10 +170,12 @@ class App extends View {
       tracks.set(name, {buffer, strip: this.stripOf(name)});
     };
     try {
-      await Promise.all(Object.keys(song.stems).map(load));
+      await Promise.all(names.map(show));  // first what is seen: it is little
+      if (turn !== this.turn || id !== this.id) return;
+      await Promise.all(names.map(load));
       for (const key of [...this.buffers.keys()].slice(0, Math.max(0, this.buffers.size - KEPT))) this.buffers.delete(key);
       if (turn !== this.turn || id !== this.id) return;
-      this.transport.set(new Map(Object.keys(song.stems).map(name => [name, tracks.get(name)])));
+      this.transport.set(new Map(names.map(name => [name, tracks.get(name)])));
     } catch (error) { if (turn === this.turn) this.say(error); }
     if (turn === this.turn) { this.loading = false; this.showTransport(); }
   }

@@ -36,14 +36,15 @@ export function bringer(app) {
     dialog.showModal();
     const found = [];
     for (const [k, file] of files.entries()) {
-      const [, kind, length] = rows[k].children;
+      const [, kind, length] = rows[k].children, listens = !app.desk.bpm && !found.some(other => other.bpm);
+      if (listens) kind.replaceChildren(el("small", {}, "reading, and listening for its tempo…"));
       try {
-        const one = await api.upload(file, !app.desk.bpm && !found.some(other => other.bpm));
+        const one = await api.upload(file, listens);
         const types = [...new Set([...app.types().map(type => type.type), one.type])];
         one.select = el("select", {"aria-label": `Type of ${file.name}`},
           ...types.map(type => el("option", {value: type, selected: type === one.type}, type)), el("option", {value: ""}, "leave it out"));
         kind.replaceChildren(one.select);
-        length.textContent = `${one.seconds.toFixed(1)} s${one.bpm ? `, about ${Math.round(one.bpm)} bpm` : ""}`;
+        length.textContent = `${one.seconds.toFixed(1)} s${one.bpm ? `, ~${Math.round(one.bpm)} bpm` : ""}`;
         found.push(one);
       } catch (error) { kind.replaceChildren(el("span.error", {}, error.message)); }
     }

@@ -59,7 +59,9 @@ export class Compose {
     const missing = this.app.missing();
     $("make").textContent = !made ? "Make" : missing.length ? `Make ${missing.length} more` : "Make all again";
     $("make").title = "Ctrl+Enter";
-    $("make").disabled = this.app.jobs.makes(this.app.id);
+    const own = made && Object.values(this.app.song.stems).every(stem => stem.given) && !missing.length;
+    $("make").disabled = own || this.app.jobs.makes(this.app.id);
+    if (own) $("make").title = "All stems are yours: add one to be made";
   }
 
   error(text) {
