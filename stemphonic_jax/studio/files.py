@@ -1,12 +1,13 @@
 """JSON on disk, whole and durable: what was acknowledged is there after the power is back."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, OutputError
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -31,3 +32,26 @@ def read_json(path: Path) -> Any:
     raise
   except (OSError, ValueError, RecursionError) as error:
     raise DataError(f"{path}: cannot be read ({error})") from None
+
+
+def lock_folder(path: Path) -> int:
+  """Makes a folder, where it is missing, ours alone as long as this process lives.
+
+  Some network file systems have no locks: there nothing is known. OutputError where another process
+  has it, or it cannot be written.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+  except OSError as error:
+    raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(handle)
+    raise OutputError(
+      f"{path.parent}: another studio works on these songs; open its page, or choose other --songs"
+    ) from None
+  except OSError:
+    pass
+  return handle

@@ -83,6 +83,7 @@ class Server:
     finally:
       self.studio.events.close()
       await self.studio.crew.stop()
+      self.studio.close()
 
   # The page
 

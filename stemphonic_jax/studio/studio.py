@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -21,7 +22,7 @@ from stemphonic_jax.generation.song import INFO, Song
 from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.crew import Crew
 from stemphonic_jax.studio.events import Events
-from stemphonic_jax.studio.files import read_json, write_json
+from stemphonic_jax.studio.files import lock_folder, read_json, write_json
 from stemphonic_jax.studio.jobs import Job, Jobs
 from stemphonic_jax.studio.library import Library, check_name
 
@@ -45,13 +46,19 @@ class Studio:
   """One folder of songs, one worker."""
 
   def __init__(self, root: Path, command: list[str]):
+    """OutputError where the folder cannot be written, or another studio works on it."""
     self.library = Library(root)
+    self._lock = lock_folder(self.library.private)
     self.events = Events()
     private = self.library.private
     self.jobs = Jobs(private / "jobs", self._job_changed)
     self.crew = Crew(command, self.jobs, self.library, self._model_changed)
     self._desks = private / "desks"
     self._locks: dict[str, asyncio.Lock] = {}
+
+  def close(self) -> None:
+    """Gives the folder back."""
+    os.close(self._lock)
 
   def _job_changed(self, job: Job) -> None:
     self.events.tell("job", job=job.shown())

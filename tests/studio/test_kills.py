@@ -9,8 +9,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 from stemphonic_jax.generation.saved import load_song
 
+from stemphonic_jax.errors import OutputError
+from stemphonic_jax.studio.files import lock_folder
 from stemphonic_jax.studio.jobs import Jobs
 from tests.studio.conftest import ROOT, Client
 
@@ -45,6 +48,8 @@ def test_no_job_is_lost_and_none_is_done_twice(tmp_path):
     process.wait()
     process.stdout.close()
     process, client = start(tmp_path)
+  with pytest.raises(OutputError, match="another studio works on these songs"):
+    lock_folder(tmp_path / ".studio")
   jobs = [client.wait(job) for job in accepted]
   assert len({job["song"] for job in jobs}) == KILLS
   for job in jobs:

@@ -113,7 +113,7 @@ class App extends View {
     this.song = data.song;
     this.desk = waits ? this.whole({...data.desk, ...this.changes}) : data.desk;
     this.mixer = data.mixer;
-    this.grid = new Grid(this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32, this.song ? this.song.bpm : this.desk.bpm);
+    this.grid = this.newGrid();
     if (this.song) this.transport.reset(this.song.rate, this.song.seconds);
     this.show();
     this.loadAudio();
@@ -124,6 +124,11 @@ class App extends View {
     const there = new Set(desk.lanes.map(lane => lane.name));
     const more = Object.entries(this.song?.stems ?? {}).filter(([name]) => !there.has(name));
     return {...desk, lanes: [...desk.lanes, ...more.map(([name, stem]) => ({...fresh(stem.type ?? name), name}))]};
+  }
+
+  newGrid() {
+    const seconds = this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32;
+    return new Grid(seconds, this.song?.bpm ?? this.desk.bpm);
   }
 
   missing() { return this.desk.lanes.filter(lane => !this.song?.stems[lane.name]); }
@@ -185,10 +190,7 @@ class App extends View {
   change(values) {
     this.desk = {...this.desk, ...values};
     this.changes = {...this.changes, ...values};
-    if (!this.song) {
-      const seconds = this.desk.duration ?? this.info?.model.seconds ?? 32;
-      this.grid = new Grid(seconds, this.desk.bpm);
-    }
+    this.grid = this.newGrid();
     if (this.id) this.save();
     this.show();
   }
@@ -254,22 +256,29 @@ class App extends View {
         this.show();
       }
       await this.flush();
-      if (this.song && !this.missing().length) await api.ask(this.id, {do: "again", prompt: this.words()});
+      if (this.song && !this.missing().length) await api.ask(this.id, {...this.asked(), do: "again"});
       else await api.ask(this.id, {do: "make"});
     } catch (error) { this.compose.error(error.message); }
   }
 
-  /** The prompt where it is another than the song was made of. */
-  words() { const prompt = this.desk.prompt.trim(); return prompt && prompt !== this.song.prompt ? prompt : null; }
+  /** What an edit is asked beside what it is: what was changed above the lanes since the song was made. */
+  asked() {
+    const {steps, guidance, seed} = this.desk, key = this.desk.key.trim();
+    let prompt = this.desk.prompt.trim().replace(/\s+/g, " ");
+    if (key && !prompt.toLowerCase().includes(key.toLowerCase())) prompt = prompt ? `${prompt} in ${key}` : `Music in ${key}`;
+    const fresh = this.otherSeed ? seed : null;
+    this.otherSeed = false;
+    return {prompt: prompt && prompt !== this.song.prompt ? prompt : null, steps, guidance, seed: fresh};
+  }
 
   async ask(job) { await this.doing(async () => { await this.flush(); await api.ask(this.id, job); }); }
 
   again(name) {
-    const painted = this.laneOf(name).activity, job = {do: "again", stems: [name], prompt: this.words()};
+    const painted = this.laneOf(name).activity, job = {...this.asked(), do: "again", stems: [name]};
     return this.ask(painted ? {...job, activity: {[name]: painted}} : job);
   }
-  repair(names) { return this.ask({do: "again", stems: names ?? undefined, range: this.selection.range}); }
-  vary(names, strength) { return this.ask({do: "vary", stems: names, strength}); }
+  repair(names) { return this.ask({...this.asked(), do: "again", stems: names ?? undefined, range: this.selection.range}); }
+  vary(names, strength) { return this.ask({...this.asked(), do: "vary", stems: names, strength}); }
 
   useTake(stem, step) { return this.change_now({do: "use", stem, step}); }
   async change_now(change) {

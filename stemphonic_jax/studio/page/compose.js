@@ -34,6 +34,7 @@ export class Compose {
 
   changed(field) {
     if (!field.name || !field.checkValidity()) return;
+    if (field.name === "seed") this.app.otherSeed = true;
     const whole = field.name === "seed" || field.name === "variations";
     let value = field.value;
     if (field.type === "number") value = value === "" ? (whole ? Number(field.defaultValue || 0) : null) : Number(value);
@@ -51,9 +52,11 @@ export class Compose {
       this.form.duration.placeholder = Number(model.seconds.toFixed(1));
       this.form.guidance.placeholder = model.guidance;
       this.form.steps.placeholder = model.steps;
-      this.form.bpm.disabled = !model.conditions.includes("bpm");
+      this.form.duration.max = Math.ceil(model.seconds * 100) / 100;
     }
     const made = Boolean(this.app.song);
+    this.form.bpm.disabled = Boolean(this.app.song?.bpm) || model?.conditions?.includes("bpm") === false;
+    this.form.bpm.title = this.app.song?.bpm ? "The song was made at this tempo" : "";
     this.form.duration.disabled = this.form.variations.disabled = this.form.passes.disabled = made;
     $("ideas").hidden = made || Boolean(desk.prompt);
     const missing = this.app.missing();

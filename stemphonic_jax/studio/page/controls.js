@@ -62,6 +62,10 @@ export function keys(app) {
     if (event.key === " " && !event.target.closest("button, summary, [popover]")) { event.preventDefault(); toggle(); }
     if (event.key === "Home" && event.target.type !== "range") app.seek(0);
     if (event.key === "l" || event.key === "L") app.toggleLoop();
+    if (event.key === "[" || event.key === "]") {
+      const at = app.grid.snap(transport.time()), [start, end] = app.selection?.range ?? [0, app.grid.seconds];
+      event.key === "[" ? app.select(at, end > at ? end : at + app.grid.bar) : app.select(start < at ? start : 0, at);
+    }
     if (event.key === "Escape" && app.selection) app.select(null);
   });
 }

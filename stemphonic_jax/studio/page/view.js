@@ -37,7 +37,7 @@ export class View {
     $("corner").textContent = lanes ? `${lanes} stem${lanes > 1 ? "s" : ""}${this.grid.bpm ? `, ${Math.round(this.grid.bpm * 10) / 10} bpm` : ""}` : "";
     $("hint").textContent = !lanes ? "Add a stem below, or drop audio of your own anywhere on the page."
       : !song ? "Click or drag on the strip under a lane to say when that stem plays. Beats snap; hold shift to paint freely."
-      : "Drag over a waveform to choose bars: repair them, vary them or loop them. Nothing is overwritten; each result is a take.";
+      : "Drag over a waveform to choose bars, to repair or loop them. Keys [ and ] do the same at the playhead. Nothing is overwritten; each result is a take.";
     this.showSelection();
     this.showTransport();
     this.draw();
@@ -93,13 +93,13 @@ export class View {
     const left = el("input", {type: "checkbox", name: "left"});
     pop.append(el("div.options", {}, el("label", {}, "to ", seconds, " s")), el("div.options", {}, el("label", {}, left, " at its beginning")),
       el("button.item", {type: "submit"}, el("b", {}, "Continue")),
-      el("hr"), el("button.item", {type: "button", onclick: () => { pop.hidePopover(); this.ask({do: "loop"}); }},
+      el("hr"), el("button.item", {type: "button", onclick: () => { pop.hidePopover(); this.ask({...this.asked(), do: "loop"}); }},
         el("b", {}, "Make it a loop"), el("small", {}, "so that its end goes into its beginning")));
     pop.addEventListener("beforetoggle", () => { seconds.value = Math.round((this.song?.seconds ?? 16) * 2); });
     pop.addEventListener("submit", event => {
       event.preventDefault();
       pop.hidePopover();
-      this.ask({do: "extend", seconds: Number(seconds.value), left: left.checked || undefined});
+      this.ask({...this.asked(), do: "extend", seconds: Number(seconds.value), left: left.checked || undefined});
     });
     place(pop, button);
     document.querySelector(".add").append(button, pop);
