@@ -72,7 +72,7 @@ ENTRIES = (
   Entry("GET", TAKE + "/audio", "audio", "a take as WAV; takes ranges", kind="audio/wav"),
   Entry(
     "GET", TAKE + "/peaks", "peaks",
-    "a take's waveform: pairs of int16, lowest and highest of up to 2000 pieces; 16384 is 1",
+    "a take's waveform: pairs of int16, lowest and highest of up to 6000 pieces; 16384 is 1",
     kind="application/octet-stream",
   ),
   Entry(

@@ -8,7 +8,7 @@ import soundfile
 
 from stemphonic_jax.errors import DataError
 
-PIECES = 2_000  # of a file: more than a lane has pixels on most screens
+PIECES = 6_000  # of a file: more than a lane has pixels, also where one zooms a little
 KEPT = 256
 FULL = 16_384  # full scale; a stem may be twice as loud
 

@@ -4,7 +4,7 @@ import {$, el, later} from "./dom.js";
 import {api, listen, me, takeUrl} from "./api.js";
 import {bringer} from "./bring.js";
 import {Compose} from "./compose.js";
-import {keys, ruler} from "./controls.js";
+import {keys, ruler, zoom} from "./controls.js";
 import {Jobs} from "./jobs.js";
 import {exporter, songList} from "./songs.js";
 import {Grid} from "./time.js";
@@ -30,7 +30,7 @@ class App extends View {
   }
 
   async start() {
-    songList(this); exporter(this); bringer(this); ruler(this); keys(this);
+    songList(this); exporter(this); bringer(this); ruler(this); zoom(this); keys(this);
     this.continue();
     listen(event => this.hear(event), () => this.anew());
     new ResizeObserver(() => this.draw()).observe($("timeline"));
@@ -92,6 +92,7 @@ class App extends View {
     this.buffers.clear();
     this.lanes.clear();
     $("lanes").replaceChildren();
+    this.grid = new Grid();
     this.select(null);
     this.compose.error("");
     if (!id) { this.take({song: null, desk: {...EMPTY, lanes: FIRST.map(fresh)}, mixer: {}}); $("prompt").focus(); return; }
@@ -128,7 +129,22 @@ class App extends View {
 
   newGrid() {
     const seconds = this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32;
-    return new Grid(seconds, this.song?.bpm ?? this.desk.bpm);
+    const grid = new Grid(seconds, this.song?.bpm ?? this.desk.bpm), {from, span, seconds: before} = this.grid;
+    if (span < before) grid.show(from, span);
+    return grid;
+  }
+
+  /** Shows more or less of the song, around a time. */
+  zoom(factor, around = this.transport.time()) {
+    const {from, span} = this.grid, share = (around - from) / span, inside = share >= 0 && share <= 1;
+    this.grid.show(inside ? around - share * span * factor : around - span * factor / 2, span * factor);
+    this.draw();
+  }
+  scroll(seconds) { this.grid.show(this.grid.from + seconds, this.grid.span); this.draw(); }
+  /** Brings a time into view. */
+  reveal(at) {
+    const {from, span} = this.grid;
+    if (at < from || at >= from + span) { this.grid.show(at, span); this.draw(); }
   }
 
   missing() { return this.desk.lanes.filter(lane => !this.song?.stems[lane.name]); }

@@ -8,7 +8,7 @@ export function ruler(app) {
   let from = null, moved = false;
   const at = event => {
     const box = node.getBoundingClientRect();
-    return clamp((event.clientX - box.left) / box.width, 0, 1) * app.grid.seconds;
+    return app.grid.at((event.clientX - box.left) / box.width);
   };
   node.addEventListener("pointerdown", event => {
     if (event.button) return;
@@ -19,7 +19,7 @@ export function ruler(app) {
   node.addEventListener("pointermove", event => {
     if (from === null) return;
     const to = at(event);
-    if (Math.abs(to - from) / app.grid.seconds * node.clientWidth > 5) moved = true;
+    if (Math.abs(to - from) / app.grid.span * node.clientWidth > 5) moved = true;
     if (moved) app.select(from, to, null, event.shiftKey);
   });
   node.addEventListener("pointerup", () => { if (from !== null && !moved) app.seek(from); from = null; });
@@ -31,6 +31,20 @@ export function ruler(app) {
     event.preventDefault();
     app.seek(grid.snap(clamp(app.transport.time() + to, 0, grid.seconds)));
   });
+}
+
+/** Nearer with +, the wheel and control, or two buttons; along with the wheel and shift. */
+export function zoom(app) {
+  $("nearer").addEventListener("click", () => app.zoom(1 / 1.6));
+  $("farther").addEventListener("click", () => app.zoom(1.6));
+  $("timeline").addEventListener("wheel", event => {
+    const across = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+    const box = $("ruler").getBoundingClientRect(), {grid} = app;
+    if (event.ctrlKey || event.metaKey) app.zoom(1.0015 ** event.deltaY, grid.at((event.clientX - box.left) / box.width));
+    else if (Math.abs(across) > Math.abs(event.deltaY) || event.shiftKey) app.scroll(across / box.width * grid.span);
+    else return;
+    event.preventDefault();
+  }, {passive: false});
 }
 
 export function keys(app) {
@@ -62,6 +76,7 @@ export function keys(app) {
     if (event.key === " " && !event.target.closest("button, summary, [popover]")) { event.preventDefault(); toggle(); }
     if (event.key === "Home" && event.target.type !== "range") app.seek(0);
     if (event.key === "l" || event.key === "L") app.toggleLoop();
+    if (event.key === "+" || event.key === "-") app.zoom(event.key === "+" ? 1 / 1.6 : 1.6);
     if (event.key === "[" || event.key === "]") {
       const at = app.grid.snap(transport.time()), [start, end] = app.selection?.range ?? [0, app.grid.seconds];
       event.key === "[" ? app.select(at, end > at ? end : at + app.grid.bar) : app.select(start < at ? start : 0, at);

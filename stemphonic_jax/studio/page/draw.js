@@ -6,31 +6,30 @@ const style = (node, name) => getComputedStyle(node).getPropertyValue(name).trim
 
 /** Lines of bars, and of beats where there is room. */
 function lines(context, grid, width, height, colour) {
-  const every = grid.every(width), step = width / grid.seconds;
-  for (let bar = 0; bar * grid.bar < grid.seconds + 1e-6; bar++) {
+  const every = grid.every(width), room = grid.beat * width / grid.span >= 14;
+  context.fillStyle = colour;
+  for (let bar = Math.floor(grid.from / grid.bar); bar * grid.bar < grid.from + grid.span + 1e-6; bar++) {
     context.globalAlpha = bar % every ? 0.14 : 0.34;
-    context.fillStyle = colour;
-    context.fillRect(Math.round(bar * grid.bar * step), 0, 1, height);
-    if (grid.beat * step < 14) continue;
+    context.fillRect(Math.round(grid.x(bar * grid.bar, width)), 0, 1, height);
     context.globalAlpha = 0.08;
-    for (let k = 1; k < 4; k++) context.fillRect(Math.round((bar * grid.bar + k * grid.beat) * step), 0, 1, height);
+    for (let k = 1; room && k < 4; k++) context.fillRect(Math.round(grid.x(bar * grid.bar + k * grid.beat, width)), 0, 1, height);
   }
   context.globalAlpha = 1;
 }
 
 export function drawRuler(canvas, grid, loop, looping) {
   const {context, width, height} = surface(canvas), soft = style(canvas, "--soft");
-  const every = grid.every(width), step = width / grid.seconds;
+  const every = grid.every(width);
   if (loop) {
     context.globalAlpha = looping ? 0.5 : 0.22;
     context.fillStyle = style(canvas, "--accent");
-    context.fillRect(loop[0] * step, height - 8, (loop[1] - loop[0]) * step, 6);
+    context.fillRect(grid.x(loop[0], width), height - 8, (loop[1] - loop[0]) / grid.span * width, 6);
     context.globalAlpha = 1;
   }
   context.font = `12px system-ui, sans-serif`;
   context.textBaseline = "top";
-  for (let bar = 0; bar * grid.bar < grid.seconds - 1e-6; bar++) {
-    const x = Math.round(bar * grid.bar * step);
+  for (let bar = Math.floor(grid.from / grid.bar); bar * grid.bar < Math.min(grid.seconds, grid.from + grid.span) - 1e-6; bar++) {
+    const x = Math.round(grid.x(bar * grid.bar, width));
     context.fillStyle = soft;
     context.globalAlpha = bar % every ? 0.3 : 0.8;
     context.fillRect(x, bar % every ? height - 7 : height - 13, 1, 13);
@@ -46,10 +45,10 @@ export function drawWave(canvas, grid, peaks, seconds, full) {
   lines(context, grid, width, height, style(canvas, "--ink"));
   if (!peaks) return;
   const pieces = peaks.length / 2, middle = height / 2;
-  const span = width * Math.min(1, seconds / grid.seconds);
+  const piece = x => Math.floor(grid.at(x / width) / seconds * pieces);
   context.fillStyle = colour;
-  for (let x = 0; x < span; x++) {
-    const a = Math.floor(x / span * pieces), b = Math.max(a + 1, Math.floor((x + 1) / span * pieces));
+  for (let x = 0; x < width; x++) {
+    const a = piece(x), b = Math.max(a + 1, piece(x + 1));
     let low = Infinity, high = -Infinity;
     for (let k = a; k < b && k < pieces; k++) {
       low = Math.min(low, peaks[2 * k]);
@@ -67,7 +66,7 @@ const shape = x => Math.sign(x) * Math.min(1, Math.abs(x) ** 0.75) * 0.96;
 /** When a stem plays: solid where that was asked for, else faint where it is heard, or hatched. */
 export function drawActivity(canvas, grid, ranges, sounds, cursor) {
   const {context, width, height} = surface(canvas), colour = style(canvas, "--w-shown");
-  const step = width / grid.seconds;
+  const step = width / grid.span;
   lines(context, grid, width, height, style(canvas, "--ink"));
   context.fillStyle = colour;
   if (ranges === null) context.globalAlpha = 0.3;
@@ -82,13 +81,13 @@ export function drawActivity(canvas, grid, ranges, sounds, cursor) {
   for (const [start, end] of ranges ?? sounds ?? []) {
     const thin = ranges === null ? 4 : 0;
     context.beginPath();
-    context.roundRect(start * step + 1, 5 + thin, Math.max(2, (end - start) * step - 2), height - 10 - 2 * thin, 4);
+    context.roundRect(grid.x(start, width) + 1, 5 + thin, Math.max(2, (end - start) * step - 2), height - 10 - 2 * thin, 4);
     context.fill();
   }
   context.globalAlpha = 1;
   if (cursor != null) {
     context.strokeStyle = style(canvas, "--ink");
     context.lineWidth = 2;
-    context.strokeRect(cursor * step + 1, 2, Math.max(4, grid.beat * step - 2), height - 4);
+    context.strokeRect(grid.x(cursor, width) + 1, 2, Math.max(4, grid.beat * step - 2), height - 4);
   }
 }

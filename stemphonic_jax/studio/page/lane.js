@@ -76,7 +76,7 @@ export class Lane {
   /** Where a pointer is, in seconds. */
   at(event, node) {
     const box = node.getBoundingClientRect();
-    return clamp((event.clientX - box.left) / box.width, 0, 1) * this.app.grid.seconds;
+    return this.app.grid.at((event.clientX - box.left) / box.width);
   }
 
   listenToWave() {
@@ -90,7 +90,7 @@ export class Lane {
     this.wave.addEventListener("pointermove", event => {
       if (from === null) return;
       const to = this.at(event, this.wave);
-      if (Math.abs(to - from) / this.app.grid.seconds * this.wave.clientWidth > 5) moved = true;
+      if (Math.abs(to - from) / this.app.grid.span * this.wave.clientWidth > 5) moved = true;
       if (moved) this.app.select(from, to, this.name, event.shiftKey);
     });
     const end = event => {
@@ -146,6 +146,7 @@ export class Lane {
     } else return;
     event.preventDefault();
     event.stopPropagation();
+    this.app.reveal(this.cursor);
     this.draw();
   }
 

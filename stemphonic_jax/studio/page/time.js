@@ -1,7 +1,22 @@
 // Seconds, beats and bars of 4/4, and where they are in a canvas.
 
 export class Grid {
-  constructor(seconds = 8, bpm = null) { this.seconds = seconds; this.bpm = bpm; }
+  constructor(seconds = 8, bpm = null) {
+    this.seconds = seconds;
+    this.bpm = bpm;
+    this.from = 0;  // what is seen: the whole song, until somebody zooms
+    this.span = seconds;
+  }
+
+  /** Where a time is, of a width in pixels, and the time at a share of it. */
+  x(seconds, width) { return (seconds - this.from) / this.span * width; }
+  at(share) { return this.from + Math.min(1, Math.max(0, share)) * this.span; }
+
+  /** Shows a stretch, as far as there is a song. */
+  show(from, span) {
+    this.span = Math.min(this.seconds, Math.max(Math.min(this.seconds, this.beat), span));
+    this.from = Math.min(this.seconds - this.span, Math.max(0, from));
+  }
 
   get beat() { return this.bpm ? 60 / this.bpm : 0.5; }
   get bar() { return 4 * this.beat; }
@@ -33,7 +48,7 @@ export class Grid {
   }
   /** Bars between two numbers on the ruler, so that they have room. */
   every(width) {
-    const bars = this.seconds / this.bar;
+    const bars = this.span / this.bar;
     return [1, 2, 4, 8, 16, 32, 64].find(n => width / (bars / n) > 44) ?? 128;
   }
 }

@@ -114,9 +114,9 @@ export class View {
       const area = this.area(), body = chosen.name ? this.lanes.get(chosen.name)?.wave : $("ruler");
       if (!body) { node.hidden = true; return; }
       const box = body.getBoundingClientRect(), outer = $("timeline").getBoundingClientRect();
-      const [start, end] = chosen.range, scale = area.width / this.grid.seconds;
-      node.style.left = `${area.left + start * scale}px`;
-      node.style.width = `${(end - start) * scale}px`;
+      const [start, end] = chosen.range.map(edge => clamp(this.grid.x(edge, area.width), 0, area.width));
+      node.style.left = `${area.left + start}px`;
+      node.style.width = `${end - start}px`;
       node.style.top = `${box.top - outer.top}px`;
       node.style.height = `${chosen.name ? box.height : outer.height}px`;
     }
@@ -133,9 +133,11 @@ export class View {
   frame() {
     const at = this.transport.time();
     if (at === this.drawnAt) return;
+    if (this.transport.playing) this.reveal(at);
     this.drawnAt = at;
-    const area = this.area(), {grid} = this;
-    $("playhead").style.transform = `translateX(${area.left + clamp(at / grid.seconds, 0, 1) * area.width}px)`;
+    const area = this.area(), {grid} = this, x = grid.x(at, area.width);
+    $("playhead").hidden = x < -1 || x > area.width + 1;
+    $("playhead").style.transform = `translateX(${area.left + x}px)`;
     $("bars").textContent = grid.name(at);
     $("time").textContent = `${clock(at)} / ${clock(this.song?.seconds ?? grid.seconds)}`;
     $("ruler").setAttribute("aria-valuemax", grid.seconds.toFixed(1));
