@@ -63,8 +63,21 @@ class Studio:
   def _job_changed(self, job: Job) -> None:
     self.events.tell("job", job=job.shown())
     if job.state == "done":
+      self._take_over(job)
       for name in (job.result or {}).get("songs", []):
         self.events.tell("song", song=name)
+
+  def _take_over(self, job: Job) -> None:
+    """What was painted for a job, and is in the song now, is not on its desk any more."""
+    with contextlib.suppress(DataError, MissingError, OutputError, UsageError):
+      desk, asked = self.desk(job.song), job.ask.get("activity") or {}
+      lanes = [lane for lane in desk["lanes"] if lane["activity"] is not None]
+      made = [lane for lane in lanes if lane["activity"] == asked.get(lane["name"])]
+      for lane in made:
+        lane["activity"] = None
+      if made:
+        write_json(self._desk_file(job.song), desk)
+        self.events.tell("desk", song=job.song, desk=desk, author="")
 
   def _model_changed(self, model: dict[str, Any]) -> None:
     self.events.tell("model", model=model)

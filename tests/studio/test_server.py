@@ -48,6 +48,8 @@ def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
   assert studio.wait(job)["result"] == {"songs": [song["id"]], "step": 0}
   song = studio("GET", f"/api/songs/{name}")
   assert list(song["song"]["stems"]) == ["drums", "basses"]
+  assert song["song"]["activity"] == {"drums": [[0, 4]]}
+  assert song["desk"]["lanes"][0]["activity"] is None  # it is in the song now
   first = heard(studio, name, "drums")
   assert first[: 4 * fake.RATE].any()
   assert not first[4 * fake.RATE :].any()

@@ -272,7 +272,7 @@ class App extends View {
         this.show();
       }
       await this.flush();
-      if (this.song && !this.missing().length) await api.ask(this.id, {...this.asked(), do: "again"});
+      if (this.song && !this.missing().length) await api.ask(this.id, {...this.asked(), do: "again", activity: this.painted()});
       else await api.ask(this.id, {do: "make"});
     } catch (error) { this.compose.error(error.message); }
   }
@@ -289,10 +289,13 @@ class App extends View {
 
   async ask(job) { await this.doing(async () => { await this.flush(); await api.ask(this.id, job); }); }
 
-  again(name) {
-    const painted = this.laneOf(name).activity, job = {...this.asked(), do: "again", stems: [name]};
-    return this.ask(painted ? {...job, activity: {[name]: painted}} : job);
+  /** What is painted and not made yet, of stems that can be made again. */
+  painted(names = Object.keys(this.song.stems)) {
+    const lanes = names.map(name => this.laneOf(name)).filter(lane => lane?.activity && !lane.locked && !this.song.stems[lane.name].given);
+    return lanes.length ? Object.fromEntries(lanes.map(lane => [lane.name, lane.activity])) : null;
   }
+
+  again(name) { return this.ask({...this.asked(), do: "again", stems: [name], activity: this.painted([name])}); }
   repair(names) { return this.ask({...this.asked(), do: "again", stems: names ?? undefined, range: this.selection.range}); }
   vary(names, strength) { return this.ask({...this.asked(), do: "vary", stems: names, strength}); }
 
