@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("starlette", reason="needs the extra studio")
-uvicorn = pytest.importorskip("uvicorn", reason="needs the extra studio")
-
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, "-m", "tests.studio.fake", "0.4"]
 
@@ -65,6 +62,7 @@ class Client:
 @contextlib.contextmanager
 def running(songs: Path, command=FAKE):
   """A studio in a thread of this process."""
+  uvicorn = pytest.importorskip("uvicorn", reason="needs the extra studio")
   from stemphonic_jax.studio.server import Server
   from stemphonic_jax.studio.studio import Studio
 

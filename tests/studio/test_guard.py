@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+pytest.importorskip("starlette", reason="needs the extra studio")
+
 from stemphonic_jax.studio.guard import BODY, Guard
-from tests.studio import conftest  # noqa: F401  (skips without the extra)
 
 HOST = "127.0.0.1:7700"
 

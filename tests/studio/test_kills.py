@@ -28,6 +28,9 @@ with running(Path(sys.argv[1])) as client:
 """
 
 
+pytest.importorskip("uvicorn", reason="needs the extra studio")
+
+
 def start(songs):
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
   command = [sys.executable, "-c", SERVE, songs]
