@@ -50,13 +50,14 @@ def run(request: argparse.Namespace) -> None:
   """Serves the page until it is interrupted."""
   try:
     import starlette  # noqa: F401
-    import uvicorn
+    import uvicorn  # noqa: F401
   except ImportError:
     raise MissingError(
       'the studio needs two more packages; pip install "stemphonic-jax[studio]"'
     ) from None
   token = _token(request)
   door.set_up()
+  from stemphonic_jax.studio.listening import Listening
   from stemphonic_jax.studio.server import Server
   from stemphonic_jax.studio.studio import Studio
   from stemphonic_jax.weights.hub import find_model
@@ -77,16 +78,8 @@ def run(request: argparse.Namespace) -> None:
   )
   if request.open:
     webbrowser.open(address)
-  config = uvicorn.Config(
-    server.app,
-    log_config=None,
-    log_level="warning",
-    access_log=False,
-    server_header=False,
-    timeout_graceful_shutdown=1,
-  )
   with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-    uvicorn.Server(config).run(sockets=[listener])
+    Listening(server).run(sockets=[listener])
 
 
 def _worker(model: str) -> list[str]:

@@ -62,16 +62,15 @@ class Client:
 @contextlib.contextmanager
 def running(songs: Path, command=FAKE):
   """A studio in a thread of this process."""
-  uvicorn = pytest.importorskip("uvicorn", reason="needs the extra studio")
+  pytest.importorskip("uvicorn", reason="needs the extra studio")
+  from stemphonic_jax.studio.listening import Listening
   from stemphonic_jax.studio.server import Server
   from stemphonic_jax.studio.studio import Studio
 
   listener = socket.socket()
   listener.bind(("127.0.0.1", 0))
   host = f"127.0.0.1:{listener.getsockname()[1]}"
-  app = Server(Studio(songs, command), {host}).app
-  config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-  server = uvicorn.Server(config)
+  server = Listening(Server(Studio(songs, command), {host}))
   thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
   thread.start()
   while not server.started:
