@@ -10,9 +10,9 @@ import sys
 import time
 
 import pytest
-from stemphonic_jax.generation.saved import load_song
 
 from stemphonic_jax.errors import OutputError
+from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.studio.files import lock_folder
 from stemphonic_jax.studio.jobs import Jobs
 from tests.studio.conftest import ROOT, Client

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from stemphonic_jax.generation.saved import load_song
 
+from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.studio import worker
 from tests import tiny
 
