@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.generation.session import of_old
 from stemphonic_jax.generation.song import INFO
 from stemphonic_jax.studio.files import read_json
 
@@ -116,11 +117,8 @@ def _checked(info: Any) -> dict[str, Any]:
     raise ValueError("it names no stems")
   if not isinstance(info["sample_rate"], int) or info["sample_rate"] <= 0:
     raise ValueError("it has no sample rate")
-  if "steps" not in info:
-    made = {name: dict(stem) for name, stem in info["stems"].items()}
-    step = {"do": "generate", "from": None, "ask": dict(info["request"])}
-    step |= {"seconds": info["request"]["duration"], "stems": dict.fromkeys(made, 0), "made": made}
-    info = {**info, "steps": [step], "now": 0}
+  info = dict(of_old(info))
+  _ = str(info["request"]["prompt"]), info["request"]["bpm"]
   for step in info["steps"]:
     names = {*step["stems"], *step["made"]}
     if any(not n or n.startswith(".") or set("/\\\0") & set(n) for n in names):
