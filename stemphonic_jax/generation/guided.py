@@ -8,10 +8,10 @@ import numpy as np
 
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
+from stemphonic_jax.generation.limits import MAX_GUIDANCE
 from stemphonic_jax.guidance import FULL, PLAIN, Views, views
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 
-MAX_GUIDANCE = 20.0
 # Conditions as users weigh them, and as guidance.py names them.
 WEIGHED = {
   "words": "text",

@@ -15,14 +15,16 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.guided import WEIGHED, Guidance, check_guidance, weights_of
-
-SHORTEST = 0.1  # seconds
-MAX_STEMS = 16
-MAX_VARIATIONS = 64
-MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
-MAX_WORDS = 400  # characters, of the words of one stem
-MAX_STEPS = 1_000
-MAX_SEED = 2**32 - 1
+from stemphonic_jax.generation.limits import (
+  MAX_PROMPT,
+  MAX_SEED,
+  MAX_STEMS,
+  MAX_STEPS,
+  MAX_VARIATIONS,
+  MAX_WORDS,
+  SHORTEST,
+  unique_name,
+)
 
 Ranges = tuple[tuple[float, float], ...]
 
@@ -191,18 +193,6 @@ def plan(names: Sequence[str], passes: int) -> list[list[str]]:
   for i in range(passes):
     cuts.append(cuts[-1] + size + (i < larger))
   return [list(names[a:b]) for a, b in itertools.pairwise(cuts)]
-
-
-def unique_name(stem_type: str, taken: Sequence[str]) -> str:
-  """ "guitars", or "guitars 2" where that is taken, and so on.
-
-  Capitals make no difference: Drums.wav and drums.wav are one file on many systems.
-  """
-  name, number, names = stem_type, 1, {word.lower() for word in taken}
-  while name.lower() in names:
-    number += 1
-    name = f"{stem_type} {number}"
-  return name
 
 
 def _negative(model: Mapping[str, Any], text: str, guidance: Guidance) -> str:

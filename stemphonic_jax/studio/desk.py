@@ -12,7 +12,7 @@ from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
-from stemphonic_jax.generation.request import (
+from stemphonic_jax.generation.limits import (
   MAX_GUIDANCE,
   MAX_PROMPT,
   MAX_SEED,
@@ -28,6 +28,7 @@ MAX_RANGES = 200
 FEW = 8  # variations at once
 NEW = {
   "prompt": "",
+  "negative": "",
   "key": "",
   "bpm": None,
   "duration": None,
@@ -126,6 +127,7 @@ def _passes(name: str, value: Any) -> int | str:
 
 CHECKS = {
   "prompt": lambda name, value: _text(name, value, MAX_PROMPT),
+  "negative": lambda name, value: _text(name, value, MAX_PROMPT),
   "key": lambda name, value: _text(name, value, MAX_WORDS),
   "bpm": _number(*BPM_RANGE),
   "duration": _number(SHORTEST, MOST),

@@ -19,7 +19,8 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 LANE = _object(name=TEXT, type=TEXT, words=TEXT, activity=RANGES | {"nullable": True}, locked=FLAG)
 DESK = _object(
-  prompt=TEXT, key=TEXT, bpm=NUMBER | {"nullable": True}, duration=NUMBER | {"nullable": True},
+  prompt=TEXT, negative=TEXT, key=TEXT, bpm=NUMBER | {"nullable": True},
+  duration=NUMBER | {"nullable": True},
   seed=WHOLE, passes={"enum": [1, 2, "K"]}, guidance=NUMBER | {"nullable": True},
   steps=WHOLE | {"nullable": True}, variations=WHOLE, lanes={"type": "array", "items": LANE},
 )  # fmt: skip
@@ -27,7 +28,8 @@ STRIP = _object(gain=NUMBER, pan=NUMBER, mute=FLAG, solo=FLAG)
 MIXER = {"type": "object", "additionalProperties": STRIP}
 JOB = _object(
   do={"enum": ["make", "again", "vary", "add", "extend", "loop"]}, stems=NAMES, range=RANGE,
-  prompt=TEXT, seed=WHOLE, steps=WHOLE, guidance=NUMBER, strength=NUMBER, seconds=NUMBER, left=FLAG,
+  prompt=TEXT, negative=TEXT, seed=WHOLE, steps=WHOLE, guidance=NUMBER, strength=NUMBER,
+  seconds=NUMBER, left=FLAG,
   activity={"type": "object", "additionalProperties": RANGES},
 )  # fmt: skip
 CHANGE = _object(do={"enum": ["at", "use", "remove"]}, step=WHOLE, stem=TEXT, stems=NAMES)

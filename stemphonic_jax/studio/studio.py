@@ -15,8 +15,8 @@ from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
+from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
-from stemphonic_jax.generation.request import unique_name
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.generation.song import INFO, Song
 from stemphonic_jax.studio import desk as desks
@@ -27,13 +27,14 @@ from stemphonic_jax.studio.jobs import Job, Jobs
 from stemphonic_jax.studio.library import Library, check_name
 
 # What may be asked of each edit, beside what song.json says of it (generation/session.py).
-STEMS = ("stems", "prompt", "seed", "steps", "guidance", "activity")
+OPTIONS = ("prompt", "negative", "seed", "steps", "guidance")
+STEMS = ("stems", *OPTIONS, "activity")
 EDITS = {
   "again": (*STEMS, "range"),
   "vary": (*STEMS, "range", "strength"),
   "add": STEMS,
-  "extend": ("seconds", "left", "prompt", "seed", "steps", "guidance"),
-  "loop": ("range", "prompt", "seed", "steps", "guidance"),
+  "extend": ("seconds", "left", *OPTIONS),
+  "loop": ("range", *OPTIONS),
 }
 QUICK = ("at", "use", "remove")
 
@@ -251,6 +252,7 @@ class Studio:
     ask: dict[str, Any] = {"stems": asked, "activity": activity}
     ask["names"] = [lane["name"] for lane in lanes]
     ask |= {key: desk[key] for key in ("steps", "guidance") if desk[key] is not None}
+    ask |= {"negative": negative} if (negative := desk["negative"].strip()) else {}
     if info:
       prompt = desks.words_of(desk)
       return "add", ask | ({"prompt": prompt} if prompt else {})

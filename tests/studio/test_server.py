@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -301,3 +302,8 @@ def test_a_full_disk_is_said_and_nothing_is_accepted(studio, monkeypatch):
   said = studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 507)["error"]
   assert "No space left on device" in said
   assert len(studio("GET", "/api/jobs")) == before
+
+
+def test_the_server_does_without_jax():
+  code = "import stemphonic_jax.studio.server, sys; assert not {'jax', 'librosa'} & {*sys.modules}"
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=conftest.ROOT)

@@ -11,7 +11,7 @@ import {Grid} from "./time.js";
 import {Transport} from "./transport.js";
 import {View} from "./view.js";
 
-const EMPTY = {prompt: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: []};
+const EMPTY = {prompt: "", negative: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: []};
 const FIRST = ["drums", "basses", "keys", "guitars"];
 const STRIP = {gain: 0, pan: 0, mute: false, solo: false};
 const KEPT = 40;  // buffers of takes that are kept
@@ -284,7 +284,8 @@ class App extends View {
     if (key && !prompt.toLowerCase().includes(key.toLowerCase())) prompt = prompt ? `${prompt} in ${key}` : `Music in ${key}`;
     const fresh = this.otherSeed ? seed : null;
     this.otherSeed = false;
-    return {prompt: prompt && prompt !== this.song.prompt ? prompt : null, steps, guidance, seed: fresh};
+    const negative = this.desk.negative.trim() || null;
+    return {prompt: prompt && prompt !== this.song.prompt ? prompt : null, negative, steps, guidance, seed: fresh};
   }
 
   async ask(job) { await this.doing(async () => { await this.flush(); await api.ask(this.id, job); }); }

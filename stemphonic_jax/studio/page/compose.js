@@ -43,7 +43,7 @@ export class Compose {
   }
 
   show(desk) {
-    for (const name of ["prompt", "bpm", "key", "duration", "seed", "passes", "guidance", "steps", "variations"]) {
+    for (const name of ["prompt", "negative", "bpm", "key", "duration", "seed", "passes", "guidance", "steps", "variations"]) {
       const field = this.form.elements[name];
       if (field !== document.activeElement) field.value = desk[name] ?? "";
     }
