@@ -150,8 +150,12 @@ export class Lane {
     this.draw();
   }
 
-  /** What painting begins with: what is asked, or what is heard, or that it plays all along. */
-  begun() { return this.activity() ?? this.sounds ?? [[0, this.app.grid.seconds]]; }
+  /** What painting begins with: what is asked, or the beats in which it is heard, or all along. */
+  begun() {
+    const {grid} = this.app;
+    if (this.activity() || !this.sounds) return this.activity() ?? [[0, grid.seconds]];
+    return this.sounds.reduce((whole, [a, b]) => painted(whole, [grid.cell(a)[0], grid.cell(b - 1e-3)[1]], true), []);
+  }
 
   change(range, on) {
     this.app.setLane(this.name, {activity: painted(this.begun(), range, on)});
