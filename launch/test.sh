@@ -11,6 +11,11 @@ use_venv dev
 ruff check .
 ruff format --check .
 lint-imports
+# The page of the studio is driven in Chromium, which pip has not; without it those tests are skipped.
+if [[ $EUID -eq 0 ]] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null &&
+  command -v apt-get >/dev/null; then
+  apt-get install --yes --quiet chromium >/dev/null || echo "no Chromium: tests of the page are skipped"
+fi
 # Two processes, each with its files to itself, so that a fixture which trains is made once, in the
 # order that tests/conftest.py gives them. More processes would not pay: compilation uses several
 # threads, and a process takes up to 3 GB.
