@@ -174,10 +174,10 @@ def extend(
     logging.info("extend: by whole bars, to %.3f s", (samples + more) / rate)
   request = of_stems(pipe, song, makeable(song), **options)
   draft, frames = _draft(pipe, song), -(-(samples + more) // hop)
-  beside = ((more, 0) if left else (0, more), (0, 0))
+  around = ((more, 0) if left else (0, more), (0, 0))
   for name, audio in draft.audio.items():
     mode = "symmetric" if name in request.stems else "constant"
-    draft.audio[name] = np.pad(audio, beside, mode)
+    draft.audio[name] = np.pad(audio, around, mode)
   if left:
     hole = Hole(0, -(-more // hop), 0, more)
     draft.latents = {}
