@@ -19,6 +19,7 @@ from stemphonic_jax.guidance import PLAIN, Velocity, Views, guide, stacked, weig
 from stemphonic_jax.models.conditioning import Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
 
+Piece = tuple[int, int, bool]
 Place = Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "R T C"]]
 
 
@@ -66,9 +67,7 @@ def sample(
 
   def run(x: Float[Array, "R T C"], velocity: Velocity, first: int, last: int):
     def step(x, i):
-      t = jnp.full(x.shape[:1], 1.0 - i / steps, jnp.float32)
-      x = place(x, t) if place else x
-      return x + velocity(x, t) / steps, None
+      return euler(x, i, steps, velocity, place), None
 
     first = max(first, start)
     return jax.lax.scan(step, x, jnp.arange(first, last))[0] if first < last else x
@@ -76,6 +75,31 @@ def sample(
   x = run(noise, conditional, 0, before)
   x = run(x, guided, before, before + inside)
   return run(x, conditional, before + inside, before + inside + after)
+
+
+def euler(
+  x: Float[Array, "R T C"],
+  i: Int[Array, ""],
+  steps: int,
+  velocity: Velocity,
+  place: Place | None = None,
+) -> Float[Array, "R T C"]:
+  """Step i, from 0 on, of N: x ← x + v/N at t = 1 − i/N."""
+  t = jnp.full(x.shape[:1], 1.0 - i / steps, jnp.float32)
+  x = place(x, t) if place else x
+  return x + velocity(x, t) / steps
+
+
+def pieces(steps: int, interval: tuple[int, int] | None, start: int, most: int) -> list[Piece]:
+  """The steps of a pass cut into runs of at most `most`: (first, last, whether it is guided)."""
+  before, inside, after = phases(steps, interval)
+  cuts = ((0, before, False), (before, before + inside, True))
+  cuts = (*cuts, (before + inside, before + inside + after, False))
+  return [
+    (first, min(first + most, last), is_guided)
+    for low, last, is_guided in cuts
+    for first in range(max(low, start), last, most)
+  ]
 
 
 def one_pass(
@@ -97,36 +121,103 @@ def one_pass(
 
   Conditions are embedded once for all steps. This is what a generation compiles. `guidance` is the
   one weight of all conditions or, with other `views`, a factor of each (guidance.py). Views are one
-  batch, or looked at `in_turn`, which takes less memory. With a `start`,
-  the path begins at t = 1 − start/N between the latents that are `clean` and the noise: the less
-  noise, the more stays. A model that was not trained to hear frames that are `known` is shown them
-  as they would be at each step, (1 − t)·clean + t·noise.
+  batch, or looked at `in_turn`, which takes less memory. With a `start`, the path begins at
+  t = 1 − start/N between the latents that are `clean` and the noise: the less noise, the more
+  stays. A model that was not trained to hear frames that are `known` is shown them as they would be
+  at each step, (1 − t)·clean + t·noise.
   """
-  variables = {"params": params}
+  noise, x = begin(key, group, turns, conditions, steps=steps, start=start)
+  guided = _guided(dit, params, guidance, conditions, views, in_turn)
+  place = _place(dit, conditions, noise)
+  conditional = _conditional(dit, params, conditions)
+  return end(conditions, sample(x, conditional, guided, steps, interval, start, place))
 
-  def velocity(conditions: Conditions) -> Velocity:
-    prepared = dit.apply(variables, conditions, method="prepare")
-    return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
 
+def begin(
+  key: Key[Array, ""],
+  group: Int[Array, "R"],
+  turns: Float[Array, "R C C"] | None,
+  conditions: Conditions,
+  *,
+  steps: int,
+  start: int = 0,
+) -> tuple[Float[Array, "R T C"], Float[Array, "R T C"]]:
+  """The noise of a pass, and where its path begins."""
   noise = shared_noise(key, group, conditions.context.shape[1:])
   if turns is not None:
     noise = turn(noise, turns)
+  if not start:
+    return noise, noise
+  t = jnp.full(noise.shape[:1], 1 - start / steps)
+  return noise, interpolate(conditions.clean, noise, t)
+
+
+def advance(
+  dit: DiT,
+  params: Any,
+  guidance: Float[Array, "*V"] | float,
+  conditions: Conditions,
+  noise: Float[Array, "R T C"],
+  x: Float[Array, "R T C"],
+  first: Int[Array, ""] | int,
+  last: Int[Array, ""] | int,
+  *,
+  steps: int,
+  is_guided: bool,
+  views: Views = PLAIN,
+  in_turn: bool = False,
+) -> Float[Array, "R T C"]:
+  """Steps `first` to `last` of a pass by themselves, for whoever wants to look in between.
+
+  The same to the bit as within `one_pass`. The conditions are embedded for each call anew.
+  """
+  if is_guided:
+    velocity = _guided(dit, params, guidance, conditions, views, in_turn)
+  else:
+    velocity = _conditional(dit, params, conditions)
+  place = _place(dit, conditions, noise)
+
+  def step(i: Int[Array, ""], x: Float[Array, "R T C"]) -> Float[Array, "R T C"]:
+    return euler(x, i, steps, velocity, place)
+
+  return jax.lax.fori_loop(first, last, step, x)
+
+
+def end(conditions: Conditions, latents: Float[Array, "R T C"]) -> Float[Array, "R T C"]:
+  """Latents of a pass, with those that are known as they are."""
+  if conditions.known is None:
+    return latents
+  return jnp.where(conditions.known[..., None], conditions.clean, latents)
+
+
+def _conditional(dit: DiT, params: Any, conditions: Conditions) -> Velocity:
+  variables = {"params": params}
+  prepared = dit.apply(variables, conditions, method="prepare")
+  return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
+
+
+def _guided(
+  dit: DiT,
+  params: Any,
+  guidance: Float[Array, "*V"] | float,
+  conditions: Conditions,
+  views: Views,
+  in_turn: bool,
+) -> Velocity:
+  """The velocity of a guided step."""
   if views == PLAIN and not in_turn:
     pair = conditions, null_conditions(conditions)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *pair)
-    guided = guide(velocity(both), guidance)
-  else:
-    every = _every_view(dit, variables, stacked(conditions, views), in_turn)
-    guided = weigh(every, jnp.asarray(guidance, jnp.float32))
-  x, place = noise, None
-  if start:
-    x = interpolate(conditions.clean, noise, jnp.full(noise.shape[:1], 1 - start / steps))
-  if conditions.known is not None and not dit.ensemble:
-    place = functools.partial(_put_back, conditions, noise)
-  latents = sample(x, velocity(conditions), guided, steps, interval, start, place)
-  if conditions.known is not None:
-    latents = jnp.where(conditions.known[..., None], conditions.clean, latents)
-  return latents
+    return guide(_conditional(dit, params, both), guidance)
+  every = _every_view(dit, {"params": params}, stacked(conditions, views), in_turn)
+  return weigh(every, jnp.asarray(guidance, jnp.float32))
+
+
+def _place(dit: DiT, conditions: Conditions, noise: Float[Array, "R T C"]) -> Place | None:
+  """Puts back what is known before each step, where the network was not trained to be told."""
+  if conditions.known is None or dit.ensemble:
+    return None
+  return functools.partial(_put_back, conditions, noise)
 
 
 def _every_view(

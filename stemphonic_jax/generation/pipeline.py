@@ -19,13 +19,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int8
+from jaxtyping import Float32, Int8, Int32
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.generation import editing, replaying, wording
+from stemphonic_jax.generation import editing, replaying, stepwise, wording
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.guided import guided, weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
@@ -59,7 +59,7 @@ class StemPipeline:
     self._given_text = encode_text
     self.rate: int = bundle.config["sample_rate"]
     self.seconds: float = bundle.config["seconds"]
-    dit = for_this_machine(bundle.dit)
+    self._dit = dit = for_this_machine(bundle.dit)
     self._dit_params = materialize(bundle.dit_params, jnp.asarray)
     if jax.default_backend() == "cpu" and parameter_count(self._dit_params) > LARGE:
       self._dit_params = for_sampling(self._dit_params, dit.dtype)
@@ -266,7 +266,9 @@ class StemPipeline:
     key = jax.random.key(request.seed)
     guidance, seen = guided(request.guidance, rows, request.in_turn)
     run = functools.partial(
-      self._sample,
+      self._counted,
+      progress,
+      len(names) / len(members),
       self._dit_params,
       jax.random.fold_in(key, window) if window else key,
       guidance,
@@ -276,12 +278,34 @@ class StemPipeline:
       **({"start": start} if start else {}),
     )
     arguments = (noise_groups(request, members), turns, rows)
-    made = []
-    for part in run_rows(run, arguments, len(members) if ensemble else 1):
-      made.extend(part)
-      progress.add(SAMPLED * len(part) * len(names) // len(members))
+    together = len(members) if ensemble else 1
+    made = [row for part in run_rows(run, arguments, together, progress.poll) for row in part]
     asked = [v * len(members) + members.index(name) for v in range(count) for name in names]
     return np.stack([made[row] for row in asked])
+
+  def _counted(
+    self,
+    progress: Progress,
+    share: float,
+    params: Any,
+    key: jax.Array,
+    guidance: Any,
+    group: Int32[np.ndarray, "R"],
+    *inputs: Any,
+    **options: Any,
+  ) -> jax.Array:
+    """A part of a pass; where somebody listens, piece by piece. The `share` of rows is counted."""
+    if not progress.wanted:
+      return self._sample(params, key, guidance, group, *inputs, **options)
+    counted, done = round(SAMPLED * len(group) * share), 0
+
+    def look(part: float) -> None:
+      nonlocal done
+      more = int(counted * part) - done
+      done += more
+      progress.add(more)
+
+    return stepwise.one_pass(self._dit, look, params, key, guidance, group, *inputs, **options)
 
   def _turns(self, types: Sequence[str], count: int) -> Float32[np.ndarray, "R C C"] | None:
     """What turns the noise of each row, a type that is not aligned by nothing; None if none is."""

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request
 
 THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
+POLL = 0.1  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,31 +53,40 @@ def known_frames(
   return known, clean.reshape(-1, frames, channels)
 
 
-def run_rows(run: Callable, rows: Any, together: int) -> Iterator[np.ndarray]:
+def run_rows(
+  run: Callable, rows: Any, together: int, poll: Callable[[], None] | None = None
+) -> Iterator[np.ndarray]:
   """`run` on R rows (a tree of arrays) at once or, on a CPU, on each by itself; part by part.
 
   XLA's products on a CPU round differently for one row and for several. By itself, a stem is
   the same to the bit however many others there are, and one program serves any number. Where rows
-  hear each other, as many as do so, of one song, are run `together`.
+  hear each other, as many as do so, of one song, are run `together`. `poll` is called meanwhile.
   """
   if jax.default_backend() != "cpu":
     yield np.asarray(run(*rows))
     return
   starts = range(0, len(jax.tree.leaves(rows)[0]), together)
   parts = [jax.tree.map(lambda a, i=i: a[i : i + together], rows) for i in starts]
-  yield from for_each_row(lambda part: np.asarray(run(*part)), parts)
+  yield from for_each_row(lambda part: np.asarray(run(*part)), parts, poll)
 
 
-def for_each_row(work: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
+def for_each_row(
+  work: Callable[[Any], Any], rows: Sequence[Any], poll: Callable[[], None] | None = None
+) -> Iterator[Any]:
   """`work` of each row: on a CPU THREADS at once, because one alone does not keep it busy.
 
-  Where the results are no longer asked for, rows that have not begun are left out.
+  Where the results are no longer asked for, rows that have not begun are left out. `poll` is called
+  while others work.
   """
   if jax.default_backend() != "cpu":
     yield from map(work, rows)
     return
   with ThreadPoolExecutor(THREADS) as pool:
+    futures = [pool.submit(work, row) for row in rows]
     try:
-      yield from pool.map(work, rows)
+      for future in futures:
+        while poll and not wait([future], POLL).done:
+          poll()
+        yield future.result()
     finally:
       pool.shutdown(wait=False, cancel_futures=True)

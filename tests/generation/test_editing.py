@@ -232,16 +232,21 @@ def test_a_hundred_edits_in_a_row_leave_a_sound_song(tmp_path):
 
 
 def test_progress_is_told_and_may_end_an_edit():
-  told = []
-  tiny.pipeline().again(song(), range=(0, 1), progress=lambda done, of: told.append((done, of)))
-  assert told == [(0, 8), (3, 8), (6, 8), (7, 8), (8, 8)]
+  told, span = [], (1, 1.5)
+  told_of = tiny.pipeline().again(
+    song(), ["basses"], span, progress=lambda done, of: told.append((done, of))
+  )
+  assert (told[0], told[-1]) == ((0, 16), (16, 16))
+  assert told == sorted(set(told))
+  untold = tiny.pipeline().again(song(), ["basses"], span)
+  np.testing.assert_array_equal(told_of.stems["basses"], untold.stems["basses"])
 
   def stop(done, of):
     if done:
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    tiny.pipeline().add(song(), ["keys"], progress=stop)
+    tiny.pipeline().again(song(), ["drums", "basses"], span, progress=stop)
 
 
 REFUSED = {
