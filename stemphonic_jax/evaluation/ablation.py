@@ -20,6 +20,7 @@ from tqdm import tqdm
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import DataError, DivergedError, MismatchError
 from stemphonic_jax.evaluation import features, kept, metrics, songs
+from stemphonic_jax.evaluation.baselines import together
 from stemphonic_jax.evaluation.ears import Ears, Listener
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Cell, Heard
@@ -42,7 +43,8 @@ class Run:
 class Pieces:
   """Real pieces: what asks for them, how they sound, noise as loud, and others to compare with.
 
-  All of them by the same `ears`, as are the songs that are compared with them.
+  All of them by the same `ears`, as are the songs that are compared with them. `read` gives the
+  audio of a real piece by its id.
   """
 
   prompts: Sequence[Prompt]
@@ -50,6 +52,7 @@ class Pieces:
   noise: Sequence[SongFeatures]
   reference: Sequence[SongFeatures]
   ears: Ears = field(default_factory=Ears)
+  read: Callable[[str], Mix] | None = None
 
   @functools.cached_property
   def asked(self) -> str:
@@ -89,7 +92,7 @@ def pieces(
   They are to be compared with `reference` others. DataError where there is none of some K, or
   nothing to compare with.
   """
-  prompts, others = mixes
+  prompts, others = songs.Noted(mixes[0]), mixes[1]
   logging.info("looking at real pieces")
   compared = songs.held_out(others, reference, ears.listen)
 
@@ -103,7 +106,7 @@ def pieces(
     if not looks or not compared:
       what = f"of {stems} stems" if stems else "of two stems or more"
       raise DataError(f"there are no held-out pieces {what} to measure with; use a larger set")
-    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), compared, ears)
+    found[stems] = Pieces(*map(list, zip(*looks, strict=True)), compared, ears, prompts.read)
   return found
 
 
@@ -208,8 +211,17 @@ def baselines(out: Path, real: Pieces, seed: int) -> dict[str, Cell]:
     cell = kept.cell(
       out, key, lambda make=make: Cell(metrics.measure(make(), real.reference, real.lanes))
     )
+    if name == "shuffled":
+      make = functools.cache(functools.partial(_together, real, make))
     found[name] = judged(out, key, cell, make, real)
   return found
+
+
+def _together(real: Pieces, make: Callable[[], Sequence[SongFeatures]]) -> list[SongFeatures]:
+  """Shuffled songs as listeners hear them: of their mixes they have heard nothing yet."""
+  mixes = together(make(), real.real, real.read)
+  bar = tqdm(mixes, "shuffled", len(real.real), unit=" songs", disable=None)
+  return list(songs.in_threads(real.ears.listen, bar))
 
 
 def through_autoencoder(out: Path, model: Model, mixes: Sequence[Mix], real: Pieces) -> Cell:
@@ -237,12 +249,12 @@ def playing_along(
 
   @functools.cache
   def pairs() -> list[list[SongFeatures]]:
-    whole = songs.held_out(mixes, len(real.prompts), lambda mix: mix)
-    both = songs.accompany(load(), whole, seed)
+    count = len(real.prompts)
+    both = songs.accompany(load(), songs.ensembles(mixes, count), seed)
     looks = songs.in_threads(lambda pair: tuple(map(features.features, pair)), both)
     found = list(looks)
     if not found:
-      raise DivergedError(f"{model.name}: plays nothing to {len(whole)} pieces; the log says why")
+      raise DivergedError(f"{model.name}: plays nothing to {count} pieces; the log says why")
     return list(map(list, zip(*found, strict=True)))
 
   rows: dict[str, Callable[[], Sequence[SongFeatures]]] = {

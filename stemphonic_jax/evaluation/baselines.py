@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +41,20 @@ def shuffled(songs: Sequence[SongFeatures], seed: int = 0) -> list[SongFeatures]
       taken.add(source)
     mixed.append(replace(song, stems=stems, heard=""))
   return mixed
+
+
+def together(
+  songs: Sequence[SongFeatures], real: Sequence[SongFeatures], read: Callable[[str], Mix]
+) -> Iterator[Mix]:
+  """Songs of stems out of `real` ones with their audio, for those who hear mixes; `read` by id."""
+  ids = {song.heard: song.id for song in real}
+  for song in songs:
+    stems, rate = {}, None
+    for name, stem in song.stems.items():
+      digest, _, source = stem.heard.partition("/")
+      mix = read(ids[digest])
+      stems[name], rate = mix.stems[source], mix.rate
+    yield Mix(song.id, stems, song.caption, song.bpm, rate)
 
 
 def adrift(songs: Sequence[SongFeatures], seed: int = 0) -> list[SongFeatures]:

@@ -165,6 +165,31 @@ def held_out(
   return found
 
 
+def ensembles(mixes: Sequence[Mix], count: int) -> Iterator[Mix]:
+  """The first `count` of `mixes` that will do, one after the other, as `ensemble` returns them."""
+  found = (ensemble(mixes[place]) for place in range(len(mixes)))
+  return itertools.islice((mix for mix in found if mix is not None), count)
+
+
+class Noted(Sequence):
+  """Mixes that can be read once more by their ids."""
+
+  def __init__(self, mixes: Sequence[Mix]):
+    self._mixes, self._places = mixes, {}
+
+  def __len__(self) -> int:
+    return len(self._mixes)
+
+  def __getitem__(self, place: int) -> Mix:
+    mix = self._mixes[place]
+    self._places[mix.id] = place
+    return mix
+
+  def read(self, name: str) -> Mix:
+    """The mix of an id that was seen before, as `ensemble` returns it."""
+    return ensemble(self._mixes[self._places[name]])
+
+
 def in_threads(work: Callable[[Any], Found], items: Iterable) -> Iterator[Found]:
   """`work` of each item, a few of which are there at a time."""
   items = iter(items)

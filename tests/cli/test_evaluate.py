@@ -126,6 +126,7 @@ def test_songs_of_other_systems_beside_real_pieces_and_what_is_heard_is_kept(
   theirs = found["rows"][0]
   assert theirs["scores"]["tempo"]["n"] == 2  # the two that say what they were asked for
   assert list(theirs["models"]["theirs"]["detail"]["vggish_stem"]) == ["basses", "drums"]
+  assert found["rows"][3]["scores"]["vggish_fad_mix"]["n"] == 4  # of stems that are shuffled too
 
   monkeypatch.setattr(vggish.VGGishJudge, "embed_each", lambda *_: pytest.fail("heard again"))
   assert ask()[1] == out
