@@ -128,7 +128,8 @@ def _vertex(values: Float[np.ndarray, "L"], place: int) -> float:
     return float(place)
   a, b, c = values[place - 1 : place + 2]
   curve = a - 2 * b + c
-  return place + (0.5 * float((a - c) / curve) if curve > 1e-12 else 0.0)
+  beside = 0.5 * (a - c) / curve if curve > 1e-12 else 0.0
+  return place + float(np.clip(beside, -1.0, 1.0))  # at an end of the range it may be no minimum
 
 
 @functools.cache
