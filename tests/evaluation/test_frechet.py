@@ -96,6 +96,15 @@ def test_pairs_within_a_song_count_only_where_other_tools_are_copied():
   assert theirs == pytest.approx(of(list(alone[0]), list(alone[1]))["kad"].value)
 
 
+def test_of_very_many_windows_some_are_compared_by_the_kernel(monkeypatch):
+  whole, other = songs(40, 0), songs(40, 1, moved=0.5)
+  every = of(whole, other)["kad"]
+  monkeypatch.setattr(populations, "MOST", 400)
+  half = of(whole, other)["kad"]
+  assert half.value != every.value
+  assert half.value == pytest.approx(every.value, rel=0.1)
+
+
 def test_views_of_too_few_windows_are_left_out_and_named(warned):
   views = Views(
     {"drums": songs(9, 0), "keys": [np.zeros((4, 4)), np.zeros((0, 4))]},
