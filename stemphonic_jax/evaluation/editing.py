@@ -1,7 +1,7 @@
 """Table II of MusicGen-Stem: one of bass, drums and other is made anew to the rest of a piece.
 
 Does the new bass play notes of the chords, and the new stem on the beats, of the song as it was?
-The paper's own rows are of an internal set, so none stands below ours; docs/evaluation.md has them.
+The paper's own rows are of an internal set, so none stands below ours; docs/results.md has them.
 """
 
 from __future__ import annotations
