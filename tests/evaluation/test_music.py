@@ -1,12 +1,14 @@
 """BEAT, HAR and MIRDD: mir_eval's own numbers, sounds whose notes are known, and known answers."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.errors import MissingError
 from stemphonic_jax.evaluation import beats, descriptors, music, notes
 from stemphonic_jax.evaluation.ears import Ears
 from tests.evaluation.songs_by_hand import RATE, clicks, tones
@@ -37,6 +39,14 @@ def test_agreement_is_mir_evals_on_its_own_test_data():
     assert beats.agreement(reference, estimate) == pair["F-measure"]
     assert beats.agreement(reference, reference) == 1.0
     assert beats.agreement(reference, np.empty(0)) == 0.0
+
+
+def test_without_mir_eval_a_line_says_how_to_have_it(monkeypatch):
+  for name in ("mir_eval", "mir_eval.beat"):
+    monkeypatch.setitem(sys.modules, name, None)
+  beats._mir_eval.cache_clear()
+  with pytest.raises(MissingError, match=r"pip install 'stemphonic-jax\[eval\]'"):
+    music.listener()
 
 
 # Notes.
