@@ -61,6 +61,9 @@ class Ears:
   folder: Path | None = None
   listeners: Sequence[Listener] = ()
   _alone: threading.Lock = field(default_factory=threading.Lock)
+  _locks: Sequence[threading.Lock] = field(
+    default_factory=lambda: tuple(threading.Lock() for _ in range(64))
+  )
 
   @property
   def metrics(self) -> tuple[str, ...]:
@@ -78,11 +81,12 @@ class Ears:
     if self.folder is None:
       return features(mix, hop)
     digest = digest_of(mix)
-    song = self._features(mix, hop, digest) if keep else features(mix, hop)
-    for listener in self.listeners:
-      path = self._path(listener, digest)
-      if not path.is_file():
-        _write(path, self._heard(listener, mix))
+    with self._locks[int(digest[:8], 16) % len(self._locks)]:  # the same song may come twice
+      song = self._features(mix, hop, digest) if keep else features(mix, hop)
+      for listener in self.listeners:
+        path = self._path(listener, digest)
+        if not path.is_file():
+          _write(path, self._heard(listener, mix))
     stems = {name: replace(stem, heard=f"{digest}/{name}") for name, stem in song.stems.items()}
     return replace(song, heard=digest, stems=stems)
 

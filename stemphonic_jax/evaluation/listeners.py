@@ -28,13 +28,14 @@ CLAP = (
   "data/bpe.py",
   *(f"{place}/clap.py" for place in ("evaluation", "models", "weights")),
 )
+NAME = "vggish"  # of the columns, whatever network hears; the note says which
 DISTANCES = ("fad_stem", "fad_mix", "fad_inf_stem", "fad_inf_mix", "kad_stem", "kad_mix")
 SECOND = 16_000  # samples, of silence
 AUDIO, TEXT, MIX = "audio", "text", "mix"
 SILENT = 1e-3  # of an embedding: nearer than that to silence's, a window is silent
 
 
-def fad(judge: Any, mode: str = "default", prefix: str = "vggish") -> Listener:
+def fad(judge: Any, mode: str = "default") -> Listener:
   """Distances of stems by type, averaged over types, and of mixes, in the embeddings of a judge.
 
   `judge` has `embed_each(clips, rate)`, which returns [n, size] of each, and `key` and `note`, as
@@ -58,16 +59,16 @@ def fad(judge: Any, mode: str = "default", prefix: str = "vggish") -> Listener:
     for what, views in (("stem", stem_views(songs, reference, recall)),
                         ("mix", mix_views(songs, reference, recall))):  # fmt: skip
       some, of = populations.distances(views.enough(f"FAD of a {what}"), mode)
-      found |= {f"{prefix}_{name}_{what}": score for name, score in some.items()}
+      found |= {f"{NAME}_{name}_{what}": score for name, score in some.items()}
       for view, entry in of.items():
         entry["silent"] = [_silent(side[view], silence) for side in (views.made, views.real)]
-      detail |= {f"{prefix}_{what}": of}
+      detail |= {f"{NAME}_{what}": of}
     return found, detail
 
   return Listener(
-    name=prefix,
+    name=NAME,
     key={"judge": judge.key, "code": kept.code(VGGISH), "mode": mode},
-    metrics=tuple(f"{prefix}_{name}" for name in DISTANCES),
+    metrics=tuple(f"{NAME}_{name}" for name in DISTANCES),
     hear=hear,
     score=score,
     note=f"FAD and KAD: {judge.note}.",

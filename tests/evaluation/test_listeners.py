@@ -8,7 +8,7 @@ import pytest
 from stemphonic_jax.data.sources.demo import piece
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DataError
-from stemphonic_jax.evaluation import features, listeners, populations
+from stemphonic_jax.evaluation import features, listeners, populations, songs
 from stemphonic_jax.evaluation.baselines import noise_like, shuffled
 from stemphonic_jax.evaluation.distance import SIZE, embed
 from stemphonic_jax.evaluation.ears import Ears
@@ -70,6 +70,14 @@ def test_a_song_is_heard_once_by_each_listener(tmp_path, real):
     damaged.write_bytes(b"PK")
   with pytest.raises(DataError, match=r"npz: is damaged .* remove it"):
     recall(song, "audio")
+
+
+def test_a_song_that_comes_twice_at_once_is_heard_once(tmp_path, real):
+  judge = Cepstra()
+  ears = Ears(tmp_path, [listeners.fad(judge)])
+  found = list(songs.in_threads(ears.listen, [real[0]] * 8))
+  assert len({song.heard for song in found}) == 1
+  assert judge.calls == 3
 
 
 def test_noise_is_further_than_types_confused_than_a_codec_than_real_stems(
