@@ -262,9 +262,9 @@ def batches(
   This host's rows are batch_size / hosts, the ones it owns of the batch of all. The settings of
   Table 1: A neither groups stems nor shares noise, B groups them, C does both. B and C differ in
   nothing but the vector `group`. With a `block`, no group crosses the blocks of so many rows; with
-  a law of what is `known`, batches say which frames are. `statistics` are those of the records the
-  model is trained on, also where `source` is another folder. Batches are made ahead in a thread, or
-  in `workers` processes, for which absl's flags must be parsed; `close` the iterator to end them.
+  a law of what is `known`, batches say which frames are. `statistics` are those of the training's
+  records, whatever `source` is. Batches are made ahead in a thread, or in `workers` processes, for
+  which absl's flags must be parsed; `close` the iterator to end them.
   ValueError where the hosts cannot share the rows, or the blocks of them.
   """
   if batch_size % (hosts * max(block, 1)):
