@@ -264,8 +264,7 @@ def batches(
   nothing but the vector `group`. With a `block`, no group crosses the blocks of so many rows; with
   a law of what is `known`, batches say which frames are. `statistics` are those of the training's
   records, whatever `source` is. Batches are made ahead in a thread, or in `workers` processes, for
-  which absl's flags must be parsed; `close` the iterator to end them.
-  ValueError where the hosts cannot share the rows, or the blocks of them.
+  which absl's flags must be parsed; `close` it to end them. ValueError where hosts cannot share.
   """
   if batch_size % (hosts * max(block, 1)):
     blocks = f" with blocks of {block} rows" if block else ""
@@ -303,7 +302,7 @@ def held_out(source: Source, encode_text: EncodeText, *, count: int, **options: 
 
 
 def _outlive_sigterm(worker: int, workers: int) -> None:
-  """SIGTERM, sent to a whole group of processes, has the trainer save; until then it needs data."""
+  """SIGTERM to a whole group of processes has the trainer save; until then it needs data."""
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
