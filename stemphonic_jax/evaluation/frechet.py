@@ -71,7 +71,7 @@ def trace_of_root(a: Matrix, b: Matrix) -> float:
 
 
 def at_infinity(
-  distance_of: Callable[[Sequence[int], Sequence[int]], float],
+  distances_of: Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]]], Sequence[float]],
   songs: int,
   others: int,
   seed: int = 0,
@@ -80,19 +80,20 @@ def at_infinity(
 
   It is measured of the same share of both, from a third up to all, drawn without replacement, and
   goes on along a line in 1 / share to 0. Drawn with replacement, as other tools do, it would lead
-  to the distance of the very songs at hand. Windows of a song are alike, so songs are drawn. NaN
-  where a subset gives nothing.
+  to the distance of the very songs at hand. Windows of a song are alike, so songs are drawn.
+  `distances_of` takes all choices of songs, and others, at once. NaN where one gives nothing.
   """
   rng = np.random.default_rng(seed)
   shares = np.linspace(1 / 3, 1.0, SIZES)
-  inverse, found = [], []
-  for share in shares:
-    for _ in range(1 if share == 1.0 else ROUNDS):
-      drawn = [rng.permutation(n)[: max(1, round(share * n))] for n in (songs, others)]
-      inverse.append(1.0 / share)
-      found.append(distance_of(*drawn))
-  design = np.stack([np.ones(len(inverse)), inverse], axis=1)
-  return float(np.linalg.lstsq(design, np.array(found), rcond=None)[0][0])
+  shares = [share for share in shares for _ in range(1 if share == 1.0 else ROUNDS)]
+  drawn = [
+    [rng.permutation(n)[: max(1, round(share * n))] for n in (songs, others)] for share in shares
+  ]
+  found = np.asarray(distances_of(*zip(*drawn, strict=True)))
+  if not np.isfinite(found).all():
+    return np.nan
+  design = np.stack([np.ones(len(shares)), 1.0 / np.array(shares)], axis=1)
+  return float(np.linalg.lstsq(design, found, rcond=None)[0][0])
 
 
 def _sqrtm(eps: float, dtype: type) -> Callable[[Matrix, Matrix], float]:

@@ -6,7 +6,7 @@ that of Fréchet, as papers print it; the same for infinitely many songs; and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from stemphonic_jax.evaluation import frechet, kernel, scores
 from stemphonic_jax.evaluation.scores import Score
 
 RESAMPLES = 200  # of an eigenvalue problem per view
-MOST = 20_000  # windows of a view that are compared by the kernel, each with each
+CHUNK = 64  # songs whose moments are in memory at once
+MOST = 10_000  # windows of a view that are compared by the kernel, each with each
 FEWEST = 12  # songs of a view from which its line to infinitely many can be told
 
 Windows = Float[np.ndarray, "W D"]
@@ -57,80 +58,81 @@ def distances(views: Views, mode: str = "default") -> tuple[dict[str, Score], di
   """
   if not views.made:
     return dict.fromkeys(("fad", "fad_inf", "kad"), scores.NOTHING), {}
+  songs = len(next(iter(views.made.values())))
+  drawn = _draws(songs)
   detail: dict[str, dict[str, Any]] = {}
-  fits, sums = {}, {}
-  pairs_of_a_song = mode != "default"
-  for view in views.made:
-    made, real = (_nonempty(side[view]) for side in (views.made, views.real))
-    fits[view] = _Fit(views.made[view], frechet.fitted(np.concatenate(real)))
-    sums[view] = _Sums(views.made[view], real, pairs_of_a_song)
-    value = frechet.distance(np.concatenate(made), np.concatenate(real), mode)
+  resampled: dict[str, list[Float[np.ndarray, "R"]]] = {"fad": [], "kad": []}
+  for view, made in views.made.items():
+    ours, theirs = _nonempty(made), _nonempty(views.real[view])
+    there = np.array([len(song) > 0 for song in made])
+    target = frechet.fitted(np.concatenate(theirs))
+    kad = _kernel_distances(ours, theirs, mode != "default")
     detail[view] = {
-      "fad": value,
-      "fad_inf": _infinite(made, real),
-      "kad": sums[view](np.ones(len(views.made[view]))),
-      "songs": [len(made), len(real)],
+      "fad": frechet.distance(np.concatenate(ours), np.concatenate(theirs), mode),
+      "fad_inf": _infinite(ours, theirs),
+      "kad": kad(np.ones(len(ours))),
+      "songs": [len(ours), len(theirs)],
       "windows": list(_counts(views, view)),
     }
-  songs = len(next(iter(views.made.values())))
-
-  def over(of: Mapping[str, Any], name: str) -> Score:
-    def statistic(numbers: Sequence[int]) -> float:
-      weights = np.bincount(numbers, minlength=songs).astype(np.float64)
-      found = np.array([one(weights) for one in of.values()])
-      return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else np.nan
-
-    return _at(scores.bootstrap(statistic, range(songs), resamples=RESAMPLES, centred=True),
-               _mean(detail, name))  # fmt: skip
-
+    fits = _gaussians(ours, drawn[:, there], target[0])
+    resampled["fad"].append(
+      np.array([np.nan if fit is None else frechet.frechet(*fit, *target) for fit in fits])
+    )
+    resampled["kad"].append(np.array([kad(weights) for weights in drawn[:, there]]))
+  found = {
+    name: scores.within(_mean(detail, name), _means(values), songs, centred=True)
+    for name, values in resampled.items()
+  }
   infinite = _mean(detail, "fad_inf")
   count = songs if np.isfinite(infinite) else 0
-  return {
-    "fad": over(fits, "fad"),
-    "fad_inf": Score(infinite, np.nan, np.nan, count),
-    "kad": over(sums, "kad"),
-  }, detail
+  return found | {"fad_inf": Score(infinite, np.nan, np.nan, count)}, detail
 
 
-class _Fit:
-  """The Fréchet distance of songs by how often each is taken."""
-
-  def __init__(self, songs: Sequence[Windows], real: frechet.Gaussian):
-    self.middle, _ = self.real = real
-    self.x = np.concatenate(songs).astype(np.float64) - self.middle
-    self.song = np.repeat(np.arange(len(songs)), [len(song) for song in songs])
-
-  def __call__(self, weights: Float[np.ndarray, "S"]) -> float:
-    each = weights[self.song]
-    count = each.sum()
-    if count <= self.x.shape[1]:
-      return np.nan
-    mean = each @ self.x / count
-    products = (self.x * each[:, None]).T @ self.x
-    covariance = (products - count * np.outer(mean, mean)) / (count - 1)
-    return frechet.frechet(mean + self.middle, covariance, *self.real)
+def _draws(songs: int, seed: int = 0) -> Float[np.ndarray, "R S"]:
+  """How often each song is taken when they are drawn again, with replacement; none of very few."""
+  resamples = RESAMPLES if songs >= scores.FEWEST else 0
+  drawn = np.random.default_rng(seed).integers(songs, size=(resamples, songs))
+  return np.stack([np.bincount(row, minlength=songs) for row in drawn] or [np.ones(songs)]) + 0.0
 
 
-class _Sums:
-  """The kernel distance of songs by how often each is taken."""
+def _gaussians(
+  songs: Sequence[Windows], weights: Float[np.ndarray, "R S"], middle: Float[np.ndarray, "D"]
+) -> Iterator[frechet.Gaussian | None]:
+  """The Gaussians of songs by how often each is taken, None where they have too few windows.
 
-  def __init__(self, songs: Sequence[Windows], real: Sequence[Windows], pairs_of_a_song: bool):
-    self.there = [i for i, song in enumerate(songs) if len(song)]
-    made, real = _thinned([songs[i] for i in self.there]), _thinned(real)
-    width = kernel.bandwidth(np.concatenate(real))
-    self.within = kernel.kernel_sums(made, made, width), kernel.kernel_sums(real, real, width)
-    self.across = kernel.kernel_sums(made, real, width)
-    self.counts = np.array([len(song) for song in made]), np.array([len(song) for song in real])
-    self.pairs_of_a_song = pairs_of_a_song
+  Moments of a few songs are in memory at a time, about a `middle`, so that no digit is lost.
+  """
+  total = 0.0
+  for first in range(0, len(songs), CHUNK):
+    some = songs[first : first + CHUNK]
+    moments = np.stack([frechet.moments(np.asarray(song, np.float64) - middle) for song in some])
+    total = total + weights[:, first : first + CHUNK] @ moments
+  for row in total:
+    if row[0] <= len(middle):
+      yield None
+      continue
+    mean, covariance = frechet.gaussian(row)
+    yield mean + middle, covariance
 
-  def __call__(self, weights: Float[np.ndarray, "S"]) -> float:
-    w = weights[self.there]
+
+def _kernel_distances(
+  songs: Sequence[Windows], real: Sequence[Windows], pairs_of_a_song: bool
+) -> Callable[[Float[np.ndarray, "S"]], float]:
+  """What gives the kernel distance of songs by how often each is taken."""
+  width = kernel.bandwidth(np.concatenate(real))
+  made, real = _thinned(songs), _thinned(real)
+  own, theirs = kernel.kernel_sums(made, made, width), kernel.kernel_sums(real, real, width)
+  across = kernel.kernel_sums(made, real, width)
+  counts = np.array([len(song) for song in made]), np.array([len(song) for song in real])
+
+  def distance(w: Float[np.ndarray, "S"]) -> float:
     if not w.any():
       return np.nan
-    within = self.within[0] * np.outer(w, w), self.within[1]
-    counts = self.counts[0] * w, self.counts[1]
-    across = self.across * w[:, None]
-    return kernel.kernel_distance(within, across, counts, self.pairs_of_a_song)
+    within = own * np.outer(w, w), theirs
+    taken = counts[0] * w, counts[1]
+    return kernel.kernel_distance(within, across * w[:, None], taken, pairs_of_a_song)
+
+  return distance
 
 
 def _thinned(songs: Sequence[Windows]) -> list[Windows]:
@@ -145,10 +147,18 @@ def _infinite(made: Sequence[Windows], real: Sequence[Windows]) -> float:
   if min(len(made), len(real)) < FEWEST or windows < 3 * (made[0].shape[1] + 1):
     return np.nan
 
-  def of(ours: Sequence[int], theirs: Sequence[int]) -> float:
-    return frechet.distance(
-      np.concatenate([made[i] for i in ours]), np.concatenate([real[i] for i in theirs])
-    )
+  middle = real[0].mean(axis=0)
+
+  def of(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> list[float]:
+    sides = (
+      _gaussians(side, np.stack([np.isin(np.arange(len(side)), some) + 0.0 for some in drawn]),
+                 middle)
+      for side, drawn in ((made, ours), (real, theirs))
+    )  # fmt: skip
+    return [
+      np.nan if one is None or other is None else frechet.frechet(*one, *other)
+      for one, other in zip(*sides, strict=True)
+    ]
 
   return frechet.at_infinity(of, len(made), len(real))
 
@@ -171,7 +181,9 @@ def _mean(detail: Mapping[str, Mapping[str, Any]], name: str) -> float:
   return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else np.nan
 
 
-def _at(score: Score, value: float) -> Score:
-  """The score moved to a value that other code has told more exactly."""
-  apart = value - score.value
-  return Score(value, score.low + apart, score.high + apart, score.n)
+def _means(values: Sequence[Float[np.ndarray, "R"]]) -> list[float]:
+  """The mean over views of each resample, of those that gave something."""
+  return [
+    float(row[np.isfinite(row)].mean()) if np.isfinite(row).any() else np.nan
+    for row in np.stack(values, axis=1)
+  ]

@@ -50,10 +50,14 @@ def bootstrap(
     return Score(float(statistic(groups)), np.nan, np.nan, count)
   rng = np.random.default_rng(seed)
   drawn = ([groups[i] for i in rng.integers(count, size=count)] for _ in range(resamples))
-  values = np.array([statistic(some) for some in drawn])
+  return within(float(statistic(groups)), [statistic(some) for some in drawn], count, centred)
+
+
+def within(value: float, resampled: Sequence[float], count: int, centred: bool = False) -> Score:
+  """The score of a value of `count` songs, and of what it was where they were drawn again."""
+  values = np.asarray(resampled, float)
   values = values[np.isfinite(values)]
-  value = float(statistic(groups))
-  if not len(values):
+  if not len(values) or count < FEWEST:
     return Score(value, np.nan, np.nan, count)
   low, high = np.quantile(values, LEVELS) + (value - np.median(values) if centred else 0.0)
   return Score(value, float(low), float(high), count)
