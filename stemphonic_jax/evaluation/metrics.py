@@ -89,7 +89,7 @@ _ALL = (
     "tempo_octave",
     "Tempo or octave",
     "higher",
-    "The same, where half and double the tempo are right too (share)",
+    "The same, where half and double the tempo are right too, in 6/8 its eighths (share)",
   ),
   Metric(
     "activity",

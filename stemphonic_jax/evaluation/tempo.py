@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ TOLERANCE = 0.04  # of the tempo, as is usual
 RANGE = (40.0, 240.0)  # bpm
 # People hear beats at about 110 a minute, within an octave or so; nothing is known of the request.
 USUAL, OCTAVES = 110.0, 0.8
+OCTAVE = (0.5, 1.0, 2.0)
+COMPOUND = re.compile(r"\b6/8\b")  # whose beat is three eighths; one or two of them may be heard
 BEATS = (1, 2, 3, 4)  # at which the onsets repeat
 
 
@@ -22,15 +25,20 @@ def tempo(songs: Sequence[SongFeatures]) -> tuple[Score, Score]:
   """The share of songs with a tempo within 4 % of that asked for; and the same up to an octave.
 
   The second counts half and double as right: which of them is the beat is often a matter of taste,
-  for the estimator too. Neither sees whether the stems agree on more than the tempo.
+  for the estimator too. Where the prompt names 6/8, it counts eighths and pairs of them as well.
+  Neither sees whether the stems agree on more than the tempo.
   """
   asked = [song for song in songs if song.bpm is not None]
   ratios = [(estimate(song) or np.nan) / song.bpm for song in asked]
+  octaves = [
+    (*OCTAVE, 0.75, 1.5, 3.0) if COMPOUND.search(song.caption) else OCTAVE for song in asked
+  ]
 
-  def right(factors: Sequence[float]) -> Score:
-    return scores.mean([any(abs(r / f - 1) <= TOLERANCE for f in factors)] for r in ratios)
+  def right(factors: Sequence[Sequence[float]]) -> Score:
+    pairs = zip(ratios, factors, strict=True)
+    return scores.mean([any(abs(r / f - 1) <= TOLERANCE for f in those)] for r, those in pairs)
 
-  return right([1.0]), right([0.5, 1.0, 2.0])
+  return right([(1.0,)] * len(asked)), right(octaves)
 
 
 def estimate(song: SongFeatures) -> float | None:

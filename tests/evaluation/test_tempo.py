@@ -23,6 +23,13 @@ def test_half_and_double_are_right_up_to_an_octave_and_nothing_else_is():
     assert (exact.value, up_to.value) == (right, octave)
 
 
+def test_in_six_eight_pairs_of_eighths_are_right_too():
+  heard = replace(beats(100), bpm=100 / 1.5)
+  assert tempo([heard])[1].value == 0
+  assert tempo([replace(heard, caption="A lilting jig in 6/8")])[1].value == 1
+  assert tempo([replace(heard, caption="A lilting jig in 6/8")])[0].value == 0
+
+
 def test_silence_has_no_tempo_and_who_asked_for_none_is_not_counted():
   silent = song("a", 100.0, drums=np.zeros((8 * 22050, 2), np.float32))
   assert estimate(silent) is None
