@@ -206,6 +206,7 @@ class Song:
     takes = {f"{TAKES}/{step}/{name}.wav": take for (step, name), take in self.takes.items()}
     stay = {name for name, take in takes.items() if take.file == directory / name}
     stay |= {f"{name}.wav" for name in self._in_place(directory)}
+    self._refuse_changed(directory, stay)
     with whole_folder(directory, functools.partial(self._replaced, stay)) as folder:
       title, bpm = self.info["request"]["prompt"], self.info["request"]["bpm"]
       about = dict(album=title[:TITLE], bpm=bpm)
@@ -237,19 +238,27 @@ class Song:
     mine = [name for name in mine if name not in info["stems"]]
     return [name for name in (*same, *mine) if (directory / f"{name}.wav").is_file()]
 
+  def _refuse_changed(self, directory: Path, stay: Collection[str]) -> None:
+    """OutputError where the song was read from a folder in which something else is heard by now.
+
+    What is to `stay` has to lie where it did: who goes back to a step moves takes.
+    """
+    if directory != self.folder:
+      return
+    steps = json.loads((directory / INFO).read_text()).get("steps", [])
+    same = steps == json.loads(json.dumps(self.info["steps"][: len(steps)]))
+    here = {name for name in stay if (directory / name).is_file()}
+    heard = {f"{name}.wav" for name in self._in_place(directory)}
+    if not same or here != stay or heard != {name for name in stay if "/" not in name}:
+      raise OutputError(f"{directory}: was changed since it was read; nothing is saved; try again")
+
   def _replaced(self, stay: Collection[str], directory: Path) -> set[str]:
     """The files of the song in a folder that are to go, or to be replaced: not those that `stay`.
 
     It is asked for while nobody else may write there.
     """
-    adopted = set()
-    if directory == self.folder:
-      steps = json.loads((directory / INFO).read_text()).get("steps", [])
-      if steps != json.loads(json.dumps(self.info["steps"][: len(steps)])):
-        raise OutputError(
-          f"{directory}: was changed since it was read; nothing is saved; try again"
-        )
-      adopted = {f"{name}.wav" for name in self.adopted}
+    self._refuse_changed(directory, stay)
+    adopted = {f"{name}.wav" for name in self.adopted} if directory == self.folder else set()
     latents = {str(Path(name).with_suffix(".safetensors")) for name in stay}
     return (song_files(directory) | adopted) - set(stay) - latents
 

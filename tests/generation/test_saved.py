@@ -137,6 +137,15 @@ def test_what_somebody_else_saved_meanwhile_is_not_replaced(folder):
   assert content(folder) == before
 
 
+def test_a_take_is_not_lost_where_somebody_else_went_back_meanwhile(folder):
+  mine = load_song(folder)
+  load_song(folder).at(0).save(folder, overwrite=True)  # no step more, but takes are moved
+  before = content(folder)
+  with pytest.raises(OutputError, match="was changed since it was read; nothing is saved"):
+    mine.remove(["drums"]).save(folder, overwrite=True)
+  assert content(folder) == before
+
+
 def test_a_song_goes_to_another_folder_with_its_takes(folder, tmp_path):
   before = content(folder)
   load_song(folder).remove(["drums"]).save(tmp_path / "other")
