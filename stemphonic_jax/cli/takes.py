@@ -76,10 +76,12 @@ def run_replay(request: argparse.Namespace) -> None:
 
 
 def _line(number: int, step: Mapping[str, Any], heard: bool) -> str:
+  from stemphonic_jax.generation.windows import pairs
+
   asked = {name: step["ask"].get(name) for name in SHOWN}
   if asked["range"]:
-    asked["range"] = ",".join(f"{start:g}-{end:g}" for start, end in asked["range"])
+    asked["range"] = ",".join(f"{start:g}-{end:g}" for start, end in pairs(asked["range"]))
   what = "  ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
   of = "" if step["from"] in (None, number - 1) else f"  from {step['from']}"
-  stems = ", ".join(step["made"] or step["ask"].get("stems", []))
+  stems = ", ".join(step["made"] or step["ask"].get("stems") or [])
   return f"{'*' if heard else ' '} {number:3}  {step['do']:8}  {stems}{of}  {what}".rstrip()

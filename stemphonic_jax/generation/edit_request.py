@@ -53,10 +53,12 @@ def named(song: Song, stems: Sequence[str] | Mapping[str, str]) -> dict[str, str
   for stem in listed(stems):
     name, colon, said = stem.partition(":")
     if stem in song.stems or not colon:
-      found[stem] = None
+      name, new = stem, None
     else:
-      found[name.strip()] = " ".join(said.split())
-      check_text(f"stem {name!r}: what is said of it", found[name.strip()], MAX_WORDS)
+      name, new = name.strip(), " ".join(said.split())
+      check_text(f"stem {name!r}: what is said of it", new, MAX_WORDS)
+    if found.setdefault(name, new) != new:
+      raise UsageError(f"stem {name!r}: is named twice, with other words; name it once")
   check_names(song, list(found))
   return found
 

@@ -46,7 +46,7 @@ from stemphonic_jax.generation.edit_request import (
 from stemphonic_jax.generation.info import info_of
 from stemphonic_jax.generation.outcome import is_silent, say_silent
 from stemphonic_jax.generation.progress import Tell
-from stemphonic_jax.generation.request import Request
+from stemphonic_jax.generation.request import Request, check_weighed
 from stemphonic_jax.generation.session import OF_STEMS, begun
 from stemphonic_jax.generation.song import Song, Take
 from stemphonic_jax.generation.windows import (
@@ -171,6 +171,8 @@ def extend(
   bar = bar_samples(song.info["request"]["bpm"], rate)
   if left and bar and more != (bars := round(math.ceil(more / bar - 1e-6) * bar)):
     more = bars
+    if samples + more > samples_of(LONGEST, rate):
+      raise UsageError(f"seconds: got {seconds:g}, which by whole bars is more than {LONGEST:g} s")
     logging.info("extend: by whole bars, to %.3f s", (samples + more) / rate)
   request = of_stems(pipe, song, makeable(song), **options)
   draft, frames = _draft(pipe, song), -(-(samples + more) // hop)
@@ -292,7 +294,9 @@ def _loop_samples(song: Song, range: Any) -> tuple[int, int]:
     raise UsageError(f"range: got {len(ranges)} of them, expected one, which is to be the loop")
   start, stop = check_range(*ranges[0], song.samples, rate)
   if bar:
-    first, last = round(start / bar), min(round(stop / bar), int(song.samples / bar + 1e-6))
+    bars, whole = round((stop - start) / bar), int(song.samples / bar + 1e-6)
+    last = min(round(start / bar) + bars, whole)
+    first = max(0, last - bars)
     asked, (start, stop) = (start, stop), (round(first * bar), round(last * bar))
     if (start, stop) != asked:
       logging.info("loop: on bars, %.3f-%.3f s", start / rate, stop / rate)
@@ -327,11 +331,16 @@ def _made(
 
   A draft that is `turned` was turned left by so many samples, and is turned back.
   """
+  if request.guidance != song.info["sampler"]["guidance"]:  # what it has need not fit to an edit
+    others = {n: audio for n, audio in draft.audio.items() if n not in request.stems}
+    types = {name: draft.types[name] for name in others if draft.types[name]}
+    check_weighed(pipe.bundle.config, request, Context(others, types))
   begun_at = time.perf_counter()
   fill(pipe, draft, request, found, strength=strength, tell=progress)
   timings = {"edit": round(time.perf_counter() - begun_at, 3)}
   missing = unknown(found, -(-draft.samples // pipe.bundle.vae.hop))
-  names = [n for n in draft.audio if n in request.stems or draft.samples != song.samples]
+  whole = turned or draft.samples != song.samples
+  names = [name for name in draft.audio if name in request.stems or whole]
   made, about = {}, {}
   for name in names:
     audio, latents = draft.audio[name], draft.latents.get(name)

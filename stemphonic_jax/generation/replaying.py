@@ -63,7 +63,7 @@ def _redone(
         return found(before, given.audio, types, ask["removed"])
       case _:
         return edit(pipe, before, do, **ask)
-  except (KeyError, TypeError) as error:
+  except (LookupError, TypeError, ValueError, AttributeError) as error:
     raise DataError(f"step {number} ({do}): cannot be done again ({error})") from None
 
 

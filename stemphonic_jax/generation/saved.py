@@ -14,6 +14,7 @@ from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.audio.lengths import LONGEST, samples_of
 from stemphonic_jax.data.taxonomy import guess_type, knows
 from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.generation import song_json
 from stemphonic_jax.generation.session import digest, lanes_of, of_old
 from stemphonic_jax.generation.song import INFO, LATENTS, MIX_FILE, TAKES, Song, Take, read_latents
 
@@ -73,7 +74,7 @@ def found(
     "removed": list(removed),
   }
   listed = "; ".join(f"{how} {', '.join(names)}" for how, names in what.items() if names)
-  logging.info("%s: found by hand: %s", song.folder, listed)
+  logging.info("found by hand%s: %s", f" in {song.folder}" if song.folder else "", listed)
   gone = {*by_hand, *removed}
   intact = {name: audio for name, audio in song.stems.items() if name not in gone}
   made = {name: Take(audio) for name, audio in by_hand.items()}
@@ -87,16 +88,11 @@ def _read_info(folder: Path) -> dict[str, Any]:
     raise MissingError(f"{folder}: is not the folder of a song (it has no {INFO})")
   try:
     info = of_old(json.loads((folder / INFO).read_text()))
-    for name in {name for step in info["steps"] for name in (*step["stems"], *step["made"])}:
-      if not name or name.startswith(".") or set("/\\\0") & set(name):
-        raise ValueError(f"a stem is called {name[:40]!r}")
+    song_json.check(info)
     step = info["steps"][info["now"]]
-    types = [info["steps"][n]["made"][name]["type"] for name, n in step["stems"].items()]
     samples = samples_of(step["seconds"], info["sample_rate"])
-    if not types or not 0 < samples <= samples_of(LONGEST, info["sample_rate"]):
-      raise ValueError(f"{len(types)} stems, {step['seconds']} s")
-    request = info["request"]
-    _ = request["prompt"], request["bpm"], request["seed"], info["model"], info["sampler"]["steps"]
+    if not step["stems"] or not 0 < samples <= samples_of(LONGEST, info["sample_rate"]):
+      raise ValueError(f"{len(step['stems'])} stems, {step['seconds']} s")
     return dict(info)
   except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
     raise DataError(f"{folder}/{INFO}: not a song's ({error})") from None
@@ -109,7 +105,9 @@ def _added(folder: Path, listed: Collection[str]) -> dict[str, Path]:
   for file in sorted(folder.iterdir()):
     if file.name.lower() in there or file.name.startswith(".") or not is_audio(file):
       continue
-    if knows(file.stem) and file.stem not in {*listed, *found}:
+    if file.stem in {*listed, *found}:
+      logging.info("%s: passed over: %s, of which the song has a WAV file", folder, file.name)
+    elif knows(file.stem):
       found[file.stem] = file
     else:
       logging.info("%s: passed over: %s is not named as a stem", folder, file.name)

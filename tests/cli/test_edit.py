@@ -29,6 +29,9 @@ def test_a_song_is_edited_in_its_folder_or_into_another(stemphonic, folder):
   assert stemphonic(*again)[:2] == (0, "song\n")
   assert stemphonic("add", "song", "--stems", "keys", "--out", "more", *MODEL)[:2] == (0, "more\n")
   assert stemphonic("remove", "more", "--stems", "basses")[0] == 0
+  looped = ("loop", "song", "--range", "0-2", "--out", "loop", *MODEL)
+  assert stemphonic(*looped)[:2] == (0, "loop\n")
+  assert "loop      drums, basses  range 0-2" in stemphonic("takes", "loop")[1]
   assert [step["do"] for step in load_song("song").info["steps"]] == ["generate", "again"]
   more = load_song("more")
   assert list(more.stems) == ["drums", "keys"]

@@ -1,6 +1,7 @@
 """Edits of a song: what is made anew, what stays to the bit, and what is refused."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_to_the_left_a_song_grows_by_whole_bars():
 
 def test_a_loop_is_whole_bars_and_leads_from_its_end_to_its_beginning():
   longer = tiny.pipeline().extend(song(), 5)
-  loop = tiny.pipeline().loop(longer, (1.7, 4.2))
+  loop = tiny.pipeline().loop(longer, (1.1, 3.1))
   for name, audio in longer.stems.items():
     assert len(loop.stems[name]) == tiny.SAMPLES  # 2 to 4 s
     part = audio[tiny.SAMPLES : 2 * tiny.SAMPLES]
@@ -274,6 +275,15 @@ def test_other_edits_are_refused_in_one_line():
   pipe = tiny.pipeline()
   for message, refused in {
     "seconds: got 2, expected more than the 2 s of the song": lambda: pipe.extend(song(), 2),
+    "seconds: got 1800, which by whole bars is more": lambda: pipe.extend(
+      replace(song(), info={**song().info, "request": {**song().info["request"], "bpm": 100}}),
+      1799.5,
+      left=True,
+    ),
+    "stem 'drums': is named twice": lambda: pipe.again(song(), ["drums: soft", "drums"]),
+    "guidance of activity: the request has no activity": lambda: pipe.again(
+      song(), ["drums"], guidance={"activity": 2}
+    ),
     "loop: lasts 0.00 s, expected 0.5 s and a bar": lambda: pipe.loop(song(), (0, 0.9)),
     "remove drums, basses: no stem would be left": lambda: song().remove(["drums", "basses"]),
     "no edit is called 'undo'": lambda: pipe.edit(song(), "undo"),

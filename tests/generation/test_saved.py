@@ -163,6 +163,12 @@ DAMAGES = [
   lambda info: info.update(steps=[{}]),
   lambda info: info["steps"][1].update(seconds=1e9),
   lambda info: info.pop("model"),
+  lambda info: info["request"].update(duration=-1),
+  lambda info: info["request"].update(activity={"drums": [[0, 1, 2]]}),
+  lambda info: info["sampler"].update(passes=True),
+  lambda info: info["steps"][0]["ask"].update(seed="x"),
+  lambda info: info["steps"][1].update({"from": 1}),
+  lambda info: info["stems"]["drums"].pop("given"),
 ]
 
 
