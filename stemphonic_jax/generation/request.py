@@ -162,6 +162,8 @@ def check_weighed(model: Mapping[str, Any], request: Request, given: Context | N
 
   The context is what is heard as a sub-mix: in an ensemble given stems of known type are others.
   """
+  if not isinstance(request.guidance, Mapping):
+    return
   audio, types = (given.audio, given.types) if given else ({}, {})
   ensemble = bool(model["dit"].get("ensemble"))
   there = {
@@ -171,7 +173,7 @@ def check_weighed(model: Mapping[str, Any], request: Request, given: Context | N
     "activity": bool(request.activity),
     "others": len(request.stems) + len(types) > 1,
   }
-  for name in request.guidance if isinstance(request.guidance, Mapping) else ():
+  for name in request.guidance:
     if name == "others" and not ensemble:
       raise UsageError(
         "guidance of others: stems of this model do not hear each other; leave it out"
