@@ -1,13 +1,13 @@
 """The request of an edit: what is not asked for is as the song has it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from stemphonic_jax.errors import MismatchError, UsageError
-from stemphonic_jax.generation.guided import Guidance
+from stemphonic_jax.generation.guided import REST, Guidance
 from stemphonic_jax.generation.request import (
   MAX_SEED,
   MAX_WORDS,
@@ -21,6 +21,10 @@ from stemphonic_jax.generation.song import Song, check_names, listed
 
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
+
+# Guidance of the other stems in an edit of an ensemble. Of 24 pieces with eight seconds of a stem
+# repaired, harmony was 0.93 and chords were 0.90; 0.88 and 0.82 with a weight of 1.
+OTHERS = 2.5
 
 Activity = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -127,6 +131,18 @@ def beside(
     context=list(song.stems) if passes == "K" else None,
   )
   return replace(request, seconds=seconds_of(song))
+
+
+def fitting(
+  pipe: "StemPipeline", song: Song, made: Collection[str], options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+  """Options with more weight for the stems that stay, where an ensemble hears them."""
+  guidance, stems = song.info["sampler"]["guidance"], song.info["stems"]
+  stay = [name for name, stem in stems.items() if stem["type"] and name not in made]
+  plain = not isinstance(guidance, Mapping) and guidance != 1
+  if options.get("guidance") is not None or not (pipe.bundle.dit.ensemble and stay and plain):
+    return options
+  return {**options, "guidance": {REST: guidance, "others": OTHERS}}
 
 
 def of_stems(pipe: "StemPipeline", song: Song, types: Mapping[str, str], **options: Any) -> Request:

@@ -35,6 +35,7 @@ from stemphonic_jax.generation.edit_request import (
   Activity,
   beside,
   check_model,
+  fitting,
   generated,
   makeable,
   named,
@@ -93,6 +94,7 @@ def again(
   strength = values.number("strength", strength)
   if not WEAKEST <= strength <= 1:
     raise UsageError(f"strength: got {strength}, expected {WEAKEST} to 1, which keeps nothing")
+  options = fitting(pipe, song, names, options)
   request = of_stems(pipe, song, typed(song, names), **options)
   found = holes(range, song.samples, song.rate, pipe.bundle.vae.hop)
   request = playing(pipe, song, activity, request)
@@ -135,6 +137,7 @@ def add(
   check_model(pipe, song)
   if not pipe.bundle.dit.ensemble and pipe.bundle.config["dropout"]["context"] >= 1:
     raise UsageError("add: this model was trained without context, it cannot hear other stems")
+  options = fitting(pipe, song, (), options)
   request = beside(pipe, song, stems, **options, passes="K")
   passes = min(song.info["sampler"]["passes"], len(request.stems))
   request = replace(request, passes=passes)

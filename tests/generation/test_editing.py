@@ -84,9 +84,10 @@ def test_an_ensemble_hears_what_is_known_of_all_stems(monkeypatch):
 
   monkeypatch.setattr(pipe, "_sample", spy)
   before = pipe.generate(PROMPT, ["drums", "basses"])
-  pipe.again(before, ["basses"], range=[(0, 0.5), (1, 1.5)])
+  after = pipe.again(before, ["basses"], range=[(0, 0.5), (1, 1.5)])
   basses, drums = seen[-1].known
   assert drums.all()
+  assert after.info["steps"][1]["ask"]["guidance"] == {"rest": 3.0, "others": 2.5}
   np.testing.assert_array_equal(np.flatnonzero(~basses), np.r_[0:7, 12:19])
   clean = pipe.bundle.statistics.standardize(before.latents["drums"])
   np.testing.assert_allclose(seen[-1].clean[1], clean, atol=1e-5)
