@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from stemphonic_jax.generation.request import MAX_STEMS
+from stemphonic_jax.generation.limits import MAX_STEMS
 
 FASTEST = 768_000  # Hz, of any sound card; a latent frame is shorter than a second of it
 NUMBER, NOTHING = (int, float), type(None)
