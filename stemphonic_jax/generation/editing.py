@@ -44,6 +44,7 @@ from stemphonic_jax.generation.edit_request import (
   seconds_of,
   typed,
 )
+from stemphonic_jax.generation.guided import Guidance, check_guidance
 from stemphonic_jax.generation.info import info_of
 from stemphonic_jax.generation.outcome import is_silent, say_silent
 from stemphonic_jax.generation.progress import Tell
@@ -69,6 +70,7 @@ WEAKEST = 0.01  # strength of a variation
 
 OPTIONS = ("prompt", "negative", "seed", "steps", "guidance")
 SAMPLER = ("steps", "guidance", "share_noise")
+LASTING = ("steps", "guidance", "negative")  # options that later edits take over
 
 
 def again(
@@ -246,18 +248,36 @@ def follow(
   types = pipe.bundle.config.get("types", ())
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
-  return add(pipe, given_song(pipe, given, prompt, bpm), stems, seed=seed, **options)
+  lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
+  song = given_song(pipe, given, prompt, bpm, **lasting)
+  return add(pipe, song, stems, seed=seed, **options)
 
 
-def given_song(pipe: "StemPipeline", given: Context, prompt: str, bpm: float | None) -> Song:
-  """A song of given audio alone; its words and tempo are for what is to follow it."""
+def given_song(
+  pipe: "StemPipeline",
+  given: Context,
+  prompt: str,
+  bpm: float | None,
+  *,
+  steps: int | None = None,
+  guidance: Guidance | None = None,
+  negative: str | None = None,
+) -> Song:
+  """A song of given audio alone; what else is said is for what is to follow it, and for edits."""
   samples = max(map(len, given.audio.values()))
   given = fit(given, samples, pipe.rate, pipe.bundle.vae.hop)
   ask = {"prompt": values.text("prompt", prompt), "bpm": bpm and values.number("bpm", bpm)}
-  sampler = {name: pipe.bundle.config["sample"][name] for name in SAMPLER}
+  if negative is not None:
+    ask["negative"] = values.text("negative", negative)
+  own, asked = pipe.bundle.config["sample"], {}
+  if steps is not None:
+    asked["steps"] = values.whole("steps", steps)
+  if guidance is not None:
+    asked["guidance"] = check_guidance(own["guidance"], guidance)
+  sampler = {name: own[name] for name in SAMPLER} | asked
   counts = {"seed": 0, "passes": 1, "variations": 1}
   request = Request(stems={}, seconds=samples / pipe.rate, **ask, **counts, **sampler)
-  info = begun(info_of(pipe.bundle, request, given, 0, (), {}), "given", ask, given.audio)
+  info = begun(info_of(pipe.bundle, request, given, 0, (), {}), "given", ask | asked, given.audio)
   return Song(given.audio, pipe.rate, pipe.bundle.vae.hop, {}, {}, info)
 
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import DataError, OutputError
 
@@ -52,6 +54,8 @@ def lock_folder(path: Path) -> int:
     raise OutputError(
       f"{path.parent}: another studio works on these songs; open its page, or choose other --songs"
     ) from None
-  except OSError:
-    pass
+  except OSError as error:
+    logging.warning(
+      "%s: cannot be locked (%s); do not open a second studio", path, error.strerror or error
+    )
   return handle

@@ -164,11 +164,19 @@ def test_a_loop_is_whole_bars_and_leads_from_its_end_to_its_beginning():
 
 def test_stems_follow_audio_of_any_length():
   mix = tone(seconds=4.5)
-  followed = tiny.pipeline().follow(mix, PROMPT, ["drums", "drums"], bpm=100)
+  lasting = dict(steps=5, guidance={"tempo": 2}, negative="rain")
+  followed = tiny.pipeline().follow(mix, PROMPT, ["drums", "drums"], bpm=100, **lasting)
   assert list(followed.stems) == ["context", "drums", "drums 2"]
   assert {len(audio) for audio in followed.stems.values()} == {len(mix)}
   np.testing.assert_array_equal(followed.stems["context"], mix)
   assert (followed.stems["drums"] != followed.stems["drums 2"]).any()
+  edited = tiny.pipeline().again(followed, ["drums"], (1, 1.5))
+  asked = edited.info["steps"][-1]["ask"]
+  assert (asked["steps"], asked["guidance"]["tempo"], asked["negative"]) == (5, 2, "rain")
+  again = tiny.pipeline().replay(edited)
+  assert again.info["sampler"] == edited.info["sampler"]
+  for name, audio in edited.stems.items():
+    np.testing.assert_array_equal(again.stems[name], audio)
 
 
 EDITS = [
