@@ -218,7 +218,10 @@ class Checkpoints:
       self._tidying.join()
 
   def _failed(self, error: BaseException) -> None:
-    """Clears away what is left of a failed save, and says so once."""
+    """Clears away what is left of a failed save, and says so once.
+
+    Its other writers may still be at work and put a file back: `_tidy` of the next one sees to it.
+    """
     step, self._saving = self._saving, None
     self._failures += 1
     shutil.rmtree(self._directory / _partial(step), ignore_errors=True)
@@ -249,9 +252,10 @@ class Checkpoints:
       )
 
   def _empty_trash(self) -> None:
-    trash = self._directory / TRASH
-    for old in trash.iterdir() if trash.is_dir() else ():
-      shutil.rmtree(old, ignore_errors=True)
+    """Deletes old steps and the remains of saves that failed, when none is under way."""
+    for pattern in (f"{TRASH}/*", _partial("*")):
+      for old in self._directory.glob(pattern):
+        shutil.rmtree(old, ignore_errors=True)
 
   def _damage(self, step: int) -> str:
     """What is wrong with a checkpoint, or nothing; each host reads a share of it."""
@@ -348,7 +352,7 @@ def _agreed(number: int | None) -> int | None:
   return None if agreed < 0 else agreed
 
 
-def _partial(step: int) -> str:
+def _partial(step: int | str) -> str:
   """The folder that Orbax writes a checkpoint in, before it is one."""
   return f"{step}{ocp.path.atomicity.TMP_DIR_SUFFIX}"
 
