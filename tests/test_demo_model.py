@@ -9,9 +9,9 @@ from stemphonic_jax.audio.activity import frame_activity, lanes_from_ranges
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.evaluation.features import features
-from stemphonic_jax.evaluation.key import key
-from stemphonic_jax.evaluation.songs import Prompt, autoencoded, generate
-from stemphonic_jax.evaluation.tempo import tempo
+from stemphonic_jax.evaluation.measures.key import key
+from stemphonic_jax.evaluation.measures.tempo import tempo
+from stemphonic_jax.evaluation.songs.asking import Prompt, autoencoded, generate
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.weights.hub import DEMO, find_model
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemphonic_jax.bench import peer
-from stemphonic_jax.evaluation import clap, vggish
-from stemphonic_jax.evaluation.judges import in_batches
+from stemphonic_jax.evaluation.judges import clap, vggish
+from stemphonic_jax.evaluation.judges.judge import in_batches
 from stemphonic_jax.models.vggish import POOLED
 from stemphonic_jax.weights.clap import import_clap
 from stemphonic_jax.weights.lazy import Lazy

@@ -25,7 +25,7 @@ from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.bench.vae import measure
 from stemphonic_jax.data.sources.demo import Corpus
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.evaluation.songs import PROMPTS
+from stemphonic_jax.evaluation.songs.corpus import PROMPTS
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
 from stemphonic_jax.training.losses.spectral import stereo_spectral_loss

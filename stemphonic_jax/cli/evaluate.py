@@ -11,8 +11,8 @@ from stemphonic_jax.cli.arguments import command, count, number, path, place, se
 from stemphonic_jax.errors import UsageError
 
 if TYPE_CHECKING:
-  from stemphonic_jax.evaluation.basis import Measured, Options
-  from stemphonic_jax.evaluation.ears import Listener
+  from stemphonic_jax.evaluation.listeners.ears import Listener
+  from stemphonic_jax.evaluation.tables.basis import Measured, Options
 
 FAD = ("default", "google", "gudgud96", "fadtk")
 SONGS = 60
@@ -102,7 +102,9 @@ def run(request: argparse.Namespace) -> None:
   """Measures a table, a model or songs, prints it, and writes it down."""
   _check(request)
   door.set_up()
-  from stemphonic_jax.evaluation import basis, report, sheet
+  from stemphonic_jax.evaluation import report
+  from stemphonic_jax.evaluation.shown import sheet
+  from stemphonic_jax.evaluation.tables import basis
 
   options = basis.Options(
     request.songs or SONGS,
@@ -150,32 +152,32 @@ def _check(request: argparse.Namespace) -> None:
 
 
 def _listeners(request: argparse.Namespace) -> list["Listener"]:
-  from stemphonic_jax.evaluation import listeners
+  from stemphonic_jax.evaluation.listeners import networks
 
   found = []
   if request.vggish:
-    from stemphonic_jax.evaluation import vggish
+    from stemphonic_jax.evaluation.judges import vggish
 
-    found.append(listeners.fad(vggish.open_judge(request.vggish, request.fad), request.fad))
+    found.append(networks.fad(vggish.open_judge(request.vggish, request.fad), request.fad))
   if request.music:
-    from stemphonic_jax.evaluation import music
+    from stemphonic_jax.evaluation.listeners import music
 
     found.append(music.listener())
   if request.clap:
-    from stemphonic_jax.evaluation import clap
+    from stemphonic_jax.evaluation.judges import clap
 
-    found.append(listeners.clap(clap.open_judge(request.clap)))
+    found.append(networks.clap(clap.open_judge(request.clap)))
   return found
 
 
 def _measured(
   request: argparse.Namespace, options: "Options", listeners: Sequence["Listener"]
 ) -> "Measured":
-  from stemphonic_jax.evaluation import accompanying, editing, embeddings, systems, tables
+  from stemphonic_jax.evaluation.tables import accompanying, editing, embeddings, paper, systems
   from stemphonic_jax.weights.hub import find_model
 
   if request.models:
-    return tables.table(request.table, request.models, request.out, options, listeners)
+    return paper.table(request.table, request.models, request.out, options, listeners)
   if request.embeddings:
     return embeddings.measure(*request.embeddings, request.out, options, request.fad)
   if request.songs_from:
@@ -185,4 +187,4 @@ def _measured(
     return editing.measure(model, request.out, options)
   if request.table == "stemgen":
     return accompanying.measure(model, request.out, options, listeners)
-  return tables.one_model(model, request.out, options, request.accompany, listeners)
+  return paper.one_model(model, request.out, options, request.accompany, listeners)

@@ -30,25 +30,22 @@ from stemphonic_jax.evaluation.features import OnDisk, SongFeatures, StemFeature
 from stemphonic_jax.evaluation.scores import Score
 
 PACKAGE = Path(__file__).parents[1]
-HERE = Path(__file__).parent.name
 # Files and folders of the package that say how a song sounds, and what is kept of it.
 SONG = (
-  *(f"{HERE}/{name}.py" for name in ("ablation", "ears", "features", "kept", "remade", "songs")),
+  *("evaluation/features.py", "evaluation/kept.py", "evaluation/listeners/ears.py"),
+  *(f"evaluation/songs/{name}.py" for name in ("ablation", "asking", "corpus")),
+  "evaluation/tables/remade.py",
   *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
   *("data/tokenizer.py", "flow.py", "guidance.py", "generation", "models", "sampler.py", "weights"),
 )
-CELL = (*SONG, HERE)
+# What a cell depends on besides: how it is measured, not how a table shows it.
+CELL = (
+  *(*SONG, "evaluation/scores.py"),
+  *(f"evaluation/{room}" for room in ("distances", "judges", "listeners", "measures")),
+)
 ABOUT = ("id", "bpm", "caption", "heard")  # what a song has besides stems
 LARGE = ("bands", "chroma")
 PARTS = (*LARGE, "lane")  # of the features of a stem
-# Of this folder what no cell depends on: it comes after them.
-VIEWS = frozenset(
-  f"{HERE}/{name}.py"
-  for name in (
-    *("accompanying", "basis", "editing", "embeddings", "figures", "published", "report", "seeds"),
-    *("sheet", "systems", "tables", "trained"),
-  )
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +125,7 @@ def cell(out: Path, key: Mapping[str, Any], measure: Callable[[], Cell]) -> Cell
 
 @functools.cache
 def code(places: Sequence[str], package: Path = PACKAGE) -> str:
-  """Equal for equal sources and tables in these places, views left out, and one release of JAX.
+  """Equal for equal sources and tables in these places, and one release of JAX.
 
   What is read first holds for the process, whose modules are those of then.
   """
@@ -136,8 +133,7 @@ def code(places: Sequence[str], package: Path = PACKAGE) -> str:
   paths |= {path for place in places for path in (package / place).rglob("*.toml")}
   paths |= {package / place for place in places if place.endswith(".py")}
   named = {path.relative_to(package).as_posix(): path for path in sorted(paths)}
-  sources = {name: path.read_text() for name, path in named.items() if name not in VIEWS}
-  return digest([jax.__version__, sources])
+  return digest([jax.__version__, {name: path.read_text() for name, path in named.items()}])
 
 
 def digest_of(songs: Sequence[SongFeatures]) -> str:

@@ -29,10 +29,11 @@ from stemphonic_jax.audio.figures import spectrogram_figure
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.evaluation import songs
-from stemphonic_jax.evaluation.basis import Measured
-from stemphonic_jax.evaluation.sheet import Sheet, cells_of, legend_of
-from stemphonic_jax.evaluation.songs import FRAME, Prompt
+from stemphonic_jax.evaluation.shown.sheet import Sheet, cells_of, legend_of
+from stemphonic_jax.evaluation.songs import asking, corpus
+from stemphonic_jax.evaluation.songs.asking import Prompt
+from stemphonic_jax.evaluation.songs.corpus import FRAME
+from stemphonic_jax.evaluation.tables.basis import Measured
 from stemphonic_jax.generation.pipeline import StemPipeline
 
 SHOWN = 4  # pieces to listen to
@@ -74,16 +75,16 @@ def write_report(out: Path, measured: Measured, seed: int) -> Path:
   real = [
     mix
     for k, count in measured.counts.items()
-    for mix in songs.held_out(measured.real, min(each, count), lambda mix: mix, k)
+    for mix in corpus.held_out(measured.real, min(each, count), lambda mix: mix, k)
   ]
-  prompts = [songs.prompt_of(mix) for mix in real]
+  prompts = [asking.prompt_of(mix) for mix in real]
   pieces = [Piece(prompt, []) for prompt in prompts]
   load = functools.cache(lambda model: StemPipeline(model.bundle))
   with whole_folder(home / "audio", _played) as folder:
     for number, (piece, mix) in enumerate(zip(pieces, real, strict=True), 1):
       piece.versions.append(_save(folder, f"{number}/0-real", "real", mix, {}))
     for version, (label, (model, run)) in enumerate(measured.asked.items(), 1):
-      made = songs.generate(
+      made = asking.generate(
         load(model), prompts, seconds=real[0].seconds, seed=seed,
         passes=run.passes, share_noise=run.share_noise, activity=run.activity,
       )  # fmt: skip

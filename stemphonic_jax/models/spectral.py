@@ -10,9 +10,9 @@ would take days. What it gives up is phase, in two steps that were both measured
     was 0.48 against 0.33, with windows of 41 ms.)
 
 Windows are of 81 ms, for pitch. With 41 ms, 12 iterations of Griffin-Lim leave the stems of 24
-pieces a harmony (evaluation/harmony.py) of 0.90 from true levels, and of 0.77 from 64 principal
-components of them; with 81 ms it is 0.96 and 0.93. Real stems have 0.96. Attacks lose little by it:
-synchrony is 0.76 from true levels instead of 0.77, of real stems 0.79.
+pieces a harmony (evaluation/measures/harmony.py) of 0.90 from true levels, and of 0.77 from 64
+principal components of them; with 81 ms it is 0.96 and 0.93. Real stems have 0.96. Attacks lose
+little by it: synchrony is 0.76 from true levels instead of 0.77, of real stems 0.79.
 
 Where Griffin-Lim begins is heard in tones that are held. From a fixed pattern they flutter; from
 phases that follow the peaks (models/stft.py) less: of the stems of 64 pieces, through the demo's

@@ -4,7 +4,7 @@ import pytest
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import spectrogram_figure, stems_figure
 from stemphonic_jax.errors import OutputError
-from stemphonic_jax.evaluation.figures import scores_figure
+from stemphonic_jax.evaluation.shown.figures import scores_figure
 
 RATE = 8000
 

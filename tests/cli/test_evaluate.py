@@ -6,20 +6,15 @@ import json
 
 import pytest
 
-from stemphonic_jax.evaluation import (
-  ablation,
-  figures,
-  populations,
-  remade,
-  report,
-  songs,
-  tables,
-  trained,
-  vggish,
-)
+from stemphonic_jax.evaluation import report
+from stemphonic_jax.evaluation.distances import populations
+from stemphonic_jax.evaluation.judges import vggish
+from stemphonic_jax.evaluation.shown import figures
+from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
+from stemphonic_jax.evaluation.tables import paper, remade
 from tests import tiny
 from tests.data.sources import trees
-from tests.evaluation.test_tables import piece
+from tests.evaluation.tables.test_paper import piece
 from tests.weights import judges as weights
 
 
@@ -31,10 +26,10 @@ def evaluate(stemphonic, monkeypatch):
   real = tuple(
     [piece(number, 3, tiny.SAMPLES) for number in range(first, first + 4)] for first in (0, 10)
   )
-  monkeypatch.setattr(songs, "composed", lambda *_: real)
+  monkeypatch.setattr(corpus, "composed", lambda *_: real)
   monkeypatch.setattr(report, "SHOWN", 1)
-  monkeypatch.setattr(songs, "autoencoded", lambda _: lambda mix: mix)
-  for module in (tables, remade, report):
+  monkeypatch.setattr(asking, "autoencoded", lambda _: lambda mix: mix)
+  for module in (paper, remade, report):
     monkeypatch.setattr(module, "StemPipeline", lambda _: tiny.pipeline())
   return functools.partial(stemphonic, "evaluate")
 

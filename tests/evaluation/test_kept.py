@@ -8,9 +8,9 @@ import pytest
 
 from stemphonic_jax.errors import DataError
 from stemphonic_jax.evaluation import kept
-from stemphonic_jax.evaluation.ablation import Pieces
 from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
-from stemphonic_jax.evaluation.songs import Prompt
+from stemphonic_jax.evaluation.songs.ablation import Pieces
+from stemphonic_jax.evaluation.songs.asking import Prompt
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def codes(package):
     ("models/dit.py", True, True),
     ("generation/pipeline.py", True, True),
     ("data/sources/demo/drums.py", True, True),
-    ("evaluation/songs.py", True, True),
-    ("evaluation/harmony.py", False, True),
-    ("evaluation/sheet.py", False, False),
+    ("evaluation/songs/corpus.py", True, True),
+    ("evaluation/measures/harmony.py", False, True),
+    ("evaluation/shown/sheet.py", False, False),
     ("bench/train.py", False, False),
   ],
 )
@@ -53,8 +53,7 @@ def test_another_release_of_jax_makes_other_songs(package, monkeypatch):
 
 
 def test_all_places_are_there():
-  assert [place for place in kept.SONG if not (kept.PACKAGE / place).exists()] == []
-  assert [view for view in kept.VIEWS if not (kept.PACKAGE / view).is_file()] == []
+  assert [place for place in kept.CELL if not (kept.PACKAGE / place).exists()] == []
 
 
 def song(level=0.0, kind="keys"):

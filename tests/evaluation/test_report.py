@@ -9,11 +9,11 @@ import soundfile
 from stemphonic_jax.audio.levels import MIX_DBFS, dbfs
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.evaluation import report
-from stemphonic_jax.evaluation.ablation import Run
 from stemphonic_jax.evaluation.scores import Score
-from stemphonic_jax.evaluation.sheet import Line, Sheet
-from stemphonic_jax.evaluation.tables import Measured
-from stemphonic_jax.evaluation.trained import Model
+from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
+from stemphonic_jax.evaluation.songs.ablation import Run
+from stemphonic_jax.evaluation.songs.trained import Model
+from stemphonic_jax.evaluation.tables.paper import Measured
 from tests import tiny
 
 WILD = '<script>alert("1")</script> & $title'

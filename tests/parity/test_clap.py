@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.data.bpe import BytePairs
-from stemphonic_jax.evaluation import clap
+from stemphonic_jax.evaluation.judges import clap
 from stemphonic_jax.weights.clap import open_clap
 from stemphonic_jax.weights.tensors import materialize
 from tests.parity.test_t5 import PIECES, SINGLE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemphonic_jax.evaluation import vggish
+from stemphonic_jax.evaluation.judges import vggish
 
 torch = pytest.importorskip("torch")
 

@@ -247,7 +247,7 @@ def _export(
   parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
   content = {name: config.to_dict()[name] for name in parts}
   content["whole_mixes"] = config.data.whole_mixes
-  if config.data.source == "demo":  # what to measure it on (evaluation/trained.py)
+  if config.data.source == "demo":  # what to measure it on (evaluation/songs/trained.py)
     share = config.data.soundfont_share if config.data.soundfont else 0.0
     content["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
   content["types"] = records.index.notes.get("types", [])

@@ -1,0 +1,1 @@
+"""How far apart two sets of sounds are: Fréchet distances and a kernel's, of any embedding."""

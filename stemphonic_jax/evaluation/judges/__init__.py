@@ -1,0 +1,1 @@
+"""Networks that hear, VGGish and CLAP, each as `embed(audio, rate) -> [n, d]`."""

@@ -1,0 +1,1 @@
+"""What a measured table looks like, as Markdown, JSON and figures."""

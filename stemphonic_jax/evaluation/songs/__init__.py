@@ -1,0 +1,1 @@
+"""What is measured: real pieces held out, trained models, and the songs that they make."""

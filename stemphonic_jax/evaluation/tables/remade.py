@@ -1,0 +1,187 @@
+"""Real pieces of which a model makes some stems anew, to the others: what two papers measure.
+
+A piece is cut down to what is given and what is asked for, then heard three times: as it is, with
+what a model makes of the stems asked for, and with those of another piece.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+from tqdm import tqdm
+
+from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.errors import DataError, DivergedError
+from stemphonic_jax.evaluation import kept
+from stemphonic_jax.evaluation.features import SongFeatures
+from stemphonic_jax.evaluation.kept import Heard
+from stemphonic_jax.evaluation.listeners.ears import Ears
+from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
+from stemphonic_jax.evaluation.songs.trained import Model
+from stemphonic_jax.evaluation.tables import basis
+from stemphonic_jax.evaluation.tables.basis import Options
+from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.generation.request import MAX_SEED
+
+Choose = Callable[[Mix, int], Mix | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen(Sequence):
+  """The pieces that will do, as `choose` cuts them down; made or read when they are asked for."""
+
+  mixes: Sequence[Mix]
+  choose: Choose
+  places: Sequence[int]
+
+  def __len__(self) -> int:
+    return len(self.places)
+
+  def __getitem__(self, number: int) -> Mix:
+    place = self.places[number]
+    found = self.choose(corpus.ensemble(self.mixes[place]), place)
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+  """A model, the pieces that it is asked after, others to compare with, and what hears them."""
+
+  model: Model
+  pieces: Chosen
+  others: Chosen
+  seconds: float
+  options: Options
+  ears: Ears
+  out: Path
+
+  @functools.cached_property
+  def pipe(self) -> StemPipeline:
+    return StemPipeline(self.model.bundle)
+
+  @property
+  def said(self) -> str:
+    """What is measured on, in a sentence."""
+    return (
+      f"{len(self.pieces)} {basis.pieces_of(self.options, self.seconds)}, on"
+      f" {ablation.hardware()}. Model {self.model.bundle.fingerprint[:12]}."
+    )
+
+  @property
+  def about(self) -> dict[str, Any]:
+    """What the JSON of a sheet says beside its numbers."""
+    prints = {self.model.name: self.model.bundle.fingerprint}
+    return basis.about(prints, {"all": self.pieces.places}, self.seconds, self.options)
+
+
+def setting(
+  path: Path,
+  out: Path,
+  options: Options,
+  ears: Ears,
+  choose: Choose,
+  what: str,
+) -> Setting:
+  """Opens a model and chooses pieces; errors are those of `tables.one_model`.
+
+  DataError where no piece is `what` the table takes.
+  """
+  model = trained.open_model(path)
+  ablation.check_model(model, [ablation.Run(passes=2)])  # which hears what is given
+  if not options.held_out and options.source != "demo":
+    options = replace(options, held_out=trained.held_out_of(model, options.source, options.root))
+  if options.source == "demo":
+    found = trained.corpus_of([model], options.corpus, options.soundfont)
+    options = replace(options, **found)
+  kept.begin(out)
+  seconds, rate = trained.length_of([model], options.seconds)
+  mixes, others = basis.mixes(out, options, seconds, rate)
+  pieces = chosen(mixes, options.songs, choose)
+  if not len(pieces):
+    raise DataError(f"there are no held-out pieces {what} to measure with; use a larger set")
+  compared = chosen(others, options.songs, choose)
+  return Setting(model, pieces, compared, seconds, options, ears, out)
+
+
+def chosen(mixes: Sequence[Mix], count: int, choose: Choose) -> Chosen:
+  """The first pieces that will do, as many as there are up to `count`."""
+
+  def looks(place: int) -> int | None:
+    mix = corpus.ensemble(mixes[place])
+    return place if mix is not None and choose(mix, place) is not None else None
+
+  found: list[int] = []
+  for place in corpus.in_threads(looks, range(len(mixes))):
+    found += [] if place is None else [place]
+    if len(found) == count:
+      break
+  if len(found) < count:
+    logging.warning("%d pieces wanted, %d of %d will do", count, len(found), len(mixes))
+  return Chosen(mixes, choose, found)
+
+
+def heard(pieces: Sequence[Mix], ears: Ears, name: str) -> list[SongFeatures]:
+  """What is heard in pieces as they are."""
+  looks = corpus.in_threads(lambda i: ears.listen(pieces[i]), range(len(pieces)))
+  return list(tqdm(looks, name, len(pieces), unit=" songs", disable=None))
+
+
+def anew(
+  of: Setting, name: str, asked: Callable[[Mix, int], Sequence[str]]
+) -> list[SongFeatures | None]:
+  """Each piece with the stems `asked` for as the model makes them to the others, by their names.
+
+  None of one that is no sound, which the log names. They are kept, as songs of tables are.
+  """
+  key = {
+    "model": of.model.bundle.fingerprint,
+    "run": name,
+    "pieces": [of.pieces.places, of.options.source, of.options.root, of.options.held_out],
+    "captions": of.options.captions,
+    "seconds": of.seconds,
+    "seed": of.options.seed,
+    "hardware": ablation.hardware(),
+  }
+  seed = of.options.seed
+
+  def make(first: int) -> Iterator[Heard]:
+    numbers = range(first, len(of.pieces))
+    bar = tqdm(numbers, name, len(of.pieces), unit=" songs", initial=first, disable=None)
+    for number in bar:
+      mix = of.pieces[number]
+      made = _made(of.pipe, mix, asked(mix, number), (seed + number) % MAX_SEED)
+      song = SongFeatures("", None, {}) if made is None else of.ears.listen(made, keep=False)
+      yield Heard(song, 0.0)
+
+  found = kept.songs(of.out, key, len(of.pieces), make, of.ears.complete)
+  songs_found = [one.song if one.song.stems else None for one in found]
+  if not any(songs_found):
+    raise DivergedError(f"{of.model.name}: none of {len(found)} songs is sound; the log says why")
+  return songs_found
+
+
+def _made(pipe: StemPipeline, mix: Mix, asked: Sequence[str], seed: int) -> Mix | None:
+  given = {name: stem.audio for name, stem in mix.stems.items() if name not in asked}
+  types = [mix.stems[name].type for name in asked]
+  try:
+    song = pipe.generate(
+      mix.caption,
+      types,
+      bpm=asking.tempo_for(pipe, mix.bpm),
+      seed=seed,
+      context=given,
+      duration=mix.seconds,
+    )
+  except DivergedError as error:
+    logging.warning("%s is left out: %s", mix.id, error)
+    return None
+  made: Mapping[str, Stem] = {
+    name: Stem(kind, song.stems[kind]) for name, kind in zip(asked, types, strict=True)
+  }
+  return replace(mix, stems=mix.stems | made)
