@@ -1,12 +1,8 @@
-"""What songs are measured by, and the tables of the paper.
+"""What songs are measured by, and the tables of the papers.
 
-Reading order: scores (a number with its interval), features (what is kept of a song), lags and
-pairs (stems against one another), then one file per question, metrics (all of them) and baselines.
-Networks that hear: judges (what they have in common), vggish, clap, resampling. Ears and listeners
-keep what they hear; frechet, kernel and populations say how far it is from real songs'.
-Without networks: music, of beats, notes and descriptors.
-Tables: songs (real and generated), trained (models), ablation and kept (a cell), seeds (cells of
-several trainings), basis (what is compared with), tables, published (what papers print), systems
-(songs that others made), remade, editing and accompanying (tables of two other papers), and how
-they are shown: sheet, figures, report.
+At the bottom: scores (a number with its interval), features (what is kept of a song once its audio
+is gone), kept (what is on disk of an evaluation, so that one that was cut off goes on).
+Rooms, in the order in which they use each other: distances and judges; measures, which need no
+network, and listeners, which keep what they hear; songs (real pieces, and what models make of their
+prompts: `ablation` is a cell of a table) and shown (a sheet); tables; report, a page to listen to.
 """

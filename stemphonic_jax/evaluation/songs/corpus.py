@@ -1,8 +1,8 @@
-"""The songs that are measured: real pieces held out, and what a model makes of their prompts.
+"""The real pieces that songs are measured with: held out from trainings, composed or on disk.
 
 A real piece is cut out of anywhere in a longer one: crops that all start on a downbeat would let
 the requested tempo alone line up the stems. As in the paper, stems count that sound in at least
-half of it (Sec. 4.2), and a model is told of them nothing but text, types and tempo (Sec. 4.3).
+half of it (Sec. 4.2).
 """
 
 from __future__ import annotations
