@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FAD = ("default", "google", "gudgud96", "fadtk")
 SONGS = 60
-OTHERS = ("musicgen-stem", "stemgen")  # tables of other papers
+OF_ONE = ("musicgen-stem", "stemgen", "repairs", "continuation")  # tables of one model
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     "--table",
     metavar="NAME",
     help="1, 2 or 3 of the paper, or ensemble, on --models; musicgen-stem (editing) or stemgen"
-    " (accompaniment), on --model",
+    " (accompaniment), repairs or continuation, on --model",
   )
   evaluate.add_argument(
     "--models", type=path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
@@ -132,13 +132,13 @@ def _check(request: argparse.Namespace) -> None:
   asked = {f"--{name.replace('_', '-')}": getattr(request, name) for name in named}
   if sum(map(bool, asked.values())) != 1:
     raise UsageError(f"evaluate: expected one of {', '.join(asked)}; see `stemphonic evaluate -h`")
-  if request.table in OTHERS and not request.model:
+  if request.table in OF_ONE and not request.model:
     raise UsageError(f"evaluate: --table {request.table} takes --model DIR")
-  if request.table not in OTHERS and bool(request.table) != bool(request.models):
+  if request.table not in OF_ONE and bool(request.table) != bool(request.models):
     raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
   if request.accompany and (request.table or not request.model):
     raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
-  others = request.songs_from or request.embeddings or request.table in OTHERS
+  others = request.songs_from or request.embeddings or request.table in OF_ONE
   if request.report and others:
     raise UsageError("--report is of `evaluate --model DIR` and of the paper's tables")
   if (request.source == "demo") != (request.root is None):
@@ -173,7 +173,15 @@ def _listeners(request: argparse.Namespace) -> list["Listener"]:
 def _measured(
   request: argparse.Namespace, options: "Options", listeners: Sequence["Listener"]
 ) -> "Measured":
-  from stemphonic_jax.evaluation.tables import accompanying, editing, embeddings, paper, systems
+  from stemphonic_jax.evaluation.tables import (
+    accompanying,
+    continuing,
+    editing,
+    embeddings,
+    paper,
+    repairing,
+    systems,
+  )
   from stemphonic_jax.weights.hub import find_model
 
   if request.models:
@@ -183,8 +191,9 @@ def _measured(
   if request.songs_from:
     return systems.measure(request.songs_from, request.out, options, listeners, request.songs)
   model = find_model(request.model)
-  if request.table == "musicgen-stem":
-    return editing.measure(model, request.out, options)
+  of_one = {"musicgen-stem": editing, "repairs": repairing, "continuation": continuing}
+  if request.table in of_one:
+    return of_one[request.table].measure(model, request.out, options)
   if request.table == "stemgen":
     return accompanying.measure(model, request.out, options, listeners)
   return paper.one_model(model, request.out, options, request.accompany, listeners)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +93,24 @@ class SongFeatures:
     return 10.0 * np.log10(
       sum(10.0 ** (np.asarray(s.bands, np.float32) / 10.0) for s in self.stems.values())
     )
+
+
+def cut(song: SongFeatures, start: float, seconds: float) -> SongFeatures:
+  """The features of a part of a song, from `start` on, as if it were one; frames are whole."""
+
+  def of(frames: np.ndarray, rate: float) -> np.ndarray:
+    return frames[round(start * rate) : round((start + seconds) * rate) + 1]
+
+  def part(stem: StemFeatures) -> StemFeatures:
+    lane_rate = len(stem.lane) * FRAMES_PER_SECOND / (len(stem.bands) - 1)
+    return StemFeatures(
+      stem.type,
+      of(np.asarray(stem.bands), FRAMES_PER_SECOND),
+      of(np.asarray(stem.chroma), CHROMA_PER_SECOND),
+      of(np.asarray(stem.lane), lane_rate),
+    )
+
+  return replace(song, stems={name: part(stem) for name, stem in song.stems.items()}, heard="")
 
 
 def onset_envelope(bands: Float32[np.ndarray, "F M"]) -> Float32[np.ndarray, "F"]:

@@ -87,6 +87,20 @@ def passes_of(request: Request) -> list[list[str]]:
   return passes
 
 
+def windows_of(
+  pipe: "StemPipeline", frames: int, holes: Sequence[Hole], bpm: float | None
+) -> tuple[int, list[Stretch]]:
+  """The size of the windows in which holes of a song of `frames` are filled, and which they are."""
+  hop, rate = pipe.bundle.vae.hop, pipe.rate
+  longest = frames_of(pipe.seconds, rate, hop)
+  size = longest if pipe.bundle.dit.timing else min(longest, frames)
+  if frames <= size:
+    return size, [Stretch(0, 0, frames)]
+  bar = bar_samples(bpm, rate)
+  bar = bar and bar / hop
+  return size, [stretch for hole in holes for stretch in stretches(hole, frames, size, bar)]
+
+
 class _Filling:
   """What stays the same while the holes of a draft are filled."""
 
@@ -102,23 +116,15 @@ class _Filling:
     self.pipe, self.draft, self.request, self.holes = pipe, draft, request, holes
     self.hop, self.ensemble = pipe.bundle.vae.hop, pipe.bundle.dit.ensemble
     self.frames = -(-draft.samples // self.hop)
-    longest = frames_of(pipe.seconds, pipe.rate, self.hop)
-    self.size = longest if pipe.bundle.dit.timing else min(longest, self.frames)
+    self.size, self.stretches = windows_of(pipe, self.frames, holes, request.bpm)
     self.start = min(request.steps - 1, round((1 - strength) * request.steps))
     self.lanes = {
       name: lanes_from_ranges(ranges, self.frames, self.hop, pipe.rate)
       for name, ranges in request.activity.items()
     }
-    self.passes, self.stretches = passes_of(request), self._stretches()
+    self.passes = passes_of(request)
     work = SAMPLED * len(self.stretches) + DECODED
     self.progress = Progress(work * len(request.stems), tell)
-
-  def _stretches(self) -> list[Stretch]:
-    if self.frames <= self.size:
-      return [Stretch(0, 0, self.frames)]
-    bar = bar_samples(self.request.bpm, self.pipe.rate)
-    bar = bar and bar / self.hop
-    return [s for hole in self.holes for s in stretches(hole, self.frames, self.size, bar)]
 
   def sample(self, names: Sequence[str], waiting: Sequence[str]) -> None:
     """Latents of the stems of one pass; of others those are heard that are not `waiting`."""

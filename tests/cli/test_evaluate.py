@@ -58,26 +58,47 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("table", "head"),
+  ("table", "head", "names"),
   [
-    ("musicgen-stem", "HAR, bass edited ↑ | HAR, other edited ↑ | BEAT bass ↑ | BEAT drums ↑"),
-    ("stemgen", "FD stem ↓ | MIRDD ↓"),
+    (
+      "musicgen-stem",
+      "HAR, bass edited ↑ | HAR, other edited ↑ | BEAT bass ↑ | BEAT drums ↑",
+      ["Stems", "generated", "real", "shuffled"],
+    ),
+    ("stemgen", "FD stem ↓ | MIRDD ↓", ["Stems", "generated", "real", "shuffled"]),
+    (
+      "repairs",
+      "Synchrony ↑ | Harmony ↑ | Chords ↑",
+      ["Stems", "repaired", "whole", "real", "shuffled"],
+    ),
+    (
+      "continuation",
+      "Tempo or octave ↑ | Identity ↑",
+      [
+        *("Part", "0–0.333 s, given", "0.333–0.667 s", "0.667–1 s", "1–1.33 s", "1.33–1.67 s"),
+        *("1.67–2 s", "real", "Part", "at seams", "between seams", "real"),
+      ],
+    ),
   ],
 )
-def test_the_tables_of_other_papers_and_what_was_made_is_kept(
-  evaluate, tmp_path, monkeypatch, table, head
+def test_the_tables_of_one_model_and_what_was_made_is_kept(
+  evaluate, tmp_path, monkeypatch, table, head, names
 ):
   pytest.importorskip("mir_eval")
   monkeypatch.setattr(figures, "scores_figure", lambda *_: None)
-  ask = functools.partial(evaluate, "--model", tiny.model(), "--table", table, "--songs", 2)
+  ask = functools.partial(
+    evaluate, "--model", tiny.model(), "--table", table, "--songs", 2, "--seconds", 2
+  )
   code, out, err = ask()
   assert code == 0, err
   rows = [line.split(" | ") for line in out.splitlines() if line.startswith("| ")]
-  assert [row[0] for row in rows] == ["| Stems", "| generated", "| real", "| shuffled"]
+  assert [row[0] for row in rows] == [f"| {name}" for name in names]
   assert head in out
-  assert [row[1] for row in rows[1:3]] == ["2", "2"]
+  if "generated" in names:  # the others say nothing of two seconds
+    assert [row[1] for row in rows[1:3]] == ["2", "2"]
   assert "2 held-out pieces of 2 s (demo), on " in out
-  monkeypatch.setattr(tiny.pipeline(), "generate", lambda *_, **__: pytest.fail("made again"))
+  for way in ("generate", "again", "extend"):
+    monkeypatch.setattr(tiny.pipeline(), way, lambda *_, **__: pytest.fail("made again"))
   assert ask()[1] == out
 
 

@@ -41,13 +41,14 @@ def measure(
   judges = [one for one in listeners if f"{one.name}_fad_stem" in one.metrics]
   ears = Ears(out, [*judges, hears])
   choose = functools.partial(pair, options.seed)
-  of = remade.setting(path, out, options, ears, choose, "of two stems or more")
+  of = remade.setting(__name__, path, out, options, ears, choose, "of two stems or more")
   real = remade.heard(of.pieces, ears, "real pieces")
-  made = [song for song in remade.anew(of, "accompany one", lambda mix, _: [target(mix)]) if song]
+  one = remade.to_the_others(lambda mix: [target(mix)])
+  made = [song for song in remade.anew(of, "accompany one", one) if song]
   rows = {
     "generated": made,
     "real": remade.heard(of.others, ears, "other pieces"),
-    "shuffled": remade.heard(Shuffled(of.pieces, _matches(real)), ears, "shuffled"),
+    "shuffled": remade.heard(Shuffled(of.pieces, matches(real)), ears, "shuffled"),
   }
   shown = ("fad_stem", *(f"{one.name}_{n}" for one in judges for n in ("fad_stem", "kad_stem")))
   lines = []
@@ -90,7 +91,7 @@ class Shuffled(Sequence):
     return replace(one, stems=one.stems | {target(one): other.stems[target(other)]})
 
 
-def _matches(songs: Sequence[SongFeatures]) -> list[tuple[int, int]]:
+def matches(songs: Sequence[SongFeatures]) -> list[tuple[int, int]]:
   """Each piece that has one, with the next whose last stem is of the same type."""
 
   def matches() -> Iterator[tuple[int, int]]:

@@ -36,14 +36,17 @@ def measure(path: Path, out: Path, options: Options) -> Measured:
   listener = music.listener()
   ears = Ears(out, [listener])
   recall = ears.recall(listener)
-  of = remade.setting(path, out, options, ears, whole, "with bass, drums and other stems")
+  of = remade.setting(__name__, path, out, options, ears, whole, "with bass, drums and other stems")
 
   def tracks(songs: Sequence[SongFeatures | None]) -> list[Tracks | None]:
     return [None if song is None else music.recalled([song], recall)[0] for song in songs]
 
   real = tracks(remade.heard(of.pieces, ears, "real pieces"))
   names = {role: functools.partial(_of_role, role) for role in ROLES}
-  made = {role: tracks(remade.anew(of, f"edit {role}", names[role])) for role in ROLES}
+  made = {
+    role: tracks(remade.anew(of, f"edit {role}", remade.to_the_others(names[role])))
+    for role in ROLES
+  }
   rows = {"generated": made, "real": {role: real for role in ROLES}}
   if len(real) > 1:
     rows["shuffled"] = {role: [*real[1:], real[0]] for role in ROLES}
@@ -84,5 +87,5 @@ def _with(real: Tracks, song: Tracks, role: str) -> Tracks:
   return dict(real) | {name: song[name] for name in (role, *own) if name in song}
 
 
-def _of_role(role: str, mix: Mix, _: int) -> list[str]:
+def _of_role(role: str, mix: Mix) -> list[str]:
   return [name for name, stem in mix.stems.items() if music.role_of(stem.type) == role]

@@ -7,7 +7,7 @@ what a model makes of the stems asked for, and with those of another piece.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED
 
 Choose = Callable[[Mix, int], Mix | None]
+Make = Callable[[StemPipeline, Mix, int], Mix]  # from a piece and a seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,12 @@ class Chosen(Sequence):
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-  """A model, the pieces that it is asked after, others to compare with, and what hears them."""
+  """A model, the pieces that it is asked after, others to compare with, and what hears them.
 
+  `table` is the module that makes the songs, on which those that are kept depend.
+  """
+
+  table: str
   model: Model
   pieces: Chosen
   others: Chosen
@@ -81,16 +86,19 @@ class Setting:
 
 
 def setting(
+  table: str,
   path: Path,
   out: Path,
   options: Options,
   ears: Ears,
   choose: Choose,
   what: str,
+  seconds: float | None = None,
 ) -> Setting:
   """Opens a model and chooses pieces; errors are those of `tables.one_model`.
 
-  DataError where no piece is `what` the table takes.
+  DataError where no piece is `what` the table takes. With `seconds` they are so long, however short
+  the songs are that the model makes at once.
   """
   model = trained.open_model(path)
   ablation.check_model(model, [ablation.Run(passes=2)])  # which hears what is given
@@ -100,13 +108,14 @@ def setting(
     found = trained.corpus_of([model], options.corpus, options.soundfont)
     options = replace(options, **found)
   kept.begin(out)
-  seconds, rate = trained.length_of([model], options.seconds)
+  longest, rate = trained.length_of([model], None if seconds else options.seconds)
+  seconds = seconds or longest
   mixes, others = basis.mixes(out, options, seconds, rate)
   pieces = chosen(mixes, options.songs, choose)
   if not len(pieces):
     raise DataError(f"there are no held-out pieces {what} to measure with; use a larger set")
   compared = chosen(others, options.songs, choose)
-  return Setting(model, pieces, compared, seconds, options, ears, out)
+  return Setting(table, model, pieces, compared, seconds, options, ears, out)
 
 
 def chosen(mixes: Sequence[Mix], count: int, choose: Choose) -> Chosen:
@@ -132,10 +141,8 @@ def heard(pieces: Sequence[Mix], ears: Ears, name: str) -> list[SongFeatures]:
   return list(tqdm(looks, name, len(pieces), unit=" songs", disable=None))
 
 
-def anew(
-  of: Setting, name: str, asked: Callable[[Mix, int], Sequence[str]]
-) -> list[SongFeatures | None]:
-  """Each piece with the stems `asked` for as the model makes them to the others, by their names.
+def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
+  """Each piece as the model remakes it, in the way that `name` stands for.
 
   None of one that is no sound, which the log names. They are kept, as songs of tables are.
   """
@@ -147,41 +154,45 @@ def anew(
     "seconds": of.seconds,
     "seed": of.options.seed,
     "hardware": ablation.hardware(),
+    "table": kept.code((of.table.partition(".")[2].replace(".", "/") + ".py",)),
   }
   seed = of.options.seed
 
-  def make(first: int) -> Iterator[Heard]:
+  def songs(first: int) -> Iterator[Heard]:
     numbers = range(first, len(of.pieces))
     bar = tqdm(numbers, name, len(of.pieces), unit=" songs", initial=first, disable=None)
     for number in bar:
       mix = of.pieces[number]
-      made = _made(of.pipe, mix, asked(mix, number), (seed + number) % MAX_SEED)
-      song = SongFeatures("", None, {}) if made is None else of.ears.listen(made, keep=False)
-      yield Heard(song, 0.0)
+      try:
+        made = make(of.pipe, mix, (seed + number) % MAX_SEED)
+      except DivergedError as error:
+        logging.warning("%s is left out: %s", mix.id, error)
+        yield Heard(SongFeatures("", None, {}), 0.0)
+      else:
+        yield Heard(of.ears.listen(made, keep=False), 0.0)
 
-  found = kept.songs(of.out, key, len(of.pieces), make, of.ears.complete)
+  found = kept.songs(of.out, key, len(of.pieces), songs, of.ears.complete)
   songs_found = [one.song if one.song.stems else None for one in found]
   if not any(songs_found):
     raise DivergedError(f"{of.model.name}: none of {len(found)} songs is sound; the log says why")
   return songs_found
 
 
-def _made(pipe: StemPipeline, mix: Mix, asked: Sequence[str], seed: int) -> Mix | None:
-  given = {name: stem.audio for name, stem in mix.stems.items() if name not in asked}
-  types = [mix.stems[name].type for name in asked]
-  try:
+def to_the_others(names: Callable[[Mix], Sequence[str]]) -> Make:
+  """What makes the stems anew that `names` gives of a piece, all others being given."""
+
+  def make(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
+    asked = names(mix)
+    types = [mix.stems[name].type for name in asked]
     song = pipe.generate(
       mix.caption,
       types,
       bpm=asking.tempo_for(pipe, mix.bpm),
       seed=seed,
-      context=given,
+      context={name: stem.audio for name, stem in mix.stems.items() if name not in asked},
       duration=mix.seconds,
     )
-  except DivergedError as error:
-    logging.warning("%s is left out: %s", mix.id, error)
-    return None
-  made: Mapping[str, Stem] = {
-    name: Stem(kind, song.stems[kind]) for name, kind in zip(asked, types, strict=True)
-  }
-  return replace(mix, stems=mix.stems | made)
+    made = {name: Stem(kind, song.stems[kind]) for name, kind in zip(asked, types, strict=True)}
+    return replace(mix, stems=mix.stems | made)
+
+  return make

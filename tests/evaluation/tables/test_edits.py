@@ -1,0 +1,67 @@
+"""What models are given to repair and to go on with, and where that is looked at."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from stemphonic_jax.evaluation.features import cut, features
+from stemphonic_jax.evaluation.tables import continuing, repairing
+from tests import tiny
+from tests.evaluation.tables.test_paper import piece
+
+
+@pytest.fixture(scope="module")
+def mix():
+  return piece(0, 3, tiny.SAMPLES)
+
+
+def test_a_part_has_the_features_of_its_audio():
+  long = piece(1, 3, 4 * tiny.SAMPLES)
+  whole, half = features(long), features(long.crop(tiny.SAMPLES, 2 * tiny.SAMPLES))
+  seconds = long.seconds
+  part = cut(whole, seconds / 4, seconds / 2)
+  for name, stem in half.stems.items():
+    found = part.stems[name]
+    assert abs(len(found.bands) - len(stem.bands)) <= 1
+    assert abs(len(found.chroma) - len(stem.chroma)) <= 1
+    frames = slice(4, min(len(found.bands), len(stem.bands)) - 4)  # what no edge is heard in
+    assert np.median(np.abs(np.float32(found.bands)[frames] - stem.bands[frames])) < 1
+    both = [np.asarray(one.chroma)[4:-4].mean(axis=0) for one in (found, stem)]
+    assert np.corrcoef(both)[0, 1] > 0.99
+  assert [len(stem.bands) for stem in cut(whole, 0, seconds).stems.values()] == [
+    len(stem.bands) for stem in whole.stems.values()
+  ]
+
+
+def test_only_the_hidden_half_of_the_last_stem_is_made_again(mix):
+  mix = repairing.pitched_last(mix, 1)
+  made = repairing.repaired(whole=False)(tiny.pipeline(), mix, 5)
+  *others, last = mix.stems
+  for name in others:
+    np.testing.assert_array_equal(made.stems[name].audio, mix.stems[name].audio)
+  hop = tiny.pipeline().bundle.vae.hop
+  old, new = mix.stems[last].audio, made.stems[last].audio
+  edge = mix.samples // 4
+  np.testing.assert_array_equal(new[: edge - hop], old[: edge - hop])
+  np.testing.assert_array_equal(new[3 * edge + hop :], old[3 * edge + hop :])
+  assert np.mean(new[edge : 3 * edge] != old[edge : 3 * edge]) > 0.9
+
+
+def test_songs_go_on_from_a_beginning_that_stays(mix):
+  made = continuing.going_on(tiny.pipeline(), mix, 5)
+  given = mix.samples // continuing.PARTS
+  for name, stem in mix.stems.items():
+    assert made.stems[name].audio.shape == stem.audio.shape
+    np.testing.assert_array_equal(made.stems[name].audio[:given], stem.audio[:given])
+    assert np.mean(made.stems[name].audio[2 * given :] != stem.audio[2 * given :]) > 0.9
+
+
+def test_seams_are_where_windows_meet():
+  pipe, mix = tiny.pipeline(), piece(0, 3, 6 * tiny.SAMPLES)
+  found = [continuing.places(pipe, mix, number) for number in range(40)]
+  seams = list(dict.fromkeys(place for place, _ in found))
+  assert seams[0] == pytest.approx(mix.seconds / 6, abs=pipe.bundle.vae.hop / pipe.rate)
+  assert len(seams) > 5  # windows of a sixth, of which a quarter is known
+  assert all(b - a < mix.seconds / 6 for a, b in itertools.pairwise(seams))
+  assert all(at < between < mix.seconds for at, between in found)
