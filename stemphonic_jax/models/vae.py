@@ -13,6 +13,7 @@ A window that is that much wider on each side than what is kept of it gives what
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import flax
 import jax
@@ -65,11 +66,7 @@ def encode_chunked(
   leaves nothing to keep.
   """
   audio = pad_to_frames(audio, hop)
-  pieces = []
-  for start, keep in _windows(audio.shape[1] // hop, window, halo):
-    posterior = encode(audio[:, start * hop : (start + window) * hop])
-    pieces.append(jax.tree.map(lambda x, keep=keep: x[:, keep], posterior))
-  return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *pieces)
+  return in_windows(encode, audio, inputs=hop, outputs=1, halo=halo, window=window)
 
 
 def decode_chunked(
@@ -88,11 +85,29 @@ def decode_chunked(
   """
   if reach is None:
     return decode(latents)
+  return in_windows(decode, latents, inputs=1, outputs=hop, halo=reach, window=window)
+
+
+def in_windows(
+  function: Callable[[Float[Array, "B N ..."]], Any],
+  x: Float[Array, "B N ..."],
+  *,
+  inputs: int,
+  outputs: int,
+  halo: int,
+  window: int,
+) -> Any:
+  """What `function` makes of x, window by window (`window` frames): an array, or a tree of them.
+
+  A frame is `inputs` entries of x, of which the last may have fewer, and `outputs` of the result;
+  it depends on `halo` frames on each side. Raises ValueError as `decode_chunked` does.
+  """
   pieces = []
-  for start, keep in _windows(latents.shape[1], window, reach):
-    audio = decode(latents[:, start : start + window])
-    pieces.append(audio[:, keep.start * hop : keep.stop * hop])
-  return jnp.concatenate(pieces, 1)
+  for start, keep in _windows(-(-x.shape[1] // inputs), window, halo):
+    made = function(x[:, start * inputs : (start + window) * inputs])
+    kept = slice(keep.start * outputs, keep.stop * outputs)
+    pieces.append(jax.tree.map(lambda part, kept=kept: part[:, kept], made))
+  return jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *pieces)
 
 
 def _windows(frames: int, window: int, halo: int) -> list[tuple[int, slice]]:
