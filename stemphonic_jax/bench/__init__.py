@@ -2,6 +2,7 @@
 
 from stemphonic_jax.bench import (
   ceiling,
+  codec,
   data,
   evaluate,
   generation,
@@ -14,6 +15,7 @@ from stemphonic_jax.bench import (
 
 __all__ = [
   "ceiling",
+  "codec",
   "data",
   "evaluate",
   "generation",

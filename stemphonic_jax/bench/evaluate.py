@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from stemphonic_jax.bench import peer
+from stemphonic_jax.bench.modules import tensors_of
 from stemphonic_jax.evaluation.judges import clap, vggish
 from stemphonic_jax.evaluation.judges.judge import in_batches
 from stemphonic_jax.models.vggish import POOLED
 from stemphonic_jax.weights.clap import import_clap
-from stemphonic_jax.weights.lazy import Lazy
 from stemphonic_jax.weights.tensors import materialize
 from stemphonic_jax.weights.vggish import BANDS, FRAMES, import_vggish
 
@@ -70,7 +70,7 @@ def _vggish(size: Size) -> Work:
   dense = [torch.nn.Linear(24 * before, first), torch.nn.ReLU(), torch.nn.Linear(first, second)]
   dense += [torch.nn.ReLU(), torch.nn.Linear(second, last)]
   halves = {"features": torch.nn.Sequential(*features), "embeddings": torch.nn.Sequential(*dense)}
-  model, params = import_vggish(Path("vggish"), _lazy(torch.nn.ModuleDict(halves)))
+  model, params = import_vggish(Path("vggish"), tensors_of(torch.nn.ModuleDict(halves)))
   x = np.random.default_rng(0).standard_normal((PATCHES, FRAMES, BANDS), np.float32)
   apply = functools.partial(jax.jit(model.apply), {"params": materialize(params, jnp.asarray)})
 
@@ -103,7 +103,7 @@ def _clap(size: Size) -> Work:
   }
   config = transformers.ClapConfig(audio_config=audio, text_config=text)
   module = transformers.ClapModel(config).eval()
-  model, bands, params = import_clap(Path("clap"), _lazy(module), heads=size.text_heads)
+  model, bands, params = import_clap(Path("clap"), tensors_of(module), heads=size.text_heads)
   draw = np.random.default_rng(0)
   frames = clap.LENGTH // clap.HOP + 1
   x = draw.normal(-30, 20, (WINDOWS, frames, bands)).astype(np.float32)
@@ -127,12 +127,4 @@ def _clap(size: Size) -> Work:
   return {
     "CLAP-audio": (heard, lambda: in_batches(hear, rows, x)),
     "CLAP-text": (understood, lambda: in_batches(read, rows, tokens, mask)),
-  }
-
-
-def _lazy(module: Any) -> dict[str, Lazy]:
-  """The tensors of a PyTorch module as if they had been read from a file."""
-  return {
-    name: Lazy(tuple(tensor.shape), np.dtype(str(tensor.dtype)[6:]), tensor.detach().numpy)
-    for name, tensor in module.state_dict().items()
   }

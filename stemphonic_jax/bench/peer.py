@@ -1,4 +1,6 @@
-"""Our time as a share of PyTorch's (diffusers), on the same random weights of Stable Audio's size.
+"""Our time as a share of PyTorch's (diffusers, transformers), on equal random weights.
+
+They are of the sizes of Stable Audio Open, and of the codec of MusicGen (codec.py).
 
 Both run in one process, in turns, the peer first and last by turns; a ratio is that of one round,
 so that whatever else the machine does falls on both. A row has the medians, the 10th and the 90th
@@ -28,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stemphonic_jax.bench import codec
 from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling
@@ -44,13 +47,15 @@ ALLOCATOR = {
 }
 RATE = 44_100
 CASES = ("encode", "decode", "forward-1", "forward-4", "gradient-1", "gradient-4")
-CASE = re.compile("encode|decode|(forward|gradient)-[1-9]")  # and how many rows
+CASES += ("codec-encode", "codec-decode")
+CASE = re.compile("(codec-)?(encode|decode)|(forward|gradient)-[1-9]")  # and how many rows
 LIMITS = {  # on a CPU with bfloat16 matrix units
   ("encode", "float32"): 0.75,
   ("decode", "float32"): 0.75,
   ("forward", "float32"): 1.05,
   ("forward", "bfloat16"): 0.45,
   ("gradient", "bfloat16"): 1.0,
+  ("codec", "float32"): 0.9,
 }
 
 
@@ -67,20 +72,25 @@ class Size:
   text_width: int = 768
   tokens: int = 128
   frames: int = 394
+  coded: codec.Size = codec.MUSICGEN
 
 
 def run(rounds: int = 5, cases: Sequence[str] = CASES, size: Size | None = None) -> None:
   """Prints the table, restarting the process first where its allocator is not set.
 
-  UsageError where a case is unknown, MissingError where PyTorch or diffusers is not installed.
+  UsageError where a case is unknown, MissingError where a package of the peer is not installed.
   """
   if unknown := [case for case in cases if not CASE.fullmatch(case)]:
     raise UsageError(f"case {unknown[0]!r}: expected one like {', '.join(CASES)}")
-  prepare("torch", "diffusers")
+  prepare("torch", "diffusers", "transformers")
   size = size or Size()
   for case in cases:
     kind, _, rows = case.partition("-")
-    theirs, ours = _vae(kind, size) if not rows else _dit(kind, int(rows), size)
+    if kind == "codec":
+      theirs, work = codec.work(rows, size.seconds, size.coded)
+      ours = {"float32": work}
+    else:
+      theirs, ours = _vae(kind, size) if not rows else _dit(kind, int(rows), size)
     compare(case, theirs, ours, rounds, {dtype: LIMITS.get((kind, dtype)) for dtype in ours})
 
 
@@ -100,7 +110,7 @@ def prepare(*packages: str) -> None:
   if any(os.environ.get(name) != value for name, value in tuned.items()):
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | tuned)
-  print(f"{'':22}{'peer s':>9}{'ours s':>9}{'ratio':>7} {'p10-p90':>11}{'limit':>7}{'error':>10}")
+  print(f"{'':23}{'peer s':>9}{'ours s':>9}{'ratio':>7} {'p10-p90':>11}{'limit':>7}{'error':>10}")
 
 
 def compare(
@@ -113,7 +123,7 @@ def compare(
   """Times `theirs` and each of `ours`, and prints a row of each."""
   for dtype, row in _measure(theirs, ours, rounds).items():
     print(
-      f"{case:12}{dtype:10}{row.theirs:9.3f}{row.ours:9.3f}{row.ratio[1]:7.2f}"
+      f"{case:13}{dtype:10}{row.theirs:9.3f}{row.ours:9.3f}{row.ratio[1]:7.2f}"
       f" [{row.ratio[0]:.2f}-{row.ratio[2]:.2f}]{limits[dtype] or '-':>7}{row.error:10.1e}",
       flush=True,
     )

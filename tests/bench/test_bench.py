@@ -19,7 +19,7 @@ from tests import tiny
 
 SMALL = bench.peer.Size(
   channels=4, multiples=(1, 2), strides=(2, 4), seconds=0.01, heads=2, text_width=8, tokens=3,
-  frames=5,
+  frames=5, coded=bench.codec.Size(2, (3, 2), 4, 8, 33.0),
 )  # fmt: skip
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 
@@ -28,7 +28,8 @@ def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
   pytest.importorskip("diffusers")
   for name, value in (bench.peer.ALLOCATOR | {"JAX_PLATFORMS": "cpu"}).items():
     monkeypatch.setenv(name, value)  # so that the process is not restarted
-  bench.peer.run(rounds=2, cases=("encode", "decode", "forward-2", "gradient-1"), size=SMALL)
+  cases = ("encode", "decode", "forward-2", "gradient-1", "codec-encode", "codec-decode")
+  bench.peer.run(rounds=2, cases=cases, size=SMALL)
   head, *rows = capsys.readouterr().out.splitlines()
   assert head.split() == ["peer", "s", "ours", "s", "ratio", "p10-p90", "limit", "error"]
   names = [tuple(row.split()[:2]) for row in rows]
@@ -39,6 +40,8 @@ def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
     ("forward-2", "bfloat16"),
     ("gradient-1", "float32"),
     ("gradient-1", "bfloat16"),
+    ("codec-encode", "float32"),
+    ("codec-decode", "float32"),
   ]
   for row, (_, dtype) in zip(rows, names, strict=True):
     theirs, ours, ratio, low, high = map(float, re.findall(r"\d+\.\d+", row)[:5])
