@@ -52,6 +52,45 @@ def band_matrix(bins: int, resolution: int) -> Float[np.ndarray, "K J"]:
   return np.stack([np.interp(bin_, centres, row) for row in np.eye(bands)], 1).astype(np.float32)
 
 
+def levels_of(
+  audio: Float[Array, "*batch N"], bands: Float[np.ndarray, "K J"], size: int, stride: int
+) -> Float[Array, "*batch F J"]:
+  """log(1 + magnitude / FLOOR) of STFT frames in bands; N is a multiple of `stride`.
+
+  Zero (1e-8) for silence.
+  """
+  spectra = stft(audio, size, stride) / (size / 4)
+  power = jnp.square(spectra.real) + jnp.square(spectra.imag)
+  power = jnp.maximum(power @ (bands / bands.sum(0)), 1e-24)  # a slope at silence
+  return jnp.log1p(jnp.sqrt(power) / FLOOR)
+
+
+def magnitude_of(
+  levels: Float[Array, "*batch F J"], bands: Float[np.ndarray, "K J"], size: int
+) -> Float[Array, "*batch F K"]:
+  """Magnitudes of the bins of an STFT that have these levels; the reverse of `levels_of`."""
+  return FLOOR * jnp.expm1(jnp.maximum(levels @ bands.T, 0)) * (size / 4)
+
+
+def phases_of(
+  magnitude: Float[Array, "B A F K"],
+  start: Complex[Array, "B F K"],
+  tonal: int,
+  refinements: int,
+  size: int,
+  stride: int,
+) -> Complex[Array, "B F K"]:
+  """One phase for all channels: Griffin-Lim's of their mean, from peaks that are followed.
+
+  They are in the first `tonal` bins; in the others, and in the frame before the first, `start`.
+  """
+  mono = jnp.mean(magnitude, 1)
+  tonal = min(tonal, start.shape[-1])
+  tones = follow_peaks(mono[..., :tonal], jnp.angle(start[:, 0, :tonal]), size, stride)
+  start = jnp.concatenate([tones, start[..., tonal:]], -1)
+  return griffin_lim(mono, start, refinements, size, stride)
+
+
 class Block(nn.Module):
   """ConvNeXt block: mixes `KERNEL` frames channel by channel, then the channels of each frame."""
 
@@ -122,15 +161,11 @@ class Spectral(nn.Module):
     """Audio of T·hop samples."""
     (B, T, _), J = latents.shape, self.bands.shape[1]
     levels = self.decoder(latents).reshape(B, T * self.stacked, 2, J).transpose(0, 2, 1, 3)
-    magnitude = FLOOR * jnp.expm1(jnp.maximum(levels @ self.bands.T, 0)) * (self.size / 4)
-    mono = jnp.mean(magnitude, 1)
+    magnitude = magnitude_of(levels, self.bands, self.size)
+    size, stride, tonal = self.size, self.stride, TONAL * self.resolution
     start = self.start_phase(latents)
-    tonal = min(TONAL * self.resolution, start.shape[-1])
-    before = jnp.angle(start[:, 0, :tonal])
-    tones = follow_peaks(mono[..., :tonal], before, self.size, self.stride)
-    start = jnp.concatenate([tones, start[..., tonal:]], -1)
-    factor = griffin_lim(mono, start, self.refinements, self.size, self.stride)
-    return istft(magnitude * factor[:, None], self.size, self.stride).transpose(0, 2, 1)
+    factor = phases_of(magnitude, start, tonal, self.refinements, size, stride)
+    return istft(magnitude * factor[:, None], size, stride).transpose(0, 2, 1)
 
   def levels(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B T L"]:
     """log(1 + magnitude / FLOOR) of all STFT frames, channels and bands of a latent frame.
@@ -138,10 +173,7 @@ class Spectral(nn.Module):
     Zero (1e-8) for silence; L = stacked · 2 · J in this order.
     """
     audio = pad_to_frames(audio, self.hop).transpose(0, 2, 1)
-    spectra = stft(audio, self.size, self.stride) / (self.size / 4)
-    power = jnp.square(spectra.real) + jnp.square(spectra.imag)
-    power = jnp.maximum(power @ (self.bands / self.bands.sum(0)), 1e-24)  # a slope at silence
-    levels = jnp.log1p(jnp.sqrt(power) / FLOOR)
+    levels = levels_of(audio, self.bands, self.size, self.stride)
     B, _, F, J = levels.shape
     return levels.transpose(0, 2, 1, 3).reshape(B, F // self.stacked, self.stacked * 2 * J)
 

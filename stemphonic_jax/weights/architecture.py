@@ -1,5 +1,6 @@
 """From the numbers of a config to modules, and the parameter shapes that follow from them."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -13,11 +14,16 @@ from flax import traverse_util
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions, TextEncoder
 from stemphonic_jax.models.dit import REMAT, DiT
+from stemphonic_jax.models.encodec import EnCodec
 from stemphonic_jax.models.layers import CYCLES
 from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
+from stemphonic_jax.models.spectral_codec import SpectralCodec
 
 VAE = Oobleck | Spectral
+CODEC = EnCodec | SpectralCodec
+CODECS = {"encodec": EnCodec, "spectral": SpectralCodec}
+PARTS_OF_FLAX = ("parent", "name")  # fields of every module
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -37,6 +43,21 @@ def build_vae(config: Mapping[str, Any]) -> VAE:
       return Spectral(**fields)
     case other:
       raise UsageError(f"vae.architecture: got {other!r}, expected 'oobleck' or 'spectral'")
+
+
+def build_codec(config: Mapping[str, Any]) -> CODEC:
+  """The codec of a config's `codec`; UsageError where its architecture is unknown."""
+  fields = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(config).items()}
+  if (kind := fields.pop("architecture")) not in CODECS:
+    raise UsageError(f"codec.architecture: got {kind!r}, expected one of {', '.join(CODECS)}")
+  return CODECS[kind](**fields)
+
+
+def codec_config(codec: CODEC) -> dict[str, Any]:
+  """The config that `build_codec` builds this codec from."""
+  (kind,) = (kind for kind, made in CODECS.items() if type(codec) is made)
+  names = [field.name for field in dataclasses.fields(codec) if field.name not in PARTS_OF_FLAX]
+  return {"architecture": kind, **{name: getattr(codec, name) for name in names}}
 
 
 def build_dit(
@@ -129,6 +150,12 @@ def grow(dit: DiT, key: jax.Array, params: dict) -> dict:
 def vae_shapes(vae: VAE) -> dict:
   """Shapes of an autoencoder's parameters; traced once, and not to be changed."""
   return jax.eval_shape(functools.partial(init_vae, vae), jax.random.key(0))
+
+
+@functools.cache
+def codec_shapes(codec: CODEC) -> dict:
+  """Shapes of a codec's parameters; traced once, and not to be changed."""
+  return jax.eval_shape(codec.init, jax.random.key(0), jnp.zeros((1, codec.hop)))["params"]
 
 
 @functools.cache

@@ -12,19 +12,19 @@ transposed convolution is the input. Names of both become these, of which ours a
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import yaml
 from flax import traverse_util
 
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.encodec import COMPRESS, KERNEL, PADDINGS, UNIT, EnCodec
+from stemphonic_jax.weights.architecture import codec_shapes
 from stemphonic_jax.weights.checkpoint import open_weights
+from stemphonic_jax.weights.codec import CodecWeights
 from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
 from stemphonic_jax.weights.tensors import check_params, digest, read_json
 from stemphonic_jax.weights.torch_file import open_torch
@@ -80,17 +80,7 @@ SIZES = ("num_filters", "hidden_size", "num_lstm_layers", "codebook_size", "samp
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # to another value of audiocraft's config
 
 
-@dataclass(frozen=True, eq=False)
-class EnCodecWeights:
-  """The codec, its tensors, samples per second, and the SHA-256 of the file."""
-
-  model: EnCodec
-  params: Any
-  rate: int
-  sha256: str
-
-
-def open_encodec(path: Path) -> EnCodecWeights:
+def open_encodec(path: Path) -> CodecWeights:
   """The codec in a folder of Hugging Face or of audiocraft, or in audiocraft's file itself.
 
   MissingError where a file is absent, or only points to another; DataError where one is damaged;
@@ -109,7 +99,7 @@ def open_encodec(path: Path) -> EnCodecWeights:
     source = next((path / name for name in WEIGHTS if (path / name).is_file()), path / WEIGHTS[0])
     given = open_weights(source)
   model, params, rate = import_encodec(source, config, given)
-  return EnCodecWeights(model, params, rate, digest(source))
+  return CodecWeights(model, params, rate, digest(source))
 
 
 def import_encodec(
@@ -225,10 +215,9 @@ Wanted = Mapping[str, list[tuple[str, jax.ShapeDtypeStruct]]]
 
 def _wanted(model: EnCodec) -> Wanted:
   """For each of our tensors, the names and shapes of those it is made of."""
-  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, model.hop)))["params"]
   return {
     name: [(theirs, jax.ShapeDtypeStruct(shape, np.float32)) for theirs, shape in parts]
-    for name, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
+    for name, leaf in traverse_util.flatten_dict(codec_shapes(model), sep="/").items()
     for parts in [_parts(model, name, leaf.shape)]
   }
 
