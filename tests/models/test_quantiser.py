@@ -6,6 +6,9 @@ from stemphonic_jax.models import quantiser
 from stemphonic_jax.models.quantiser import Averages
 
 K, V, C = 3, 8, 4
+FIT = jax.jit(quantiser.fit, static_argnums=(2, 3, 4))
+UPDATE = jax.jit(quantiser.update, static_argnames=("decay", "dead"))
+ENCODE = jax.jit(quantiser.encode)
 
 
 def vectors(count, seed=0):
@@ -15,7 +18,7 @@ def vectors(count, seed=0):
 def test_each_level_codes_what_those_before_it_leave_over():
   books = jnp.array([[[0.0, 0], [10, 0], [10, 0]], [[0, 0], [1, 1], [1, 1]]])
   x = jnp.array([[[11.0, 1.2], [-1, 0.3]]])
-  codes = quantiser.encode(books, x)
+  codes = ENCODE(books, x)
   np.testing.assert_array_equal(codes, [[[1, 0], [1, 0]]])  # of two equal entries the first
   np.testing.assert_array_equal(quantiser.decode(books, codes), [[[11, 1], [0, 0]]])
 
@@ -23,14 +26,14 @@ def test_each_level_codes_what_those_before_it_leave_over():
 def test_entries_are_their_own_codes():
   books = vectors(K * V).reshape(K, V, C) * jnp.array([100.0, 10, 1])[:, None, None]
   codes = jax.random.randint(jax.random.key(1), (2, K, 5), 0, V)
-  np.testing.assert_array_equal(quantiser.encode(books, quantiser.decode(books, codes)), codes)
+  np.testing.assert_array_equal(ENCODE(books, quantiser.decode(books, codes)), codes)
 
 
 def test_k_means_finds_clusters_and_every_level_lowers_the_error():
   centres = 10 * vectors(V)
   x = (centres[:, None] + 0.1 * vectors(V * 40, 1).reshape(V, 40, C)).reshape(-1, C)
-  books = quantiser.fit(jax.random.key(2), x, K, V, 12).codebooks
-  codes = quantiser.encode(books, x[None])
+  books = FIT(jax.random.key(2), x, K, V, 12).codebooks
+  codes = ENCODE(books, x[None])
   error = [
     float(jnp.mean(jnp.square(quantiser.decode(books[:k], codes[:, :k])[0] - x)))
     for k in range(1, K + 1)
@@ -43,24 +46,24 @@ def test_k_means_finds_clusters_and_every_level_lowers_the_error():
 def test_an_average_follows_the_vectors_that_choose_it():
   """In the limit of no memory, entries are the means of one batch (k-means' own step)."""
   x = vectors(200)
-  averages = quantiser.fit(jax.random.key(0), x, 1, V, 3)
-  (code,) = quantiser.encode(averages.codebooks, x[None])[0]
-  after = quantiser.update(jax.random.key(1), averages, x, decay=0.0, dead=0.0)
+  averages = FIT(jax.random.key(0), x, 1, V, 3)
+  (code,) = ENCODE(averages.codebooks, x[None])[0]
+  after = UPDATE(jax.random.key(1), averages, x, decay=0.0, dead=0.0)
   means = jnp.stack([x[code == v].mean(0) for v in range(V)])
   np.testing.assert_allclose(after.codebooks[0], means, rtol=1e-3, atol=1e-3)
-  half = quantiser.update(jax.random.key(1), averages, x, decay=0.5, dead=0.0)
+  half = UPDATE(jax.random.key(1), averages, x, decay=0.5, dead=0.0)
   np.testing.assert_allclose(half.sizes, (averages.sizes + after.sizes) / 2, rtol=1e-6)
 
 
 def test_a_dead_entry_is_put_at_a_vector_and_stays_there():
   """Its average goes with it: without that, the same update would bring the old entry back."""
   x = vectors(200)
-  averages = quantiser.fit(jax.random.key(0), x, 1, V, 3)
+  averages = FIT(jax.random.key(0), x, 1, V, 3)
   far = Averages(averages.sizes.at[0, 2].set(0.5), averages.sums.at[0, 2].set(50.0))
-  assert not (quantiser.encode(far.codebooks, x[None]) == 2).any(), "nobody chooses it"
-  after = quantiser.update(jax.random.key(1), far, x)
+  assert not (ENCODE(far.codebooks, x[None]) == 2).any(), "nobody chooses it"
+  after = UPDATE(jax.random.key(1), far, x)
   near = jnp.linalg.norm(x - after.codebooks[0, 2], axis=-1).min()
   assert near < 1e-2, "it is one of the batch"
-  assert (quantiser.encode(after.codebooks, x[None]) == 2).any(), "which chooses it from now on"
-  later = quantiser.update(jax.random.key(2), after, x)
+  assert (ENCODE(after.codebooks, x[None]) == 2).any(), "which chooses it from now on"
+  later = UPDATE(jax.random.key(2), after, x)
   assert jnp.linalg.norm(later.codebooks[0, 2] - after.codebooks[0, 2]) < 0.5
