@@ -190,10 +190,12 @@ def _model(source: Path, config: Mapping[str, Any], levels: int) -> EnCodec:
 
 def _levels(config: Mapping[str, Any], hop: int) -> int | None:
   """How many codebooks a config speaks of; None where it does not."""
-  if "codebooks" in config or not config.get("target_bandwidths"):
-    return config.get("codebooks")
-  bits = math.ceil(math.log2(config["codebook_size"]))
-  return int(1000 * max(config["target_bandwidths"]) // (-(-config["sampling_rate"] // hop) * bits))
+  if "codebooks" in config:
+    return config["codebooks"]
+  kilobits, bits = config.get("target_bandwidths"), math.ceil(math.log2(config["codebook_size"]))
+  if not kilobits or not bits or not all(type(k) in (int, float) for k in kilobits):
+    return None
+  return int(1000 * max(kilobits) // (-(-config["sampling_rate"] // hop) * bits))
 
 
 def _common_name(name: str) -> str:
