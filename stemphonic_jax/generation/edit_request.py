@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from stemphonic_jax.errors import MismatchError, UsageError
-from stemphonic_jax.generation.guided import REST, Guidance
+from stemphonic_jax.generation.guided import REST, Guidance, unguided
 from stemphonic_jax.generation.request import (
   MAX_SEED,
   MAX_WORDS,
@@ -112,6 +112,10 @@ def beside(
   The seed is the next that was not used; an empty text leads away from nothing.
   """
   asked, sampler = song.info["request"], song.info["sampler"]
+  guidance = sampler["guidance"] if guidance is None else guidance
+  if negative is None and asked.get("negative") and unguided(pipe.bundle.config, guidance):
+    logging.info("what the song avoids has no effect here: words have a guidance of 1")
+    negative = ""
   request = check_request(
     pipe.bundle.config,
     pipe.bundle.vae.hop,
@@ -124,7 +128,7 @@ def beside(
     passes=passes,
     variations=1,
     steps=sampler["steps"] if steps is None else steps,
-    guidance=sampler["guidance"] if guidance is None else guidance,
+    guidance=guidance,
     in_turn=sampler.get("guidance_in_turn", False),
     share_noise=sampler["share_noise"],
     activity=None,

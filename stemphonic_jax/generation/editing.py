@@ -29,6 +29,7 @@ from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import LONGEST, at_most, samples_of
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
+from stemphonic_jax.generation.carried import continued, moved
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.draft import Draft, fill
 from stemphonic_jax.generation.edit_request import (
@@ -193,8 +194,9 @@ def extend(
     longer = ((0, frames - samples // hop), (0, 0))
     draft.latents = {n: np.pad(z[: samples // hop], longer) for n, z in draft.latents.items()}
   request = replace(request, seconds=(samples + more) / rate)
+  kept = moved(song.info["request"]["activity"], left * more / rate, request.seconds)
   ask = {"seconds": seconds, "left": left}
-  return _made(pipe, song, "extend", ask, request, draft, [hole], progress)
+  return _made(pipe, song, "extend", ask, request, draft, [hole], progress, kept=kept)
 
 
 def loop(
@@ -210,7 +212,7 @@ def loop(
   Where the tempo is known, it begins and ends on a bar.
   """
   check_model(pipe, song)
-  start, stop = _loop_samples(song, range)
+  start, stop = _loop_samples(song, (0, seconds_of(song)) if range is None else range)
   hop, rate, length = pipe.bundle.vae.hop, song.rate, stop - start
   bar = bar_samples(song.info["request"]["bpm"], rate) or length
   seam = int(min(SEAM * rate, bar, length // 4))
@@ -227,8 +229,9 @@ def loop(
     joined[middle - len(before) : middle] = before
     draft.audio[name] = joined if name in request.stems else blend(joined, turned, hole, rate)
   request = replace(request, seconds=length / rate)
+  kept = moved(song.info["request"]["activity"], -start / rate, request.seconds)
   ask = {"range": (start / rate, stop / rate)}
-  return _made(pipe, song, "loop", ask, request, draft, [hole], progress, turned=half)
+  return _made(pipe, song, "loop", ask, request, draft, [hole], progress, turned=half, kept=kept)
 
 
 def follow(
@@ -309,10 +312,10 @@ def edit(
   return work(song, **ask) if do in OF_SONGS else work(pipe, song, progress=progress, **ask)
 
 
-def _loop_samples(song: Song, range: Any) -> tuple[int, int]:
+def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
   """Where a loop starts and stops: on bars where the tempo is known."""
   rate, bar = song.rate, bar_samples(song.info["request"]["bpm"], song.rate)
-  ranges = pairs((0, seconds_of(song)) if range is None else range)
+  ranges = pairs(asked)
   if len(ranges) > 1:
     raise UsageError(f"range: got {len(ranges)} of them, expected one, which is to be the loop")
   start, stop = check_range(*ranges[0], song.samples, rate)
@@ -320,8 +323,8 @@ def _loop_samples(song: Song, range: Any) -> tuple[int, int]:
     bars, whole = round((stop - start) / bar), int(song.samples / bar + 1e-6)
     last = min(round(start / bar) + bars, whole)
     first = max(0, last - bars)
-    asked, (start, stop) = (start, stop), (round(first * bar), round(last * bar))
-    if (start, stop) != asked:
+    before, (start, stop) = (start, stop), (round(first * bar), round(last * bar))
+    if (start, stop) != before:
       logging.info("loop: on bars, %.3f-%.3f s", start / rate, stop / rate)
   if stop - start < SHORTEST_LOOP * rate:
     least = f"{SHORTEST_LOOP:g} s" if not bar else f"{SHORTEST_LOOP:g} s and a bar"
@@ -349,10 +352,12 @@ def _made(
   *,
   strength: float = 1.0,
   turned: int = 0,
+  kept: Activity | None = None,
 ) -> Song:
   """The song after an edit: the holes of a draft filled, and the step written down.
 
-  A draft that is `turned` was turned left by so many samples, and is turned back.
+  A draft that is `turned` was turned left by so many samples, and is turned back. When stems play
+  that were not asked for it now is `kept`, and goes on in what a song is longer.
   """
   if request.guidance != song.info["sampler"]["guidance"]:  # what it has need not fit to an edit
     others = {n: audio for n, audio in draft.audio.items() if n not in request.stems}
@@ -367,14 +372,17 @@ def _made(
   made, about = {}, {}
   for name in names:
     audio, latents = draft.audio[name], draft.latents.get(name)
-    kept = not missing.all() and song.info["stems"].get(name, {}).get("given", False)
-    about[name] = {"type": draft.types[name], "given": kept}
-    if name in request.stems and _is_silent(request, name, audio, missing, pipe.bundle.vae.hop):
+    own = not missing.all() and song.info["stems"].get(name, {}).get("given", False)
+    about[name] = {"type": draft.types[name], "given": own}
+    if name in request.stems and _is_silent(pipe, request, name, audio, missing):
       about[name]["silent"] = True
       say_silent(request, 0, name)
     for key in OF_STEMS:
       if name in getattr(request, key):
         about[name][key] = getattr(request, key)[name]
+    if name in (kept or {}):
+      new = np.zeros_like(missing) if turned else missing
+      about[name]["activity"] = continued(kept[name], audio, new, pipe.bundle.vae.hop, pipe.rate)
     made[name] = Take(np.roll(audio, turned, 0), None) if turned else Take(audio, latents)
   ask = {**ask, **{name: getattr(request, name) for name in OPTIONS}}
   ask["negative"] = request.negative or ""
@@ -382,11 +390,10 @@ def _made(
 
 
 def _is_silent(
-  request: Request, name: str, audio: np.ndarray, missing: np.ndarray, hop: int
+  pipe: "StemPipeline", request: Request, name: str, audio: np.ndarray, missing: np.ndarray
 ) -> bool:
   """Whether what was made of a stem is silent though it was to sound."""
-  asked = missing.astype(np.int8)
+  asked, hop = missing.astype(np.int8), pipe.bundle.vae.hop
   if name in request.activity:
-    rate = len(audio) / request.seconds
-    asked &= lanes_from_ranges(request.activity[name], len(missing), hop, round(rate))
+    asked &= lanes_from_ranges(request.activity[name], len(missing), hop, pipe.rate)
   return is_silent(audio, hop, asked)

@@ -57,6 +57,11 @@ def weights_of(guidance: Guidance) -> dict[str, float]:
   return common | {WEIGHED[name]: weight for name, weight in named.items() if name != REST}
 
 
+def unguided(model: Mapping[str, Any], asked: Any) -> bool:
+  """Whether nothing leads to the words of a prompt, nor away from others."""
+  return weights_of(check_guidance(model["sample"]["guidance"], asked))["text"] == 1
+
+
 def weighed(guidance: Guidance, words: Sequence[str]) -> bool:
   """Whether words for one stem, of which some are given, have a weight of their own."""
   return any(words) and isinstance(guidance, Mapping) and "stem_words" in guidance

@@ -33,11 +33,13 @@ def load_song(directory: str | Path) -> Song:
   rate, hop = info["sample_rate"], info.get("hop", HOP)
   now = info["steps"][info["now"]]
   samples = samples_of(now["seconds"], rate)
-  names = [name for name in now["stems"] if (folder / f"{name}.wav").is_file()]
-  removed = [name for name in now["stems"] if name not in names]
-  added = _added(folder, now["stems"])
-  audio = {n: _fitting(folder / f"{n}.wav", rate, samples, hop) for n in names}
-  audio |= {n: _fitting(file, rate, samples, hop) for n, file in added.items()}
+  files = {name: folder / f"{name}.wav" for name in now["stems"]}
+  files = {name: file for name, file in files.items() if file.is_file()}
+  added = _added(folder, list(now["stems"]), files)
+  files |= {name: added.pop(name) for name in now["stems"] if name in added}
+  names = [name for name in now["stems"] if name in files]
+  removed = [name for name in now["stems"] if name not in files]
+  audio = {n: _fitting(file, rate, samples, hop) for n, file in (files | added).items()}
   if not audio:
     raise DataError(f"{folder}: none of its stems is there any more ({', '.join(removed)})")
   made = {name: info["steps"][step]["made"][name] for name, step in now["stems"].items()}
@@ -46,12 +48,12 @@ def load_song(directory: str | Path) -> Song:
   ]
   latents = {n: z for n, z in read_latents(folder / LATENTS).items() if _fits(z, samples, hop)}
   latents = {name: latents[name] for name in names if name in latents and name not in changed}
-  files = {
+  kept = {
     (number, name): folder / TAKES / str(number) / f"{name}.wav"
     for number, step in enumerate(info["steps"])
     for name in step["made"]
   }
-  takes = {key: Take(file=file) for key, file in files.items() if file.is_file()}
+  takes = {key: Take(file=file) for key, file in kept.items() if file.is_file()}
   song = Song(audio, rate, hop, latents, lanes_of(info, hop), info, takes, folder)
   if not (added or removed or changed):
     return song
@@ -98,16 +100,22 @@ def _read_info(folder: Path) -> dict[str, Any]:
     raise DataError(f"{folder}/{INFO}: not a song's ({error})") from None
 
 
-def _added(folder: Path, listed: Collection[str]) -> dict[str, Path]:
-  """Audio files that lie in the folder and are named as a stem, but are none of the song's."""
-  there = {f"{name}.wav".lower() for name in listed} | {MIX_FILE}
+def _added(folder: Path, listed: Sequence[str], there: Collection[str]) -> dict[str, Path]:
+  """Audio files that lie in the folder and are named as a stem, but are none of the song's.
+
+  Of the stems that are `listed`, those that are `there` have their WAV; another file of the same
+  name stands for one that has not.
+  """
+  own = {f"{name}.wav".lower() for name in listed} | {MIX_FILE}
   found: dict[str, Path] = {}
   for file in sorted(folder.iterdir()):
-    if file.name.lower() in there or file.name.startswith(".") or not is_audio(file):
+    if file.name.lower() in own or file.name.startswith(".") or not is_audio(file):
       continue
-    if file.stem in {*listed, *found}:
-      logging.info("%s: passed over: %s, of which the song has a WAV file", folder, file.name)
-    elif knows(file.stem):
+    if not file.is_file():
+      logging.info("%s: passed over: %s is a folder", folder, file.name)
+    elif file.stem in {*there, *found}:
+      logging.info("%s: passed over: %s, of which the song has another file", folder, file.name)
+    elif file.stem in listed or knows(file.stem):
       found[file.stem] = file
     else:
       logging.info("%s: passed over: %s is not named as a stem", folder, file.name)

@@ -162,6 +162,32 @@ def test_a_loop_is_whole_bars_and_leads_from_its_end_to_its_beginning():
     np.testing.assert_allclose(loop.stems[name][-1], before, atol=1e-4)
 
 
+def test_when_a_stem_plays_is_kept_in_a_longer_song_and_in_a_loop():
+  pipe, asked = tiny.pipeline(), {"drums": [(0, 1)]}
+  drawn = pipe.generate(PROMPT, ["drums", "basses"], bpm=120, seed=5, activity=asked)
+  longer = pipe.extend(drawn, 4, left=True)  # by two seconds
+  (drums,) = longer.info["request"]["activity"].values()
+  assert drums[-1][1] == 3
+  assert drums[0][0] < 2  # what is made goes on from what is there
+  loop = pipe.loop(longer, (2, 4))
+  assert loop.info["request"]["activity"] == {"drums": ((0, 1),)}
+  again = pipe.again(loop, ["drums"], seed=1)
+  assert again.info["steps"][-1]["ask"]["activity"] == {"drums": ((0, 1),)}
+
+
+def test_what_a_song_avoids_has_no_effect_where_words_do_not_guide(caplog):
+  given = {"drums": tone(330)}
+  pipe = tiny.pipeline()
+  followed = pipe.follow(given, PROMPT, ["basses"], negative="vocals")
+  with caplog.at_level("INFO"):
+    plain = pipe.again(followed, ["basses"], guidance=1)
+  assert "what the song avoids has no effect here" in caplog.text
+  assert plain.info["steps"][-1]["ask"]["negative"] == ""
+  assert pipe.again(plain, ["basses"]).info["steps"][-1]["ask"]["negative"] == "vocals"
+  with pytest.raises(UsageError, match="negative: has no effect with a guidance of 1"):
+    pipe.again(followed, ["basses"], guidance=1, negative="vocals")
+
+
 def test_stems_follow_audio_of_any_length():
   mix = tone(seconds=4.5)
   lasting = dict(steps=5, guidance={"tempo": 2}, negative="rain")

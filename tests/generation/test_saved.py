@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 
 from stemphonic_jax.audio.files import read_audio, write_wav
 from stemphonic_jax.errors import DataError, MissingError, OutputError
@@ -112,6 +113,20 @@ def test_what_was_changed_by_hand_counts(folder):
   np.testing.assert_array_equal(
     read_audio(folder / "takes" / "2" / "Guitar.wav", tiny.RATE), found.stems["Guitar"]
   )
+
+
+def test_another_kind_of_file_stands_for_a_stem_and_a_folder_for_none(folder):
+  (folder / "keys.wav").unlink()
+  soundfile.write(folder / "keys.flac", tone(220), tiny.RATE)
+  (folder / "winds.wav").mkdir()
+  found = load_song(folder)
+  assert found.info["steps"][-1]["ask"] == {"added": [], "changed": ["keys"], "removed": []}
+  assert found.info["stems"]["keys"] == {"type": "keys", "given": True}
+  np.testing.assert_allclose(found.stems["keys"], tone(220), atol=1e-4)
+  found.remove(["drums"]).save(folder, overwrite=True)
+  assert (folder / "keys.flac").is_file()
+  assert (folder / "winds.wav").is_dir()
+  assert [len(load_song(folder).info["steps"]), *load_song(folder).stems] == [4, "keys", "basses"]
 
 
 def test_a_song_of_before_there_were_steps_is_read(folder):
