@@ -55,6 +55,33 @@ def whole_folder(
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[None]:
+  """Keeps a folder, where it is there, for the block; OutputError at once where somebody has it.
+
+  Of two who change one song the second would be told when its work is done, and lost. The lock ends
+  with its process. Some network file systems have no locks: there nothing is known.
+  """
+  try:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+  except OSError:
+    yield
+    return
+  try:
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(handle)
+    raise OutputError(
+      f"{path}: somebody else is changing it; wait until that is done, or stop it"
+    ) from None
+  except OSError:
+    pass
+  try:
+    yield
+  finally:
+    os.close(handle)
+
+
+@contextmanager
 def _ours_alone(path: Path, partial: Path) -> Iterator[None]:
   """Makes the folder `partial`, empty, for the block; it is locked, and gone at the end.
 
@@ -100,8 +127,9 @@ def settle(path: Path) -> None:
       with suppress(FileNotFoundError):  # another process does the same, and was faster
         os.replace(saved / name, path / name)
   for name in filter(functools.partial(_stays, path), stale):
-    (path / name).unlink(missing_ok=True)
-    _prune(path, name)
+    if not (path / name).is_dir():  # which somebody put in its place
+      (path / name).unlink(missing_ok=True)
+      _prune(path, name)
   shutil.rmtree(saved, ignore_errors=True)
 
 

@@ -83,6 +83,42 @@ count = whole(1)
 seed = whole(0, 2**32 - 1)
 
 
+def model_option(parser: argparse.ArgumentParser) -> None:
+  """The model that is to make something."""
+  parser.add_argument(
+    "--model",
+    type=place,
+    default="demo",
+    metavar="DIR",
+    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
+  )
+
+
+def music_options(parser: argparse.ArgumentParser) -> None:
+  """What `generate` and `follow` share: how new music is made, and where it goes."""
+  model_option(parser)
+  parser.add_argument("--bpm", type=float, help="tempo, 20 to 400")
+  parser.add_argument("--seed", type=int, default=0, help="another seed, other music")
+  parser.add_argument(
+    "--activity",
+    action="extend",
+    nargs="+",
+    default=[],
+    metavar="STEM=S-S,…",
+    help="when a stem plays: drums=0-4",
+  )
+  parser.add_argument("--steps", type=int, metavar="N", help="Euler steps")
+  parser.add_argument(
+    "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
+  )
+  parser.add_argument("--negative", metavar="TEXT", help="what to lead away from, in words")
+  parser.add_argument(
+    "--overwrite",
+    action="store_true",
+    help="replace an existing song, but no other file in its folder",
+  )
+
+
 def words_of(text: str) -> list[str]:
   """What stands between commas, or between semicolons where there are any, as of --stems."""
   parts = text.split(";" if ";" in text else ",")

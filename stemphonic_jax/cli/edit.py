@@ -1,6 +1,7 @@
 """`stemphonic again`, `vary`, `add`, `extend`, `loop`, `remove`: a song edited in its folder."""
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,18 @@ def run(request: argparse.Namespace) -> None:
 def edited(folder: Path, out: Path | None, overwrite: bool, work: Callable[[Any], Any]) -> None:
   """Does some `work` on the song of a folder, and saves what comes of it there or in `out`."""
   door.set_up()
+  from stemphonic_jax.audio.folders import alone
   from stemphonic_jax.generation.saved import load_song
   from stemphonic_jax.generation.song import check_output
 
   if out is not None:
     check_output(out, overwrite)
-  song = load_song(folder)
-  if out is None:
-    check_output(song.folder, True)
-  song = work(song)
-  song.save(song.folder if out is None else out, overwrite=overwrite or out is None)
+  with alone(folder) if out is None else contextlib.nullcontext():
+    song = load_song(folder)
+    if out is None:
+      check_output(song.folder, True)
+    song = work(song)
+    song.save(song.folder if out is None else out, overwrite=overwrite or out is None)
   print(folder if out is None else out)
 
 

@@ -4,7 +4,15 @@ import argparse
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import activity_of, command, guidance_of, path, place, words_of
+from stemphonic_jax.cli.arguments import (
+  activity_of,
+  command,
+  guidance_of,
+  music_options,
+  path,
+  place,
+  words_of,
+)
 from stemphonic_jax.cli.generate import named_folder
 
 
@@ -22,33 +30,7 @@ def add(commands: Any) -> None:
     metavar="DIR",
     help="folder for the song; default one in runs, named by the prompt",
   )
-  follow.add_argument("--bpm", type=float, help="tempo, 20 to 400")
-  follow.add_argument(
-    "--activity",
-    action="extend",
-    nargs="+",
-    default=[],
-    metavar="STEM=S-S,…",
-    help="when a stem plays: drums=0-4",
-  )
-  follow.add_argument("--seed", type=int, default=0, help="another seed, other stems")
-  follow.add_argument("--steps", type=int, metavar="N", help="Euler steps")
-  follow.add_argument(
-    "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
-  )
-  follow.add_argument("--negative", metavar="TEXT", help="what to lead away from, in words")
-  follow.add_argument(
-    "--model",
-    type=place,
-    default="demo",
-    metavar="DIR",
-    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
-  )
-  follow.add_argument(
-    "--overwrite",
-    action="store_true",
-    help="replace an existing song, but no other file in its folder",
-  )
+  music_options(follow)
 
 
 def run(request: argparse.Namespace) -> None:

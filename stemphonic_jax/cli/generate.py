@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import activity_of, command, guidance_of, path, place, words_of
+from stemphonic_jax.cli.arguments import (
+  activity_of,
+  command,
+  guidance_of,
+  music_options,
+  path,
+  place,
+  words_of,
+)
 from stemphonic_jax.errors import UsageError
 
 
@@ -28,15 +36,7 @@ def add(commands: Any) -> None:
     metavar="DIR",
     help="folder for the song (DIR/1, … for more); default one in runs, named by the prompt",
   )
-  generate.add_argument(
-    "--model",
-    type=place,
-    default="demo",
-    metavar="DIR",
-    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
-  )
-  generate.add_argument("--bpm", type=float, help="tempo, 20 to 400")
-  generate.add_argument("--seed", type=int, default=0, help="another seed, another song")
+  music_options(generate)
   generate.add_argument("--duration", type=float, metavar="S", help="seconds")
   generate.add_argument(
     "--context",
@@ -45,32 +45,14 @@ def add(commands: Any) -> None:
     help="audio to play along with: a mix, or a folder of stems",
   )
   generate.add_argument(
-    "--activity",
-    action="extend",
-    nargs="+",
-    default=[],
-    metavar="STEM=S-S,…",
-    help="when a stem plays: drums=0-4",
-  )
-  generate.add_argument(
     "--passes", default="1", metavar="1|2|K", help="all stems at once, in two passes, one by one"
   )
   generate.add_argument("--variations", type=int, default=1, metavar="V", help="songs to make")
-  generate.add_argument("--steps", type=int, metavar="N", help="Euler steps")
-  generate.add_argument(
-    "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
-  )
-  generate.add_argument("--negative", metavar="TEXT", help="what to lead away from, in words")
   generate.add_argument(
     "--guidance-in-turn", action="store_true", help="less memory: what guides comes one by one"
   )
   generate.add_argument(
     "--own-noise", action="store_true", help="a noise for each stem: unsynchronised, for comparison"
-  )
-  generate.add_argument(
-    "--overwrite",
-    action="store_true",
-    help="replace an existing song, but no other file in its folder",
   )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
-from stemphonic_jax.cli.arguments import command, path, place, whole
+from stemphonic_jax.cli.arguments import command, model_option, path, whole
 from stemphonic_jax.errors import MissingError, UsageError
 
 PORT = 7700
@@ -20,13 +20,7 @@ PORT = 7700
 def add(commands: Any) -> None:
   """Adds the command and its arguments to argparse's subparsers."""
   studio = command(commands, "studio", run, "compose with stems in a browser")
-  studio.add_argument(
-    "--model",
-    type=place,
-    default="demo",
-    metavar="DIR",
-    help="a model folder, a workdir, hf://owner/name, or the demo model of the package (default)",
-  )
+  model_option(studio)
   studio.add_argument(
     "--songs", type=path, default=Path("runs"), metavar="DIR", help="folder of songs; default runs"
   )

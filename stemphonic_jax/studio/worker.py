@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import alone
 from stemphonic_jax.errors import StemphonicError, first_line
 from stemphonic_jax.generation.saved import load_song
 
@@ -78,10 +79,10 @@ def work(pipe: Any, order: dict[str, Any], line: Line) -> dict[str, Any]:
     for song, place in reversed(list(zip(songs, places, strict=True))):
       song.save(place, overwrite=place != folder and place.exists())
     return {"step": 0}
-  song = load_song(folder)
-  song = pipe.edit(song, do, progress=line.progress, **ask)
-  line.stage("saving")
-  song.save(folder, overwrite=True)
+  with alone(folder):
+    song = pipe.edit(load_song(folder), do, progress=line.progress, **ask)
+    line.stage("saving")
+    song.save(folder, overwrite=True)
   return {"step": song.info["now"]}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stemphonic_jax.audio.folders import alone
 from stemphonic_jax.generation import song as module
 from stemphonic_jax.generation.saved import load_song
 from tests import tiny
@@ -74,6 +75,14 @@ def test_stems_follow_a_file(stemphonic, folder):
   follow = ("follow", "song/drums.wav", "rock", "--stems", "basses", "--out", "with", *MODEL)
   assert stemphonic(*follow)[:2] == (0, "with\n")
   assert list(load_song("with").stems) == ["context", "basses"]
+
+
+def test_who_comes_second_is_told_before_the_work(stemphonic, folder):
+  with alone(folder):
+    code, _, err = stemphonic("again", "song", "--stems", "drums", "--model", "none")
+    assert code == 73
+    assert "song: somebody else is changing it; wait until that is done" in err
+  assert stemphonic("remove", "song", "--stems", "drums")[0] == 0
 
 
 KILLED = """
