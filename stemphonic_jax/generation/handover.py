@@ -7,11 +7,11 @@ project where the form has a mixer, else in the sound.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stemphonic_jax.audio.daw import dawproject, reaper, stem_file, wavs
-from stemphonic_jax.audio.daw.project import Project, Track, write_zip
+from stemphonic_jax.audio.daw.project import MIX, Project, Track, file_name, write_zip
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.lengths import LONGEST
@@ -20,6 +20,7 @@ from stemphonic_jax.data.taxonomy import guess_type
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.context import read_context
+from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, read_mixer
 from stemphonic_jax.generation.sections import sections
 from stemphonic_jax.generation.song import INFO
@@ -29,26 +30,32 @@ FORMS = tuple(ENDINGS)
 TITLE = 120  # letters
 
 
-def read_project(folder: Path) -> Project:
-  """A saved song as a project; MissingError or DataError where the folder holds none."""
+def read_project(folder: Path, title: str = "", labels: Mapping[str, str] | None = None) -> Project:
+  """A saved song as a project; MissingError or DataError where the folder holds none.
+
+  It is called by its prompt, and tracks as their stems, where no `title` or `labels` are given.
+  """
   if not (folder / INFO).is_file():
     raise MissingError(f"{folder}: holds no {INFO}; name the folder of a song")
   info, rate, bpm = _info(folder)
   context = read_context(folder, rate, LONGEST)
   strips = read_mixer(folder)
-  tracks = []
+  called = {name: file_name(label) for name, label in (labels or {}).items() if label}
+  tracks: list[Track] = []
   for name, audio in context.audio.items():
     kind = info["stems"][name].get("type") or context.types.get(name) or guess_type(name)
     strip = strips.get(name, Strip())
     place = (strip.gain, strip.pan, strip.mute, strip.solo)
-    tracks.append(Track(name, kind, audio, colour_of(kind), *place))
+    taken = [MIX, *(track.name for track in tracks), *(context.audio.keys() - called - {name})]
+    shown = unique_name(called[name], taken) if name in called else name
+    tracks.append(Track(shown, kind, audio, colour_of(kind), *place))
   if len(set(lengths := [len(track.audio) for track in tracks])) > 1:
     raise DataError(
       f"{folder}: stems of {min(lengths)} and {max(lengths)} samples, expected one length; make the"
       f" song again"
     )
   markers = sections({track.name: track.audio for track in tracks}, rate, bpm)
-  title = " ".join(str(info["request"]["prompt"]).split())[:TITLE] or folder.name
+  title = " ".join(str(title or info["request"]["prompt"]).split())[:TITLE] or folder.name
   return Project(title, rate, bpm, tracks, markers)
 
 
@@ -77,12 +84,20 @@ def default_place(folder: Path, form: str) -> Path:
 
 
 def export(
-  folder: Path, form: str, out: Path | None = None, *, bits: int = 32, raw: bool = False
+  folder: Path,
+  form: str,
+  out: Path | None = None,
+  *,
+  bits: int = 32,
+  raw: bool = False,
+  title: str = "",
+  labels: Mapping[str, str] | None = None,
 ) -> Path:
   """Writes a saved song in one of FORMS and says where it is; nothing that is there is replaced.
 
   REAPER's is a folder, or a zip of it where `out` ends in .zip; the others are files. `raw` is for
-  the zip: stems as they were made, whatever the mixer says. OutputError where it cannot be written.
+  the zip: stems as they were made, whatever the mixer says. `title` and `labels` are what people
+  call the song and its stems. OutputError where it cannot be written.
   """
   if form not in FORMS:
     raise UsageError(f"export as {form!r}: expected {', '.join(FORMS)}")
@@ -93,7 +108,7 @@ def export(
   out = out or default_place(folder, form)
   if out.exists() or out.is_symlink():
     raise OutputError(f"{out}: already exists; choose another --out")
-  project = read_project(folder)
+  project = read_project(folder, title, labels)
   try:
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:

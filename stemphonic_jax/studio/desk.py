@@ -1,7 +1,8 @@
-"""A desk: how the next version of a song is prepared, and how this one is heard.
+"""A desk: how the next version of a song is prepared, and what people call it and its parts.
 
-What was asked for but not made yet: prompt, tempo, lanes with words and painted activity; and which
-stems are locked. One JSON for each song, beside the songs: all tabs see the same, and the next day.
+What was asked for but not made yet: prompt, tempo, lanes with words and painted activity; which
+stems are locked; names of the song, of its stems and of takes. One JSON for each song, beside the
+songs: all tabs see the same, and the next day.
 """
 
 import math
@@ -25,8 +26,10 @@ from stemphonic_jax.studio.library import check_name
 MOST = 600.0  # seconds of a song: what a browser can hold of sixteen stems
 MAX_WORDS = 200
 MAX_RANGES = 200
+MAX_NAMED = 1_000  # takes
 FEW = 8  # variations at once
 NEW = {
+  "title": "",
   "prompt": "",
   "negative": "",
   "key": "",
@@ -38,7 +41,9 @@ NEW = {
   "steps": None,
   "variations": 1,
   "lanes": [],
+  "takes": {},
 }
+LANE = ("name", "type", "label", "words", "activity", "locked")
 
 
 def check_desk(given: Any, old: Mapping[str, Any] = NEW) -> dict[str, Any]:
@@ -54,7 +59,10 @@ def check_desk(given: Any, old: Mapping[str, Any] = NEW) -> dict[str, Any]:
 
 
 def check_lanes(name: str, given: Any) -> list[dict[str, Any]]:
-  """Lanes, each a stem by name with its type, words, painted activity and whether it is locked."""
+  """Lanes, each a stem by name: its type, what people call it, words, activity, whether locked.
+
+  Words and activity are what was asked for but not made yet; None is as it was made.
+  """
   if not isinstance(given, list):
     raise UsageError(f"{name}: expected a list of stems, as [{{'name': 'drums'}}]")
   if len(given) > MAX_STEMS:
@@ -69,15 +77,18 @@ def check_lanes(name: str, given: Any) -> list[dict[str, Any]]:
 def _lane(given: Any) -> dict[str, Any]:
   if not isinstance(given, Mapping):
     raise UsageError("lanes: expected an object for each stem, as {'name': 'drums'}")
-  if unknown := set(given) - {"name", "type", "words", "activity", "locked"}:
-    raise UsageError(f"lanes: got {sorted(map(str, unknown))[0][:40]!r}, expected name, type, …")
+  if unknown := set(given) - set(LANE):
+    raise UsageError(
+      f"lanes: got {sorted(map(str, unknown))[0][:40]!r}, expected one of {', '.join(LANE)}"
+    )
   name = check_name(given.get("name"))
   kind = given.get("type") or guess_type(name)
-  activity = given.get("activity")
+  activity, words = given.get("activity"), given.get("words")
   return {
     "name": name,
     "type": _text(f"type of {name}", kind, MAX_WORDS),
-    "words": _text(f"words of {name}", given.get("words", ""), MAX_WORDS),
+    "label": _called(f"label of {name}", given.get("label", "")),
+    "words": None if words is None else _text(f"words of {name}", words, MAX_WORDS),
     "activity": None if activity is None else check_ranges(name, activity),
     "locked": values.flag(f"locked of {name}", given.get("locked", False)),
   }
@@ -105,6 +116,25 @@ def _text(name: str, value: Any, most: int) -> str:
   return text
 
 
+def _called(name: str, value: Any) -> str:
+  """What somebody calls something, on one line; "" is nothing."""
+  return " ".join(_text(name, value, MAX_WORDS).split())
+
+
+def _takes(name: str, given: Any) -> dict[str, str]:
+  """Names of takes by step and stem, as {"3 keys": "the good one"}."""
+  if not isinstance(given, Mapping) or len(given) > MAX_NAMED:
+    raise UsageError(f"{name}: expected an object, as {{'3 keys': 'the good one'}}")
+  found = {}
+  for key, value in given.items():
+    step, _, stem = str(key).partition(" ")
+    if not (step.isascii() and step.isdecimal()) or len(step) > 9:
+      raise UsageError(f"{name}: got {str(key)[:40]!r}, expected a step and a stem, as '3 keys'")
+    if called := _called(f"{name} {str(key)[:40]!r}", value):
+      found[f"{int(step)} {check_name(stem)}"] = called
+  return found
+
+
 def _number(low: float, high: float, *, whole: bool = False, open_: bool = True):
   """A check of a number between two others, which may be left open (None)."""
 
@@ -126,6 +156,7 @@ def _passes(name: str, value: Any) -> int | str:
 
 
 CHECKS = {
+  "title": _called,
   "prompt": lambda name, value: _text(name, value, MAX_PROMPT),
   "negative": lambda name, value: _text(name, value, MAX_PROMPT),
   "key": lambda name, value: _text(name, value, MAX_WORDS),
@@ -137,6 +168,7 @@ CHECKS = {
   "steps": _number(1, MAX_STEPS, whole=True),
   "variations": _number(1, FEW, whole=True, open_=False),
   "lanes": check_lanes,
+  "takes": _takes,
 }
 
 

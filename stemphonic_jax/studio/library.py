@@ -103,7 +103,10 @@ class Library:
     stem = re.sub(r"\W+", "-", plain).strip("-")
     if len(stem) > LETTERS:  # ends with a whole word, where there is one
       stem = stem[:LETTERS].rpartition("-")[0] or stem[:LETTERS]
-    stem = stem or "song"
+    return self.free_name(stem or "song", taken)
+
+  def free_name(self, stem: str, taken: set[str]) -> str:
+    """An id that nothing has, and that is not `taken`: the one that is asked for, or numbered."""
     name, number = stem, 1
     while name in taken or self.folder(name).exists():
       number += 1

@@ -17,12 +17,16 @@ def _object(**properties: Any) -> dict[str, Any]:
   return {"type": "object", "properties": properties}
 
 
-LANE = _object(name=TEXT, type=TEXT, words=TEXT, activity=RANGES | {"nullable": True}, locked=FLAG)
+LANE = _object(
+  name=TEXT, type=TEXT, label=TEXT, words=TEXT | {"nullable": True},
+  activity=RANGES | {"nullable": True}, locked=FLAG,
+)  # fmt: skip
 DESK = _object(
-  prompt=TEXT, negative=TEXT, key=TEXT, bpm=NUMBER | {"nullable": True},
+  title=TEXT, prompt=TEXT, negative=TEXT, key=TEXT, bpm=NUMBER | {"nullable": True},
   duration=NUMBER | {"nullable": True},
   seed=WHOLE, passes={"enum": [1, 2, "K"]}, guidance=NUMBER | {"nullable": True},
   steps=WHOLE | {"nullable": True}, variations=WHOLE, lanes={"type": "array", "items": LANE},
+  takes={"type": "object", "additionalProperties": TEXT},
 )  # fmt: skip
 STRIP = _object(gain=NUMBER, pan=NUMBER, mute=FLAG, solo=FLAG)
 MIXER = {"type": "object", "additionalProperties": STRIP}
@@ -61,7 +65,11 @@ ENTRIES = (
   Entry("GET", "/api/songs", "songs", "all songs in short, the newest first"),
   Entry("POST", "/api/songs", "new_song", "a new song, of which nothing is made yet", DESK, 201),
   Entry("GET", "/api/songs/{song}", "song", "a song: its steps and takes, desk, mixer and jobs"),
-  Entry("PATCH", "/api/songs/{song}", "prepare", "what is to be made next, and how", DESK),
+  Entry(
+    "PATCH", "/api/songs/{song}", "prepare", "what is to be made next, and what things are called",
+    DESK,
+  ),
+  Entry("DELETE", "/api/songs/{song}", "throw_song", "put a song into the bin"),
   Entry("PATCH", "/api/songs/{song}/mixer", "mix", "gain, pan, mute and solo of stems", MIXER),
   Entry(
     "POST", "/api/songs/{song}/now", "change",
@@ -77,6 +85,10 @@ ENTRIES = (
     "a take's waveform: pairs of int16, lowest and highest of up to 6000 pieces; 16384 is 1",
     kind="application/octet-stream",
   ),
+  Entry("DELETE", TAKE, "throw_take", "put a take that is not heard into the bin"),
+  Entry("GET", "/api/bin", "bin", "songs and takes that were deleted, the last one first"),
+  Entry("POST", "/api/bin/{thing}", "restore", "bring a song or a take back from the bin"),
+  Entry("DELETE", "/api/bin/{thing}", "forget", "delete for good what is in the bin"),
   Entry(
     "GET", "/api/songs/{song}/export", "export", "the song for a DAW, as a file",
     kind="application/octet-stream",

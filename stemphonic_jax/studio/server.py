@@ -140,6 +140,26 @@ class Server:
       raise UsageError(f"do: got {str(do)[:40]!r}, expected {', '.join(QUICK)}")
     return await self.studio.quick(name, do, given)
 
+  # The bin
+
+  async def throw_song(self, request: Request) -> dict[str, Any]:
+    return await self.studio.throw(request.path_params["song"])
+
+  async def throw_take(self, request: Request) -> dict[str, Any]:
+    parts = request.path_params
+    return await self.studio.throw(parts["song"], parts["step"], parts["stem"])
+
+  async def bin(self, _: Request) -> list[dict[str, Any]]:
+    return await asyncio.to_thread(self.studio.bin.all)
+
+  async def restore(self, request: Request) -> dict[str, Any]:
+    return await self.studio.restore(request.path_params["thing"])
+
+  async def forget(self, request: Request) -> dict[str, Any]:
+    thing = request.path_params["thing"]
+    await asyncio.to_thread(self.studio.bin.forget, thing)
+    return {"forgotten": thing}
+
   # Audio
 
   async def audio(self, request: Request) -> Response:
@@ -206,13 +226,16 @@ class Server:
     place = tempfile.TemporaryDirectory(prefix="stemphonic-export-")
     ending = ".zip" if form == "reaper" else handover.ENDINGS[form]
     out = Path(place.name, f"song{ending}")
-    options = dict(bits=int(bits), raw=query.get("raw") == "1")
+    desk = self.studio.desk(name)
+    labels = {lane["name"]: lane["label"] for lane in desk["lanes"] if lane["label"]}
+    options = dict(bits=int(bits), raw=query.get("raw") == "1", title=desk["title"], labels=labels)
     try:
       await asyncio.to_thread(handover.export, folder, form, out, **options)
     except BaseException:
       place.cleanup()
       raise
-    shown = f"{folder.name}{'-reaper' if form == 'reaper' else ''}{ending}"
+    called = file_name(desk["title"]) if desk["title"] else folder.name
+    shown = f"{called}{'-reaper' if form == 'reaper' else ''}{ending}"
     return FileResponse(
       out, media_type="application/octet-stream", filename=shown,
       headers={"cache-control": "no-store"}, background=BackgroundTask(place.cleanup),

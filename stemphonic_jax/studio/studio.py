@@ -11,6 +11,7 @@ from typing import Any
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import alone
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
@@ -18,24 +19,16 @@ from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
 from stemphonic_jax.generation.saved import load_song
-from stemphonic_jax.generation.song import INFO, Song
+from stemphonic_jax.generation.song import INFO, TAKES, Song
+from stemphonic_jax.studio import asking
 from stemphonic_jax.studio import desk as desks
+from stemphonic_jax.studio.bin import Bin
 from stemphonic_jax.studio.crew import Crew
 from stemphonic_jax.studio.events import Events
 from stemphonic_jax.studio.files import lock_folder, read_json, write_json
-from stemphonic_jax.studio.jobs import Job, Jobs
+from stemphonic_jax.studio.jobs import ENDED, Job, Jobs
 from stemphonic_jax.studio.library import Library, check_name
 
-# What may be asked of each edit, beside what song.json says of it (generation/session.py).
-OPTIONS = ("prompt", "negative", "seed", "steps", "guidance")
-STEMS = ("stems", *OPTIONS, "activity")
-EDITS = {
-  "again": (*STEMS, "range"),
-  "vary": (*STEMS, "range", "strength"),
-  "add": STEMS,
-  "extend": ("seconds", "left", *OPTIONS),
-  "loop": ("range", *OPTIONS),
-}
 QUICK = ("at", "use", "remove")
 
 
@@ -55,6 +48,7 @@ class Studio:
     self.jobs = Jobs(private / "jobs", self._job_changed)
     self.crew = Crew(command, self.jobs, self.library, self._model_changed)
     self._desks = private / "desks"
+    self.bin = Bin(self.library, self._desks)
     self._locks: dict[str, asyncio.Lock] = {}
 
   def close(self) -> None:
@@ -69,14 +63,17 @@ class Studio:
         self.events.tell("song", song=name)
 
   def _take_over(self, job: Job) -> None:
-    """What was painted for a job, and is in the song now, is not on its desk any more."""
+    """What was asked of a job, and is in the song now, is not on its desk any more."""
     with contextlib.suppress(DataError, MissingError, OutputError, UsageError):
-      desk, asked = self.desk(job.song), job.ask.get("activity") or {}
-      lanes = [lane for lane in desk["lanes"] if lane["activity"] is not None]
-      made = [lane for lane in lanes if lane["activity"] == asked.get(lane["name"])]
-      for lane in made:
-        lane["activity"] = None
-      if made:
+      desk, played = self.desk(job.song), job.ask.get("activity") or {}
+      before = [dict(lane) for lane in desk["lanes"]]
+      said = asking.words_asked(job.do, job.ask)
+      for lane in desk["lanes"]:
+        if lane["activity"] == played.get(lane["name"]):
+          lane["activity"] = None
+        if lane["words"] is not None and said.get(lane["name"]) == asking.plain(lane["words"]):
+          lane["words"] = None
+      if desk["lanes"] != before:
         write_json(self._desk_file(job.song), desk)
         self.events.tell("desk", song=job.song, desk=desk, author="")
 
@@ -104,7 +101,7 @@ class Studio:
     request = info["request"] if info else desk
     return {
       "id": name,
-      "title": (request["prompt"] or desk["prompt"] or name)[:120],
+      "title": (desk["title"] or request["prompt"] or desk["prompt"] or name)[:120],
       "bpm": request["bpm"],
       "seconds": info["steps"][info["now"]]["seconds"] if info else None,
       "stems": [stem["type"] for stem in info["stems"].values()] if info else [],
@@ -145,7 +142,7 @@ class Studio:
     folder = str(self.library.folder(name))
     return {
       "id": name, "folder": folder, "desk": desk, "mixer": mixer, "jobs": jobs,
-      "song": _shown(info) if info else None,
+      "song": _shown(info, self.library.folder(name)) if info else None,
     }  # fmt: skip
 
   def _taken(self) -> set[str]:
@@ -184,6 +181,39 @@ class Studio:
     self.events.tell("mixer", song=name, mixer=shown, author=author)
     return shown
 
+  # The bin
+
+  async def throw(self, name: str, step: int | None = None, stem: str = "") -> dict[str, Any]:
+    """Puts a song into the bin, or a take of it; Busy where there is work for the song."""
+    async with self.lock(f"{name} jobs"), self.lock(name):
+      self._refuse_busy(name)
+      with alone(self.library.folder(name)):
+        if step is None:
+          title = (await asyncio.to_thread(self._in_short, name))["title"]
+          thing = await asyncio.to_thread(self.bin.throw_song, name, title)
+        else:
+          title = self.desk(name)["takes"].get(f"{step} {stem}", "")
+          thing = await asyncio.to_thread(self.bin.throw_take, name, step, stem, title)
+    self.events.tell("gone" if step is None else "song", song=name)
+    return {"bin": thing}
+
+  async def restore(self, thing: str) -> dict[str, Any]:
+    """Brings back what is in the bin, and says in which song it is."""
+    about = self.bin.about(thing)
+    name = about["song"]
+    async with self.lock(name):
+      if about["kind"] == "take":
+        self._refuse_busy(name)
+      taken = self._taken() | {job.song for job in self.jobs.all() if job.state not in ENDED}
+      name = await asyncio.to_thread(self.bin.restore, thing, taken)
+    self.events.tell("song", song=name)
+    return {"song": name}
+
+  def _refuse_busy(self, name: str) -> None:
+    jobs = [job for job in self.jobs.all() if job.state not in ENDED]
+    if any(name in (job.song, *job.ask.get("others", [])) for job in jobs):
+      raise Busy(f"{name}: is being worked on; wait until it is done, or cancel it")
+
   # What the server does itself
 
   async def quick(self, name: str, do: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +225,7 @@ class Studio:
       stem, step = check_name(given.get("stem")), values.whole("step", given.get("step"))
       change = lambda song: song.use(stem, step)  # noqa: E731
     else:
-      stems = _names(given.get("stems"))
+      stems = asking.names_of(given.get("stems"))
       change = lambda song: song.remove(stems)  # noqa: E731
     await self.change(name, change)
     return self.song(name)
@@ -221,12 +251,12 @@ class Studio:
       if do == "make":
         do, ask = self._make(name, info, desk)
         await asyncio.to_thread(write_json, self._desk_file(name), desk)
-      elif do in EDITS:
+      elif do in asking.EDITS:
         if info is None:
           raise UsageError(f"{do}: nothing was made of {name!r} yet; make it first")
-        ask = _edit(do, given, info, desk)
+        ask = asking.edit(do, given, info, desk)
       else:
-        raise UsageError(f"do: got {do[:40]!r}, expected make, {', '.join(EDITS)}")
+        raise UsageError(f"do: got {do[:40]!r}, expected make, {', '.join(asking.EDITS)}")
       job = await self.jobs.accept(name, do, ask)
     self.crew.wake()
     return job
@@ -245,7 +275,7 @@ class Studio:
     for lane in lanes:  # names as the pipeline will give them
       lane["name"] = unique_name(lane["type"], taken)
       taken.append(lane["name"])
-    asked = [": ".join(filter(None, (lane["type"], lane["words"].strip()))) for lane in lanes]
+    asked = [asking.with_words(lane["type"], lane["words"] or "") for lane in lanes]
     activity = {lane["name"]: lane["activity"] for lane in lanes if lane["activity"] is not None}
     if silent := [stem for stem, ranges in activity.items() if not ranges]:
       raise UsageError(f"{silent[0]}: its lane is silent from start to end; paint where it plays")
@@ -267,47 +297,26 @@ class Studio:
     return "make", ask
 
 
-def _edit(
-  do: str, given: Mapping[str, Any], info: dict[str, Any], desk: dict[str, Any]
-) -> dict[str, Any]:
-  """What is asked of an edit, without what is None; locked stems are left alone."""
-  if unknown := set(map(str, given)) - {"do", *EDITS[do]}:
-    raise UsageError(f"{do}: got {sorted(unknown)[0][:40]!r}, expected {', '.join(EDITS[do])}")
-  ask = {key: given[key] for key in EDITS[do] if given.get(key) is not None}
-  if do in ("again", "vary"):
-    locked = {lane["name"] for lane in desk["lanes"] if lane["locked"]}
-    stems = _names(ask["stems"]) if "stems" in ask else None
-    if kept := sorted(locked & set(stems or ())):
-      raise UsageError(f"{do}: {kept[0]} is locked; unlock it first")
-    made = [name for name, stem in info["stems"].items() if not stem["given"]]
-    ask["stems"] = stems or [name for name in made if name not in locked]
-    if not ask["stems"]:
-      raise UsageError(f"{do}: all stems are locked, or were brought; unlock one")
-    if missing := [stem for stem in ask["stems"] if stem not in info["stems"]]:
-      raise UsageError(f"{do}: no stem {missing[0]!r}; there are {', '.join(info['stems'])}")
-  return ask
-
-
-def _names(given: Any) -> list[str]:
-  if not isinstance(given, list) or not given or len(given) > 2 * desks.MAX_STEMS:
-    raise UsageError("stems: expected a list of names, as ['drums']")
-  return [check_name(name) for name in given]
-
-
 def _changed(folder: Path, change: Callable[[Song], Song]) -> None:
   start = time.perf_counter()
-  change(load_song(folder)).save(folder, overwrite=True)
+  with alone(folder):
+    change(load_song(folder)).save(folder, overwrite=True)
   logging.info("%s: changed in %.2f s", folder.name, time.perf_counter() - start)
 
 
 def _lane(name: str, stem: Mapping[str, Any]) -> dict[str, Any]:
   kind = stem.get("type") or name
-  return {"name": name, "type": kind, "words": "", "activity": None, "locked": False}
+  empty = {"label": "", "words": None, "activity": None, "locked": False}
+  return {"name": name, "type": kind, **empty}
 
 
-def _shown(info: dict[str, Any]) -> dict[str, Any]:
-  """song.json as the page needs it, and in no other words."""
-  request = info["request"]
+def _shown(info: dict[str, Any], folder: Path) -> dict[str, Any]:
+  """song.json as the page needs it, and in no other words; `gone` are takes in the bin."""
+  request, heard = info["request"], info["steps"][info["now"]]["stems"]
+
+  def gone(step: int, name: str) -> bool:
+    return heard.get(name) != step and not (folder / TAKES / str(step) / f"{name}.wav").is_file()
+
   keys = ("do", "from", "ask", "seconds", "stems", "made")
   return {
     "prompt": request["prompt"],
@@ -319,7 +328,10 @@ def _shown(info: dict[str, Any]) -> dict[str, Any]:
     "stems": info["stems"],
     "activity": request.get("activity", {}),
     "words": request.get("words", {}),
-    "steps": [{key: step.get(key) for key in keys} for step in info["steps"]],
+    "steps": [
+      {key: step.get(key) for key in keys} | {"gone": [n for n in step["made"] if gone(k, n)]}
+      for k, step in enumerate(info["steps"])
+    ],
   }
 
 

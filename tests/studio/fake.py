@@ -50,7 +50,8 @@ class Fake:
 
   def edit(self, song, do, progress=None, **ask):
     prompt = ask.get("prompt") or song.info["request"]["prompt"]
-    names = [stem.partition(":")[0] for stem in ask.get("stems") or song.stems]
+    said = dict(stem.partition(": ")[::2] for stem in ask.get("stems") or song.stems)
+    names = [name.rstrip(":") for name in said]
     if do == "add":
       names = [unique_name(name, song.stems) for name in names]
     seed = ask.get("seed", len(song.info["steps"]))
@@ -70,6 +71,8 @@ class Fake:
       about[name] = {"type": name.rstrip(" 0123456789"), "given": False}
       if name in activity:
         about[name]["activity"] = activity[name]
+      if words := said.get(name, "").strip():
+        about[name]["words"] = words
     return song.edited(do, ask, made, about)
 
   def _song(self, prompt, stems, variation, options):

@@ -138,6 +138,39 @@ def test_own_audio_begins_a_song_and_joins_one(studio):
   assert said == "guitars: lasts 8.00 s and the song 4.00 s; cut it"
 
 
+def test_songs_stems_and_takes_have_the_names_that_people_give_them(studio):
+  name = studio.make("Named", stems=("drums", "guitars"))
+  lanes = studio("GET", f"/api/songs/{name}")["desk"]["lanes"]
+  lanes = [
+    lane | {"label": label} for lane, label in zip(lanes, ("mix", " lead/one "), strict=True)
+  ]
+  given = {"title": "Sunday\ngroove", "lanes": lanes, "takes": {"0 drums": "the first", "1 x": ""}}
+  desk = studio("PATCH", f"/api/songs/{name}", given)
+  assert (desk["title"], desk["takes"]) == ("Sunday groove", {"0 drums": "the first"})
+  (listed,) = [one for one in studio("GET", "/api/songs") if one["id"] == name]
+  assert listed["title"] == "Sunday groove"
+  _, headers, content = studio.send("GET", f"/api/songs/{name}/export?as=zip")
+  assert "filename*=utf-8''Sunday%20groove.zip" in headers["content-disposition"]
+  names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+  assert names == ["mix 2.wav", "lead one.wav", "mix.wav"]
+
+
+def test_words_of_a_made_stem_are_asked_for_and_then_the_song_has_them(studio):
+  name = studio.make("Words", stems=("guitars", "keys"))
+  lanes = studio("GET", f"/api/songs/{name}")["desk"]["lanes"]
+  assert [lane["words"] for lane in lanes] == [None, None]
+  for lane in lanes:
+    lane["words"] = "muted"
+  studio("PATCH", f"/api/songs/{name}", {"lanes": lanes})
+  again = {"do": "again", "stems": ["guitars:  muted"]}
+  job = studio("POST", f"/api/songs/{name}/jobs", again, 202)
+  assert job["ask"]["names"] == ["guitars"]
+  studio.wait(job)
+  song = studio("GET", f"/api/songs/{name}")
+  assert song["song"]["words"] == {"guitars": "muted"}
+  assert [lane["words"] for lane in song["desk"]["lanes"]] == [None, "muted"]
+
+
 def test_two_pages_hear_of_what_the_other_does(studio):
   name = studio("POST", "/api/songs", {"prompt": "Heard"}, 201)["id"]
   events, ready = [], threading.Event()
@@ -216,7 +249,15 @@ BAD = [
   ("GET", "/page/app.py", None, 404),
   ("GET", "/api/songs/bad/export?as=exe", None, 400),
   ("GET", "/api/jobs/..%2f1", None, 404),
-  ("DELETE", "/api/songs/bad", None, 405),
+  ("DELETE", "/api/songs/nothing", None, 404),
+  ("DELETE", "/api/songs/..", None, 404),
+  ("DELETE", "/api/songs/.studio", None, 404),
+  ("DELETE", "/api/songs/bad/takes/0/drums", None, 400),
+  ("DELETE", "/api/songs/bad/takes/0/..%2fdrums", None, 404),
+  ("PUT", "/api/songs/bad", None, 405),
+  ("POST", "/api/bin/..%2fjobs", None, 404),
+  ("POST", "/api/bin/..", None, 404),
+  ("DELETE", "/api/bin/...", None, 404),
   ("POST", "/api/songs", [1], 400),
   ("POST", "/api/songs", {"bpm": 7}, 400),
   ("POST", "/api/songs", {"bpm": float("nan")}, 400),
@@ -226,6 +267,9 @@ BAD = [
   ("POST", "/api/songs", {"lanes": [{"name": "drums"}, {"name": "Drums"}]}, 400),
   ("POST", "/api/songs", b"prompt=a", 400),
   ("PATCH", "/api/songs/bad", {"colour": "red"}, 400),
+  ("PATCH", "/api/songs/bad", {"title": ["Dub"]}, 400),
+  ("PATCH", "/api/songs/bad", {"takes": {"../drums": "good"}}, 400),
+  ("PATCH", "/api/songs/bad", {"takes": {"0 ../drums": "good"}}, 400),
   ("PATCH", "/api/songs/bad/mixer", {"drums": {"gain": 99}}, 400),
   ("PATCH", "/api/songs/bad/mixer", {"../drums": {"gain": 0}}, 400),
   ("POST", "/api/songs/bad/now", {"do": "at", "step": 9}, 400),
