@@ -1,5 +1,6 @@
 """The page in a browser: from a prompt to an export, and all stems start with one sample."""
 
+import functools
 import io
 import shutil
 import zipfile
@@ -110,6 +111,43 @@ def test_from_a_prompt_to_an_export(page, studio):
   expect(lane(page, "guitars").get_by_text("take 1/2")).to_be_visible(timeout=WAIT)
   muted = lane(page, "drums").get_by_role("button", name="Mute drums")
   assert muted.get_attribute("aria-pressed") == "true"
+
+
+def test_names_other_words_and_what_is_deleted_comes_back(page, studio):
+  expect = sync_api.expect
+  name = studio.make("Named here", stems=("drums", "guitars"))
+  page.goto(f"{studio.base}/#{name}")
+  page.reload()
+  button = functools.partial(page.get_by_role, "button")
+  button(name="More for guitars").click()
+  lane(page, "guitars").get_by_role("button", name="Rename", exact=True).click()
+  page.keyboard.type("Lead")
+  page.keyboard.press("Enter")
+  page.get_by_label("Words for Lead").fill("muted")
+  button(name="Again", exact=True).last.click()
+  expect(lane(page, "Lead").get_by_text("take 2/2")).to_be_visible(timeout=WAIT)
+  assert studio("GET", f"/api/songs/{name}")["song"]["words"] == {"guitars": "muted"}
+  lane(page, "Lead").get_by_text("take 2/2").click()
+  button(name="Rename take 1").click()
+  page.keyboard.type("the first")
+  page.keyboard.press("Enter")
+  expect(lane(page, "Lead").get_by_text("the first")).to_be_visible()
+  button(name="Delete take 1").click()
+  expect(lane(page, "Lead").get_by_text("take 1/1")).to_be_visible()
+  page.get_by_label("Work").get_by_role("button", name="Undo").click()
+  expect(lane(page, "Lead").get_by_text("take 2/2")).to_be_visible()
+  page.keyboard.press("Escape")
+  page.locator("#songs-button").click()
+  button(name="Rename Named here").click()
+  page.keyboard.type("Porch")
+  page.keyboard.press("Enter")
+  button(name="Delete Porch").click()
+  expect(page.locator("#title")).to_have_text("New song")
+  assert not (studio.songs / name).exists()
+  page.locator("#songs summary").click()
+  button(name="Bring back Porch").click()
+  expect(page.locator("#title")).to_have_text("Porch")
+  expect(lane(page, "Lead").get_by_text("take 2/2")).to_be_visible()
 
 
 def test_all_stems_start_seek_and_loop_as_one(page, studio):

@@ -6,17 +6,17 @@ import {bringer} from "./bring.js";
 import {Compose} from "./compose.js";
 import {keys, ruler, zoom} from "./controls.js";
 import {Jobs} from "./jobs.js";
+import {Named} from "./named.js";
 import {exporter, songList} from "./songs.js";
 import {Grid} from "./time.js";
 import {Transport} from "./transport.js";
-import {View} from "./view.js";
 
-const EMPTY = {prompt: "", negative: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: []};
+const EMPTY = {title: "", prompt: "", negative: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: [], takes: {}};
 const FIRST = ["drums", "basses", "keys", "guitars"];
 const STRIP = {gain: 0, pan: 0, mute: false, solo: false};
 const KEPT = 40;  // buffers of takes that are kept
 
-class App extends View {
+class App extends Named {
   constructor() {
     super();
     this.id = null; this.song = null; this.desk = {...EMPTY}; this.mixer = {}; this.info = null;
@@ -63,6 +63,7 @@ class App extends View {
     if (event.type === "anew") this.anew();
     else if (event.type === "model") { this.info.model = event.model; this.showModel(); this.show(); }
     else if (event.type === "job") this.hearJob(event.job);
+    else if (event.type === "gone") this.hearGone(event.song);
     else if (event.type === "song" && event.song === this.id) this.refresh();
     else if (event.song !== this.id || event.author === me) return;
     else if (event.type === "desk") { this.desk = this.whole(event.desk); this.show(); }
@@ -153,12 +154,17 @@ class App extends View {
   stripOf(name) { return {...STRIP, ...this.mixer[name]}; }
   /** When a stem is to play: as painted, or else as it was asked for; null where that is left open. */
   activityOf(name) { return this.laneOf(name)?.activity ?? this.song?.activity[name] ?? null; }
+  /** How it is to be played: as is written, or else as it was asked for. */
+  wordsOf(name) { return this.laneOf(name)?.words ?? this.song?.words[name] ?? ""; }
+  /** What people call a stem. */
+  called(name) { return this.laneOf(name)?.label || name; }
   /** The loudest sample of all lanes, which fills a lane. */
   loudest() { return Math.max(0.1, ...[...this.lanes.values()].map(lane => lane.loudest)); }
   types() { return [...this.info?.types ?? [], ...(this.info?.model.types ?? []).map(type => ({type, colour: "#6b7686"}))]; }
   colour(kind) { return this.types().find(type => type.type === kind)?.colour ?? "#6b7686"; }
   takesOf(name) {
-    return (this.song?.steps ?? []).flatMap((step, k) => name in step.made ? [{step: k, label: labelOf(step, this.grid)}] : []);
+    return (this.song?.steps ?? []).flatMap((step, k) => name in step.made && !step.gone.includes(name)
+      ? [{step: k, title: this.desk.takes[`${k} ${name}`] ?? "", label: labelOf(step, name, this.grid)}] : []);
   }
   heard(name) {
     const solo = Object.keys(this.song?.stems ?? {}).some(other => this.stripOf(other).solo), strip = this.stripOf(name);
@@ -272,7 +278,7 @@ class App extends View {
         this.show();
       }
       await this.flush();
-      if (this.song && !this.missing().length) await api.ask(this.id, {...this.asked(), do: "again", activity: this.painted()});
+      if (this.song && !this.missing().length) await api.ask(this.id, {...this.asked(), do: "again", stems: this.asAsked(), activity: this.painted()});
       else await api.ask(this.id, {do: "make"});
     } catch (error) { this.compose.error(error.message); }
   }
@@ -296,9 +302,16 @@ class App extends View {
     return lanes.length ? Object.fromEntries(lanes.map(lane => [lane.name, lane.activity])) : null;
   }
 
-  again(name) { return this.ask({...this.asked(), do: "again", stems: [name], activity: this.painted([name])}); }
-  repair(names) { return this.ask({...this.asked(), do: "again", stems: names ?? undefined, range: this.selection.range}); }
-  vary(names, strength) { return this.ask({...this.asked(), do: "vary", stems: names, strength}); }
+  /** Stems that can be made again, each with the words that were written for it since it was made. */
+  asAsked(names = null) {
+    const some = names ?? Object.keys(this.song.stems).filter(name => !this.song.stems[name].given && !this.laneOf(name)?.locked);
+    return some.length ? some.map(name => this.reworded(name) ? `${name}: ${this.wordsOf(name).trim()}` : name) : undefined;
+  }
+  reworded(name) { return Boolean(this.song?.stems[name]) && this.wordsOf(name).trim() !== (this.song.words[name] ?? ""); }
+
+  again(name) { return this.ask({...this.asked(), do: "again", stems: this.asAsked([name]), activity: this.painted([name])}); }
+  repair(names) { return this.ask({...this.asked(), do: "again", stems: this.asAsked(names), range: this.selection.range}); }
+  vary(names, strength) { return this.ask({...this.asked(), do: "vary", stems: this.asAsked(names), strength}); }
 
   useTake(stem, step) { return this.change_now({do: "use", stem, step}); }
   async change_now(change) {
@@ -306,13 +319,16 @@ class App extends View {
   }
 
   async remove(name) {
-    if (this.song?.stems[name]) await this.change_now({do: "remove", stems: [name]});
-    if (!this.song?.stems[name]) this.change({lanes: this.desk.lanes.filter(lane => lane.name !== name)});
+    const made = Boolean(this.song?.stems[name]), lanes = this.desk.lanes, shown = this.called(name);
+    if (made) await this.change_now({do: "remove", stems: [name]});
+    if (this.song?.stems[name]) return;
+    this.change({lanes: this.desk.lanes.filter(lane => lane.name !== name)});
+    if (!made) this.jobs.say(`${shown} is removed`, true, () => { if (!this.laneOf(name)) this.change({lanes}); });
   }
 
   download(name) {
     const step = this.step(name);
-    el("a", {href: takeUrl(this.id, step, name, "audio"), download: `${name}.wav`}).click();
+    el("a", {href: takeUrl(this.id, step, name, "audio"), download: `${this.called(name)}.wav`}).click();
   }
 
   async bring(uploads, bpm) {
@@ -351,13 +367,13 @@ class App extends View {
   say(error) { this.jobs.say(error.message ?? String(error)); }
 }
 
-const fresh = kind => ({name: kind, type: kind, words: "", activity: null, locked: false});
+const fresh = kind => ({name: kind, type: kind, label: "", words: null, activity: null, locked: false});
 
 const DONE = {generate: "made", follow: "made", again: "made again", vary: "varied", add: "added", extend: "continued",
   loop: "as a loop", remove: "left out", use: "another take", found: "brought"};
-function labelOf(step, grid) {
-  const range = step.ask?.range, seed = step.ask?.seed;
-  return [DONE[step.do] ?? step.do, range && grid.range(range.flat()), seed != null && step.do !== "found" && `seed ${seed}`].filter(Boolean).join(", ");
+function labelOf(step, name, grid) {
+  const range = step.ask?.range, seed = step.ask?.seed, {words} = step.made[name];
+  return [DONE[step.do] ?? step.do, words && `“${words}”`, range && grid.range(range.flat()), seed != null && step.do !== "found" && `seed ${seed}`].filter(Boolean).join(", ");
 }
 
 // For whoever looks into it with the browser's tools, and for tests.

@@ -17,6 +17,26 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** Asks for a name in the place of a node: the new one, or null after escape. */
+export function rename(node, value, label) {
+  return new Promise(done => {
+    const field = el("input.rename", {type: "text", maxlength: 200, value, "aria-label": label});
+    let ended = false;
+    const end = name => { if (!ended) { ended = true; field.replaceWith(node); done(name); } };
+    field.addEventListener("keydown", event => {
+      if (event.key === "Enter") end(field.value.trim());
+      else if (event.key === "Escape") end(null);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    field.addEventListener("blur", () => end(field.value.trim()));
+    node.replaceWith(field);
+    field.focus();
+    field.select();
+  });
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An icon of one path. */

@@ -48,7 +48,7 @@ export class Jobs {
   }
 
   title(job) {
-    const stems = this.names(job), few = stems.length > 3 ? `${stems.length} stems` : stems.join(", ");
+    const stems = this.names(job).map(name => job.song === this.app.id ? this.app.called(name) : name), few = stems.length > 3 ? `${stems.length} stems` : stems.join(", ");
     const range = job.ask.range && job.song === this.app.id ? `, ${this.app.grid.range(job.ask.range.flat())}` : "";
     return `${WORDS[job.do] ?? job.do} ${job.do === "extend" ? "the song" : few || "the song"}${range}`;
   }
@@ -105,11 +105,13 @@ export class Jobs {
     for (const job of this.jobs.values()) if (job.state === "running") this.show(job);
   }
 
-  /** An error that belongs nowhere else, or `good` news. */
-  say(text, good = false) {
-    const node = el(good ? "div.job" : "div.job.failed", {role: good ? "status" : "alert"}, el("div.row", {}, el("small", {}, text), el("button.icon.small",
+  /** An error that belongs nowhere else, or `good` news; with `undo`, what takes it back. */
+  say(text, good = false, undo = null) {
+    const back = undo && el("button.chip.call", {type: "button", onclick: () => { node.remove(); undo(); }}, "Undo");
+    const node = el(good ? "div.job.word" : "div.job.word.failed", {role: good ? "status" : "alert"}, el("div.row", {}, el("small", {}, text), back, el("button.icon.small",
       {type: "button", "aria-label": "Close", onclick: () => node.remove()}, icon("M6 6l12 12M18 6 6 18"))));
     $("jobs").append(node);
-    setTimeout(() => node.remove(), 12_000);
+    setTimeout(() => node.remove(), undo ? 30_000 : 12_000);
+    return node;
   }
 }

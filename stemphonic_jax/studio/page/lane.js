@@ -1,7 +1,8 @@
 // One stem: its head with mixer, words and takes, its waveform, and the strip where its activity is painted.
 
-import {clamp, el, icon, place} from "./dom.js";
+import {clamp, el, icon, place, rename} from "./dom.js";
 import {drawActivity, drawWave} from "./draw.js";
+import {BIN, PEN, tool} from "./songs.js";
 import {painted, plays} from "./time.js";
 
 const LOCK = "M7 11V8a5 5 0 0 1 10 0v3M5 11h14v9H5z";
@@ -27,24 +28,26 @@ export class Lane {
   build() {
     const {app, name} = this;
     const toggle = (kind, word, content) => el(`button.ms.${kind}`, {
-      type: "button", "aria-pressed": "false", "aria-label": `${word} ${name}`, title: word,
+      type: "button", "aria-pressed": "false", "data-says": `${word} `, title: word,
       onclick: () => kind === "lock" ? app.lock(name) : app.strip(name, {[kind]: !app.stripOf(name)[kind]}),
     }, content);
     this.mute = toggle("mute", "Mute", "M");
     this.solo = toggle("solo", "Solo", "S");
     this.lock = toggle("lock", "Lock", icon(LOCK));
-    this.gain = el("input", {type: "range", min: -40, max: 6, step: 0.5, "aria-label": `Gain of ${name}`,
+    this.gain = el("input", {type: "range", min: -40, max: 6, step: 0.5, "data-says": "Gain of ",
       oninput: () => app.strip(name, {gain: Number(this.gain.value)}),
       ondblclick: () => app.strip(name, {gain: 0})});
-    this.pan = el("input.pan", {type: "range", min: -1, max: 1, step: 0.05, "aria-label": `Pan of ${name}`,
+    this.pan = el("input.pan", {type: "range", min: -1, max: 1, step: 0.05, "data-says": "Pan of ",
       oninput: () => app.strip(name, {pan: Number(this.pan.value)}),
       ondblclick: () => app.strip(name, {pan: 0})});
-    this.words = el("input.words", {type: "text", maxlength: 200, "aria-label": `Words for ${name}`,
+    this.gainWord = el("span");
+    this.panWord = el("span");
+    this.words = el("input.words", {type: "text", maxlength: 200, "data-says": "Words for ",
       placeholder: "how it is played…", oninput: () => app.setLane(name, {words: this.words.value})});
-    this.title = el("span.name");
+    this.title = el("span.name", {ondblclick: () => this.rename()});
     this.take = el("button.chip", {type: "button", popovertarget: `${this.id}-takes`, "aria-haspopup": "true"});
-    this.takes = el("div.pop.takes", {popover: "", id: `${this.id}-takes`, "aria-label": `Takes of ${name}`});
-    this.more = el("button.ms.dots-button", {type: "button", popovertarget: `${this.id}-menu`, "aria-label": `More for ${name}`, "aria-haspopup": "true"}, icon(DOTS));
+    this.takes = el("div.pop.takes", {popover: "", id: `${this.id}-takes`, "data-says": "Takes of "});
+    this.more = el("button.ms.dots-button", {type: "button", popovertarget: `${this.id}-menu`, "data-says": "More for ", "aria-haspopup": "true"}, icon(DOTS));
     this.menu = el("div.pop.menu", {popover: "", id: `${this.id}-menu`});
     this.again = el("button.chip", {type: "button", title: "Make this stem again; the others are its context",
       onclick: () => app.again(name)}, "Again");
@@ -52,16 +55,16 @@ export class Lane {
     place(this.menu, this.more);
     this.wave = el("canvas.wave", {"aria-hidden": "true"});
     this.strip = el("canvas.paint", {tabindex: 0, role: "slider", "aria-valuemin": 0,
-      "aria-label": `When ${name} plays: arrows move by a beat, space changes a beat, enter a bar, delete leaves it open`});
+      "data-says": "When ", "data-more": " plays: arrows move by a beat, space changes a beat, enter a bar, delete leaves it open"});
     this.note = el("span.note", {hidden: true});
     this.body = el("div.body", {}, this.wave, this.strip, this.note);
     this.head = el("div.head", {},
       el("div.row", {}, this.title, this.take, this.again, this.more),
       el("div.row", {}, this.mute, this.solo, this.lock,
-        el("label.knob", {title: "Gain; double click for 0 dB"}, "gain", this.gain),
-        el("label.knob.narrow", {title: "Pan; double click for the middle"}, "pan", this.pan)),
+        el("label.knob", {title: "Gain; double click for 0 dB"}, this.gainWord, this.gain),
+        el("label.knob.narrow", {title: "Pan; double click for the middle"}, this.panWord, this.pan)),
       this.words);
-    this.node = el("article.lane", {"aria-label": name}, this.head, this.body, this.takes, this.menu);
+    this.node = el("article.lane", {"data-says": ""}, this.head, this.body, this.takes, this.menu);
     this.listenToWave();
     this.listenToPaint();
   }
@@ -71,6 +74,21 @@ export class Lane {
     this.loudest = 0;
     for (const peak of peaks) this.loudest = Math.max(this.loudest, Math.abs(peak) / FULL);
     this.sounds = sounding(peaks, this.app.song.seconds);
+  }
+
+  /** Tells all parts of it what people call the stem. */
+  callIt(called) {
+    if (this.shownAs === called) return;
+    this.shownAs = called;
+    for (const node of [this.node, ...this.node.querySelectorAll("[data-says]")]) {
+      node.setAttribute("aria-label", `${node.dataset.says}${called}${node.dataset.more ?? ""}`);
+    }
+  }
+
+  async rename() {
+    const label = await rename(this.title, this.app.called(this.name), "Name of the stem");
+    this.more.focus();
+    if (label !== null) this.app.setLane(this.name, {label: label === this.name ? "" : label});
   }
 
   /** Where a pointer is, in seconds. */
@@ -168,18 +186,22 @@ export class Lane {
   }
 
   /** Shows the state: `lane` of the desk, `stem` that was made or null, its takes and its job. */
-  show({lane, stem, takes, step, strip, colour, job, pending, silent}) {
+  show({lane, stem, takes, step, strip, colour, job, painted: drawn, reworded, silent}) {
+    const pending = drawn || reworded, called = lane.label || this.name;
     const set = (node, value) => node.setAttribute("aria-pressed", String(Boolean(value)));
     this.node.style.setProperty("--c", colour);
-    this.title.replaceChildren(this.name, ...(lane.type !== this.name.replace(/ \d+$/, "") ? [el("small", {}, lane.type)] : []));
-    this.title.title = this.name;
+    this.callIt(called);
+    this.title.replaceChildren(called, ...(lane.type !== called.replace(/ \d+$/, "") ? [el("small", {}, lane.type)] : []));
+    this.title.title = `${called}: double click to rename`;
     set(this.mute, strip.mute); set(this.solo, strip.solo); set(this.lock, lane.locked);
     if (document.activeElement !== this.gain) this.gain.value = strip.gain;
     if (document.activeElement !== this.pan) this.pan.value = strip.pan;
-    this.gain.title = `${strip.gain} dB`;
-    if (document.activeElement !== this.words) this.words.value = stem ? this.app.song.words[this.name] ?? "" : lane.words;
-    this.words.hidden = Boolean(stem) && !this.words.value;
-    this.words.readOnly = Boolean(stem);
+    this.gainWord.textContent = strip.gain ? `${signed(strip.gain)} dB` : "gain";
+    this.panWord.textContent = strip.pan ? `${strip.pan < 0 ? "L" : "R"}${Math.round(Math.abs(strip.pan) * 100)}` : "pan";
+    this.gain.setAttribute("aria-valuetext", `${signed(strip.gain)} dB`);
+    this.pan.setAttribute("aria-valuetext", strip.pan ? `${Math.round(Math.abs(strip.pan) * 100)} % ${strip.pan < 0 ? "left" : "right"}` : "middle");
+    if (document.activeElement !== this.words) this.words.value = this.app.wordsOf(this.name);
+    this.words.hidden = Boolean(stem?.given);
     for (const node of [this.mute, this.solo, this.gain, this.pan, this.take]) node.disabled = !stem;
     this.again.hidden = !stem || stem.given;
     this.again.disabled = lane.locked;
@@ -192,22 +214,30 @@ export class Lane {
     this.node.classList.toggle("working", Boolean(job));
     const note = job ? this.app.stage(job) : !stem ? "Paint when it plays below, then press Make"
       : silent ? "It came out silent: make it again, or try another seed"
-      : pending ? "Painted: press Again to hear it" : "";
+      : pending ? `${drawn ? "Painted" : "Other words"}: press Again to hear ${drawn ? "it" : "them"}` : "";
     this.note.textContent = note;
     this.note.hidden = !note;
     this.showTakes(takes, step);
     this.showMenu(stem, lane);
-    this.draw();
   }
 
   showTakes(takes, step) {
-    const key = `${step} ${takes.map(take => take.step)}`;
+    const key = JSON.stringify([step, takes]), {app, name} = this;
     if (this.takesShown === key) return;
     this.takesShown = key;
-    this.takes.replaceChildren(...takes.map((take, k) => el("button.item", {type: "button",
-      "aria-current": String(take.step === step),
-      onclick: () => { this.takes.hidePopover(); this.app.useTake(this.name, take.step); }},
-    el("b", {}, String(k + 1)), el("span", {}, take.label), take.step === step ? el("small", {}, "heard") : null)));
+    this.takes.replaceChildren(...takes.map((take, k) => {
+      const heard = take.step === step, shown = `take ${k + 1}`;
+      const use = el("button.item", {type: "button", "aria-current": String(heard), title: take.label,
+        onclick: () => { this.takes.hidePopover(); app.useTake(name, take.step); }},
+      el("b", {}, String(k + 1)), el("span.name", {}, take.title || take.label), heard ? el("small", {}, "heard") : null);
+      const pen = tool(PEN, `Rename ${shown}`, async () => {
+        const title = await rename(use, take.title, `Name of ${shown}`);
+        if (title !== null && title !== take.title) app.nameTake(name, take.step, title);
+      });
+      const bin = tool(BIN, `Delete ${shown}`, () => app.doing(() => app.throwTake(name, take.step)));
+      bin.disabled = heard;
+      return el("div.row", {}, use, pen, bin);
+    }));
   }
 
   showMenu(stem, lane) {
@@ -224,6 +254,7 @@ export class Lane {
       own && item(range || "Repair a range: drag over the waveform first", () => app.repair([name]), lane.locked || !app.selection),
       own && item("Vary", () => app.vary([name], Number(strength.value)), lane.locked),
       own && el("label", {}, "a little", strength, "a lot"),
+      item("Rename", () => this.rename()),
       lane.activity !== null && item("Leave open when it plays", () => app.setLane(name, {activity: null})),
       stem && item("Download WAV", () => app.download(name)),
       el("hr"),
@@ -245,6 +276,8 @@ export class Lane {
     this.strip.setAttribute("aria-valuetext", `${grid.name(at)}: ${open}`);
   }
 }
+
+const signed = x => `${x < 0 ? "−" : ""}${Math.abs(x)}`;
 
 /** The stretches in which peaks are louder than QUIET, short rests closed. */
 function sounding(peaks, seconds) {

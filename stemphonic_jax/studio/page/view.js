@@ -20,11 +20,12 @@ export class View {
       this.lanes.get(lane.name).show({
         lane, stem, takes: this.takesOf(lane.name), step: this.step(lane.name), strip: this.stripOf(lane.name),
         colour: this.colour(lane.type), job: this.jobs.of(this.id, lane.name), silent: stem?.silent,
-        pending: Boolean(stem && !stem.given && lane.activity && JSON.stringify(lane.activity) !== JSON.stringify(made)),
+        painted: Boolean(stem && !stem.given && lane.activity && JSON.stringify(lane.activity) !== JSON.stringify(made)),
+        reworded: this.reworded(lane.name),
       });
     }
     this.compose.show(desk);
-    $("title").textContent = song?.prompt || desk.prompt || (this.id ? this.id : "New song");
+    $("title").textContent = desk.title || song?.prompt || desk.prompt || (this.id ? this.id : "New song");
     document.title = `${$("title").textContent.slice(0, 60)} – stemphonic studio`;
     $("export-button").disabled = !song;
     const from = song?.steps[song.now].from, next = this.next();
@@ -34,13 +35,25 @@ export class View {
     $("undo").title = from == null ? "Nothing to undo" : busy ? "Wait until the work is done, or cancel it" : "Undo (Ctrl+Z)";
     $("continue-button").hidden = !song;
     const lanes = desk.lanes.length;
+    $("lanes").style.setProperty("--count", Math.max(1, lanes));  // few lanes fill the window
     $("corner").textContent = lanes ? `${lanes} stem${lanes > 1 ? "s" : ""}${this.grid.bpm ? `, ${Math.round(this.grid.bpm * 10) / 10} bpm` : ""}` : "";
     $("hint").textContent = !lanes ? "Add a stem below, or drop audio of your own anywhere on the page."
       : !song ? "Click or drag on the strip under a lane to say when that stem plays. Beats snap; hold shift to paint freely."
       : "Drag over a waveform to choose bars, to repair or loop them. Keys [ and ] do the same at the playhead. Nothing is overwritten; each result is a take.";
+    this.showLeftOut();
     this.showSelection();
     this.showTransport();
     this.draw();
+  }
+
+  /** Stems that were made and left out since, to be taken in again. */
+  showLeftOut() {
+    const left = [...this.leftOut()], key = JSON.stringify(left), node = $("left-out");
+    if (node.dataset.key === key) return;
+    node.dataset.key = key;
+    node.hidden = !left.length;
+    node.replaceChildren("Left out", ...left.map(([name, step]) => el("button.chip", {type: "button", "aria-label": `Take ${name} in again`,
+      onclick: () => this.useTake(name, step)}, `${name} ↩`)));
   }
 
   showModel() {
@@ -67,7 +80,7 @@ export class View {
     const {name, range} = selection, stem = name && song?.stems[name];
     const act = (word, work, kind = "") => el(`button${kind}`, {type: "button", onclick: work}, word);
     node.replaceChildren(...[
-      el("b", {}, this.grid.range(range)), name ? el("span", {}, `of ${name}`) : null,
+      el("b", {}, this.grid.range(range)), name ? el("span", {}, `of ${this.called(name)}`) : null,
       song && (!name || stem && !stem.given) ? act(name ? "Repair" : "Repair in all", () => this.repair(name ? [name] : null), ".act") : null,
       act(this.transport.loop ? "Stop looping" : "Loop", () => this.toggleLoop()),
       act("✕", () => this.select(null)),
@@ -105,7 +118,14 @@ export class View {
     document.querySelector(".add").append(button, pop);
   }
 
+  /** Draws all before the next picture of the screen, once, however often it is asked for. */
   draw() {
+    if (this.drawing) return;
+    this.drawing = true;
+    requestAnimationFrame(() => { this.drawing = false; this.paint(); });
+  }
+
+  paint() {
     drawRuler($("ruler"), this.grid, this.selection?.range ?? this.transport.loop, Boolean(this.transport.loop));
     for (const lane of this.lanes.values()) lane.draw();
     const node = $("range"), chosen = this.selection;
