@@ -196,15 +196,15 @@ class App extends Named {
       this.buffers.set(key, buffer);
       tracks.set(name, {buffer, strip: this.stripOf(name)});
     };
-    try {
-      await Promise.all(names.map(show));  // first what is seen: it is little
-      if (turn !== this.turn || id !== this.id) return;
-      await Promise.all(names.map(load));
-      for (const key of [...this.buffers.keys()].slice(0, Math.max(0, this.buffers.size - KEPT))) this.buffers.delete(key);
-      if (turn !== this.turn || id !== this.id) return;
-      this.transport.set(new Map(names.map(name => [name, tracks.get(name)])));
-    } catch (error) { if (turn === this.turn) this.say(error); }
-    if (turn === this.turn) { this.loading = false; this.showTransport(); }
+    await Promise.allSettled(names.map(show));  // first what is seen: it is little
+    if (turn !== this.turn || id !== this.id) return;
+    const loaded = await Promise.allSettled(names.map(load));
+    for (const key of [...this.buffers.keys()].slice(0, Math.max(0, this.buffers.size - KEPT))) this.buffers.delete(key);
+    if (turn !== this.turn || id !== this.id) return;
+    for (const {reason} of loaded) if (reason) this.say(reason);  // the others are heard without it
+    this.transport.set(new Map(names.filter(name => tracks.has(name)).map(name => [name, tracks.get(name)])));
+    this.loading = false;
+    this.showTransport();
   }
 
   // Changes of the desk and the mixer

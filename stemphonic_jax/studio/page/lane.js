@@ -191,8 +191,9 @@ export class Lane {
     const set = (node, value) => node.setAttribute("aria-pressed", String(Boolean(value)));
     this.node.style.setProperty("--c", colour);
     this.callIt(called);
-    this.title.replaceChildren(called, ...(lane.type !== called.replace(/ \d+$/, "") ? [el("small", {}, lane.type)] : []));
-    this.title.title = `${called}: double click to rename`;
+    const says = called.toLowerCase().includes(lane.type.toLowerCase().replace(/s$/, ""));  // what it is
+    this.title.replaceChildren(called, ...(says ? [] : [el("small", {}, lane.type)]));
+    this.title.title = `${called} (${lane.type}): double click to rename`;
     set(this.mute, strip.mute); set(this.solo, strip.solo); set(this.lock, lane.locked);
     if (document.activeElement !== this.gain) this.gain.value = strip.gain;
     if (document.activeElement !== this.pan) this.pan.value = strip.pan;
