@@ -37,6 +37,8 @@ def run(request: argparse.Namespace) -> None:
   """Writes the export and says where it is."""
   door.set_up()
   from stemphonic_jax.generation import handover
+  from stemphonic_jax.studio.desk import named
 
-  options = dict(bits=request.bits, raw=request.raw)
+  title, labels = named(request.song)
+  options = dict(bits=request.bits, raw=request.raw, title=title, labels=labels)
   print(handover.export(request.song, request.form, request.out, **options))

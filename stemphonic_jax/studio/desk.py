@@ -5,13 +5,15 @@ stems are locked; names of the song, of its stems and of takes. One JSON for eac
 songs: all tabs see the same, and the next day.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
-from stemphonic_jax.errors import UsageError
+from stemphonic_jax.errors import DataError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.limits import (
   MAX_GUIDANCE,
@@ -21,8 +23,10 @@ from stemphonic_jax.generation.limits import (
   MAX_STEPS,
   SHORTEST,
 )
-from stemphonic_jax.studio.library import check_name
+from stemphonic_jax.studio.files import read_json
+from stemphonic_jax.studio.library import DEPTH, PRIVATE, check_name
 
+DESKS = "desks"  # the folder of desks, within the private one
 MOST = 600.0  # seconds of a song: what a browser can hold of sixteen stems
 MAX_WORDS = 200
 MAX_RANGES = 200
@@ -170,6 +174,23 @@ CHECKS = {
   "lanes": check_lanes,
   "takes": _takes,
 }
+
+
+def labels_of(desk: Mapping[str, Any]) -> dict[str, str]:
+  """What people call stems, of those that have such a name."""
+  return {lane["name"]: lane["label"] for lane in desk["lanes"] if lane["label"]}
+
+
+def named(song: Path) -> tuple[str, dict[str, str]]:
+  """What people call a song, by its folder, and its stems; nothing where no studio knows it."""
+  song = song.absolute()
+  for depth, root in enumerate(song.parents[:DEPTH], 1):
+    file = root / PRIVATE / DESKS / f"{'~'.join(song.parts[-depth:])}.json"
+    if file.is_file():
+      with contextlib.suppress(DataError, UsageError, OSError):
+        desk = check_desk(read_json(file))
+        return desk["title"], labels_of(desk)
+  return "", {}
 
 
 def words_of(desk: Mapping[str, Any]) -> str:

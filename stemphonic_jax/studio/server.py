@@ -30,6 +30,7 @@ from stemphonic_jax.errors import (
 )
 from stemphonic_jax.generation import handover
 from stemphonic_jax.studio import brought, openapi
+from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.guard import Guard, TooLarge
 from stemphonic_jax.studio.peaks import peaks
 from stemphonic_jax.studio.studio import QUICK, Busy, Studio, stem_types
@@ -226,9 +227,8 @@ class Server:
     place = tempfile.TemporaryDirectory(prefix="stemphonic-export-")
     ending = ".zip" if form == "reaper" else handover.ENDINGS[form]
     out = Path(place.name, f"song{ending}")
-    desk = self.studio.desk(name)
-    labels = {lane["name"]: lane["label"] for lane in desk["lanes"] if lane["label"]}
-    options = dict(bits=int(bits), raw=query.get("raw") == "1", title=desk["title"], labels=labels)
+    desk, raw = self.studio.desk(name), query.get("raw") == "1"
+    options = dict(bits=int(bits), raw=raw, title=desk["title"], labels=desks.labels_of(desk))
     try:
       await asyncio.to_thread(handover.export, folder, form, out, **options)
     except BaseException:

@@ -47,7 +47,7 @@ class Studio:
     private = self.library.private
     self.jobs = Jobs(private / "jobs", self._job_changed)
     self.crew = Crew(command, self.jobs, self.library, self._model_changed)
-    self._desks = private / "desks"
+    self._desks = private / desks.DESKS
     self.bin = Bin(self.library, self._desks)
     self._locks: dict[str, asyncio.Lock] = {}
 

@@ -15,6 +15,7 @@ import soundfile
 
 from stemphonic_jax.errors import OutputError
 from stemphonic_jax.studio import jobs, openapi
+from stemphonic_jax.studio.desk import named
 from tests.studio import conftest, fake
 
 NOISE = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * fake.RATE, 2)).astype(np.float32)
@@ -153,6 +154,8 @@ def test_songs_stems_and_takes_have_the_names_that_people_give_them(studio):
   assert "filename*=utf-8''Sunday%20groove.zip" in headers["content-disposition"]
   names = zipfile.ZipFile(io.BytesIO(content)).namelist()
   assert names == ["mix 2.wav", "lead one.wav", "mix.wav"]
+  assert named(studio.songs / name) == ("Sunday groove", {"drums": "mix", "guitars": "lead/one"})
+  assert named(studio.songs) == ("", {})
 
 
 def test_words_of_a_made_stem_are_asked_for_and_then_the_song_has_them(studio):
