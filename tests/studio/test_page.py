@@ -134,6 +134,7 @@ def test_names_other_words_and_what_is_deleted_comes_back(page, studio):
   expect(lane(page, "Lead").get_by_text("the first")).to_be_visible()
   button(name="Delete take 1").click()
   expect(lane(page, "Lead").get_by_text("take 1/1")).to_be_visible()
+  expect(button(name="Undo", exact=True).first).to_be_disabled()  # there is no way back to it
   page.get_by_label("Work").get_by_role("button", name="Undo").click()
   expect(lane(page, "Lead").get_by_text("take 2/2")).to_be_visible()
   page.keyboard.press("Escape")

@@ -60,13 +60,14 @@ class App extends Named {
   }
 
   hear(event) {
+    if (!this.info) return;  // what is read next has it all
     if (event.type === "anew") this.anew();
     else if (event.type === "model") { this.info.model = event.model; this.showModel(); this.show(); }
     else if (event.type === "job") this.hearJob(event.job);
     else if (event.type === "gone") this.hearGone(event.song);
     else if (event.type === "song" && event.song === this.id) this.refresh();
     else if (event.song !== this.id || event.author === me) return;
-    else if (event.type === "desk") { this.desk = this.whole(event.desk); this.show(); }
+    else if (event.type === "desk") { this.desk = this.whole(this.save.waits() ? {...event.desk, ...this.changes} : event.desk); this.show(); }
     else if (event.type === "mixer") { this.mixer = event.mixer; this.remix(); this.show(); }
   }
 
@@ -341,9 +342,16 @@ class App extends Named {
     this.take(await api.bring(this.id, uploads), true);
   }
 
-  undo() { const from = this.song?.steps[this.song.now].from; if (from != null) this.change_now({do: "at", step: from}); }
-  redo() { const next = this.next(); if (next >= 0) this.change_now({do: "at", step: next}); }
-  next() { return this.song ? this.song.steps.findLastIndex(step => step.from === this.song.now) : -1; }
+  undo() { const step = this.before(); if (step != null) this.change_now({do: "at", step}); }
+  redo() { const step = this.next(); if (step >= 0) this.change_now({do: "at", step}); }
+  /** The steps that undo and redo go to: those of which no take is in the bin. */
+  before() {
+    let step = this.song?.steps[this.song.now].from;
+    while (step != null && !this.isWhole(this.song.steps[step])) step = this.song.steps[step].from;
+    return step;
+  }
+  next() { return this.song ? this.song.steps.findLastIndex(step => step.from === this.song.now && this.isWhole(step)) : -1; }
+  isWhole(step) { return Object.entries(step.stems).every(([name, made]) => !this.song.steps[made].gone.includes(name)); }
 
   seek(seconds) { this.transport.seek(seconds); }
 

@@ -28,7 +28,7 @@ export class View {
     $("title").textContent = desk.title || song?.prompt || desk.prompt || (this.id ? this.id : "New song");
     document.title = `${$("title").textContent.slice(0, 60)} – stemphonic studio`;
     $("export-button").disabled = !song;
-    const from = song?.steps[song.now].from, next = this.next();
+    const from = this.before(), next = this.next();
     $("undo").disabled = from == null;
     $("redo").disabled = next < 0;
     const busy = [...this.jobs.jobs.values()].some(job => job.song === this.id && job.state === "running");
