@@ -26,6 +26,7 @@ from stemphonic_jax.studio.library import Library
 
 ABOUT, SONG, DESK = "about.json", "song", "desk.json"
 WAV, LATENTS = "take.wav", "take.safetensors"
+LONGEST = 60  # letters of an id in the bin, of which some file systems take no more than 255 bytes
 
 
 class Bin:
@@ -88,7 +89,8 @@ class Bin:
 
   def about(self, thing: str) -> dict[str, Any]:
     """What something in the bin is; MissingError where it is not there."""
-    if not thing.replace("-", "").isalnum() or not (self._folder / thing / ABOUT).is_file():
+    plain = len(thing) <= LONGEST and thing.replace("-", "").isalnum()
+    if not plain or not (self._folder / thing / ABOUT).is_file():
       raise MissingError(f"nothing {thing[:60]!r} is in the bin; GET /api/bin lists what is")
     return read_json(self._folder / thing / ABOUT)
 

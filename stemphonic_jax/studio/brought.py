@@ -21,6 +21,7 @@ from stemphonic_jax.studio.library import check_name
 
 STALE = 24 * 3600.0  # seconds after which what nobody took is removed
 OTHER = "other"
+LONGEST = 40  # letters of a token
 
 
 class Uploads:
@@ -55,7 +56,7 @@ class Uploads:
   def path(self, token: Any) -> Path:
     """The file of a token; MissingError where there is none."""
     plain = isinstance(token, str) and token.replace(".", "").isalnum() and token[:1] != "."
-    if not plain or not (self._folder / token).is_file():
+    if not plain or len(token) > LONGEST or not (self._folder / token).is_file():
       raise MissingError(f"no upload {str(token)[:40]!r}; send the file again")
     return self._folder / token
 

@@ -51,6 +51,7 @@ class App extends Named {
       this.showModel();
       this.jobs.set(jobs);
       if (first) { this.showTypes(); await this.fromHash(); } else await this.refresh();
+      if (this.missed) { this.missed = false; await this.anew(); }
     } catch (error) { this.say(error); }
   }
 
@@ -60,7 +61,7 @@ class App extends Named {
   }
 
   hear(event) {
-    if (!this.info) return;  // what is read next has it all
+    if (!this.info) { this.missed = true; return; }  // it comes while all is read: read it again
     if (event.type === "anew") this.anew();
     else if (event.type === "model") { this.info.model = event.model; this.showModel(); this.show(); }
     else if (event.type === "job") this.hearJob(event.job);
