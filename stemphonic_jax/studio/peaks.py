@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from stemphonic_jax.audio.levels import envelope
 from stemphonic_jax.errors import DataError
 
 PIECES = 6_000  # of a file: more than a lane has pixels, also where one zooms a little
@@ -35,11 +36,5 @@ def pieces(audio: np.ndarray) -> np.ndarray:
   """The same of samples [samples, channels]: little-endian int16 [pieces, 2]."""
   if not len(audio):
     return np.zeros((1, 2), "<i2")
-  size = max(1, -(-len(audio) // PIECES))
-  end = len(audio) // size * size
-  # Samples of both channels in one row: a hundred times as fast as channel by channel.
-  parts = [np.ascontiguousarray(audio[:end]).reshape(end // size, -1)]
-  parts += [audio[end:].reshape(1, -1)] if end < len(audio) else []
-  low = np.concatenate([part.min(axis=1) for part in parts])
-  whole = np.stack([low, np.concatenate([part.max(axis=1) for part in parts])], axis=1)
+  whole = np.stack(envelope(audio, PIECES), axis=1)
   return np.clip(np.nan_to_num(whole) * FULL, 1 - 2 * FULL, 2 * FULL - 1).astype("<i2")

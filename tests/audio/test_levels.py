@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemphonic_jax.audio.levels import dbfs, mix, normalize
+from stemphonic_jax.audio.levels import dbfs, envelope, mix, normalize
 from stemphonic_jax.errors import UsageError
 
 
@@ -42,3 +42,12 @@ def test_normalize_keeps_peaks_and_leaves_silence():
   audio[10] = 0.9
   assert np.abs(normalize(audio)).max() > 1.0
   np.testing.assert_array_equal(normalize(np.zeros((5, 2), np.float32)), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("samples", [1, 9, 10, 11, 103])
+def test_an_envelope_is_the_lowest_and_highest_sample_of_each_piece(samples):
+  audio = np.random.default_rng(samples).normal(size=(samples, 2)).astype(np.float32)
+  low, high = envelope(audio, 10)
+  pieces = [audio[k : k + -(-samples // 10)] for k in range(0, samples, -(-samples // 10))]
+  np.testing.assert_array_equal(low, [piece.min() for piece in pieces])
+  np.testing.assert_array_equal(high, [piece.max() for piece in pieces])
