@@ -316,8 +316,14 @@ class App extends Named {
   vary(names, strength) { return this.ask({...this.asked(), do: "vary", stems: this.asAsked(names), strength}); }
 
   useTake(stem, step) { return this.change_now({do: "use", stem, step}); }
+  /** Undo, another take and the like, one after the other. */
   async change_now(change) {
+    if (this.changing) return;
+    this.changing = true;
+    this.show();
     await this.doing(async () => { await this.flush(); this.take(await api.now(this.id, change), true); });
+    this.changing = false;
+    this.show();
   }
 
   async remove(name) {

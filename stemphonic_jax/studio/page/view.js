@@ -29,8 +29,9 @@ export class View {
     document.title = `${$("title").textContent.slice(0, 60)} – stemphonic studio`;
     $("export-button").disabled = !song;
     const from = this.before(), next = this.next();
-    $("undo").disabled = from == null;
-    $("redo").disabled = next < 0;
+    $("undo").disabled = from == null || this.changing;
+    $("redo").disabled = next < 0 || this.changing;
+    $("timeline").setAttribute("aria-busy", String(Boolean(this.changing)));
     const busy = [...this.jobs.jobs.values()].some(job => job.song === this.id && job.state === "running");
     $("undo").title = from == null ? "Nothing to undo" : busy ? "Wait until the work is done, or cancel it" : "Undo (Ctrl+Z)";
     $("continue-button").hidden = !song;
