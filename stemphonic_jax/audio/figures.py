@@ -23,6 +23,7 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 COLUMNS = 1400  # horizontal resolution of a waveform or spectrogram
+WAVE, STRIP = 0.76, (0.79, 0.88)  # of a row: the waveform, and where its lane begins and ends
 WINDOW, BANDS = 0.093, 160  # seconds of one spectrum (4096 samples at 44.1 kHz), bands of a picture
 LOWEST_HZ, RANGE_DB = 40.0, 80.0
 INK, FAINT = "#2b2f36", "#e6e8eb"
@@ -51,24 +52,26 @@ def stems_figure(
   """
   rows, lanes, colours = len(stems), lanes or {}, colours or {}
   figure = _figure(rows, title)
-  grid = figure.add_gridspec(rows, 1, hspace=0.2)
+  axis = figure.subplots()  # one for all rows: setting up axes takes longer than drawing in them
   seconds = max(len(audio) for audio in stems.values()) / rate
-  peak = max([float(np.abs(audio).max()) for audio in stems.values()] + [1e-4]) * 1.05
+  scale = 0.5 * WAVE / (1.05 * max([1e-4, *(float(np.abs(a).max()) for a in stems.values())]))
   for row, (name, audio) in enumerate(stems.items()):
-    wave, strip = grid[row].subgridspec(2, 1, height_ratios=(8, 1), hspace=0.06).subplots()
     colour = colours.get(name) or COLOURS[row % len(COLOURS)]
     low, high = envelope(audio, COLUMNS)
-    time = np.linspace(0.0, len(audio) / rate, len(low))
-    wave.fill_between(time, low, high, color=colour, linewidth=0.3)
-    wave.axhline(0.0, color=colour, linewidth=0.6)
-    wave.set(xlim=(0, seconds), ylim=(-peak, peak), xticks=[], yticks=[])
-    _label(wave, name, colour, f"{dbfs(audio):.1f} dBFS")
-    strip.set(xlim=(0, seconds), ylim=(0, 1), yticks=[], facecolor=FAINT if name in lanes else "w")
+    time, middle = np.linspace(0.0, len(audio) / rate, len(low)), row + 0.5 * WAVE
+    axis.fill_between(
+      time, middle - high * scale, middle - low * scale, color=colour, linewidth=0.3
+    )
+    axis.axhline(middle, color=colour, linewidth=0.6)
+    _label(axis, name, colour, f"{dbfs(audio):.1f} dBFS", middle=middle)
     if name in lanes:
+      axis.axhspan(row + STRIP[0], row + STRIP[1], facecolor=FAINT, linewidth=0)
       edges = np.linspace(0.0, len(audio) / rate, len(lanes[name]) + 1)
-      strip.stairs(lanes[name], edges, fill=True, color=colour)
-    _time_axis(strip, last=row == rows - 1)
-    wave.spines[:].set_visible(False)
+      changes = np.flatnonzero(np.diff(np.asarray(lanes[name], np.int8), prepend=0, append=0))
+      spans = [(edges[a], edges[b] - edges[a]) for a, b in changes.reshape(-1, 2)]
+      axis.broken_barh(spans, (row + STRIP[0], STRIP[1] - STRIP[0]), color=colour, linewidth=0)
+  axis.set(xlim=(0, seconds), ylim=(rows - 1 + STRIP[1], 0), yticks=[])
+  _time_axis(axis, last=True)
   write_figure(path, figure)
 
 
@@ -136,12 +139,18 @@ def _figure(rows: int, title: str):
   return figure
 
 
-def _label(axis, text: str, colour: str, note: str = "", pad: float = 8.0) -> None:
-  """Name and, smaller, a note at the left of a row, `pad` points from its axis."""
-  at = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "center"}
-  raised = 6 if note else 0
-  axis.annotate(text, (0, 0.5), (-pad, raised), color=colour, fontsize=10, weight="bold", **at)
-  axis.annotate(note, (0, 0.5), (-pad, -7), color=INK, fontsize=7.5, **at)
+def _label(
+  axis, text: str, colour: str, note: str = "", pad: float = 8.0, middle: float | None = None
+) -> None:
+  """Name and, smaller, a note at the left of a row, `pad` points from its axis.
+
+  They are at half the height of the axis, or at `middle` in its units.
+  """
+  coords = ("axes fraction", "axes fraction" if middle is None else "data")
+  at = {"xycoords": coords, "textcoords": "offset points", "ha": "right", "va": "center"}
+  place, raised = (0, 0.5 if middle is None else middle), 6 if note else 0
+  axis.annotate(text, place, (-pad, raised), color=colour, fontsize=10, weight="bold", **at)
+  axis.annotate(note, place, (-pad, -7), color=INK, fontsize=7.5, **at)
 
 
 def _time_axis(axis, last: bool) -> None:
