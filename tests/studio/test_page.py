@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import soundfile
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra test")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -149,6 +150,21 @@ def test_names_other_words_and_what_is_deleted_comes_back(page, studio):
   button(name="Bring back Porch").click()
   expect(page.locator("#title")).to_have_text("Porch")
   expect(lane(page, "Lead").get_by_text("take 2/2")).to_be_visible()
+
+
+def test_own_audio_takes_the_place_of_the_lane_of_its_type(page, studio, tmp_path):
+  soundfile.write(tmp_path / "Bass DI.wav", np.ones((16_000, 2)) / 10, 8_000)
+  page.locator("#prompt").fill("Mine and yours")
+  page.get_by_label("Tempo").fill("120")  # so that none is listened for
+  page.locator("#files").set_input_files(tmp_path / "Bass DI.wav")
+  page.get_by_role("button", name="Bring in").click()
+  sync_api.expect(lane(page, "basses").get_by_text("your audio")).to_be_visible(timeout=WAIT)
+  page.get_by_role("button", name="Make 3 more").click()
+  sync_api.expect(lane(page, "guitars").get_by_text("take 1/1")).to_be_visible(timeout=WAIT)
+  song = studio("GET", "/api/songs/mine-and-yours")["song"]
+  assert {name: stem["given"] for name, stem in song["stems"].items()} == {
+    "basses": True, "drums": False, "keys": False, "guitars": False,
+  }  # fmt: skip
 
 
 def test_all_stems_start_seek_and_loop_as_one(page, studio):

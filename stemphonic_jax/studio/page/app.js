@@ -340,8 +340,10 @@ class App extends Named {
   }
 
   async bring(uploads, bpm) {
-    if (!this.id) {
-      const data = await api.create({...this.desk, bpm: this.desk.bpm ?? bpm ?? null, lanes: this.desk.prompt ? this.desk.lanes : []});
+    const lanes = this.untaken(uploads.map(one => one.type));
+    if (this.id) this.change({lanes, ...(bpm && {bpm})});
+    else {
+      const data = await api.create({...this.desk, bpm: this.desk.bpm ?? bpm, lanes: this.desk.prompt ? lanes : []});
       this.id = data.id;
       history.replaceState(null, "", `#${encodeURIComponent(data.id)}`);
     }

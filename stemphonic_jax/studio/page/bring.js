@@ -32,11 +32,15 @@ export function bringer(app) {
     const take = el("button.primary", {type: "button", disabled: true}, "Bring in");
     const close = el("button.quiet", {type: "button", onclick: () => dialog.close()}, "Cancel");
     const note = el("p.error", {role: "alert", hidden: true});
-    dialog.replaceChildren(el("h2", {}, "Bring your own audio"), el("table", {}, el("tbody", {}, ...rows)), note, el("div.row", {}, close, take));
+    const asks = !app.song && !app.desk.bpm, tempo = el("input", {type: "number", min: 20, max: 400, step: "any", placeholder: "open", inputmode: "decimal", "aria-label": "Tempo of the song"});
+    const times = (word, factor, says) => el("button.chip", {type: "button", "aria-label": says, title: says, onclick: () => { if (tempo.value) tempo.value = short(tempo.value * factor); }}, word);
+    const about = el("p.tempo", {hidden: !asks}, el("label", {}, "Tempo ", tempo, " bpm"), times("½", 0.5, "Half the tempo"), times("×2", 2, "Double the tempo"),
+      el("small", {}, "It stays with the song: correct what was heard, or leave it open."));
+    dialog.replaceChildren(el("h2", {}, "Bring your own audio"), el("table", {}, el("tbody", {}, ...rows)), about, note, el("div.row", {}, close, take));
     dialog.showModal();
     const found = [];
     for (const [k, file] of files.entries()) {
-      const [, kind, length] = rows[k].children, listens = !app.desk.bpm && !found.some(other => other.bpm);
+      const [, kind, length] = rows[k].children, listens = asks && !found.some(other => other.bpm);
       if (listens) kind.replaceChildren(el("small", {}, "reading, and listening for its tempo…"));
       try {
         const one = await api.upload(file, listens);
@@ -45,6 +49,7 @@ export function bringer(app) {
           ...types.map(type => el("option", {value: type, selected: type === one.type}, type)), el("option", {value: ""}, "leave it out"));
         kind.replaceChildren(one.select);
         length.textContent = `${one.seconds.toFixed(1)} s${one.bpm ? `, ~${Math.round(one.bpm)} bpm` : ""}`;
+        if (one.bpm && !tempo.value) tempo.value = short(one.bpm);
         found.push(one);
       } catch (error) { kind.replaceChildren(el("span.error", {}, error.message)); }
     }
@@ -53,8 +58,8 @@ export function bringer(app) {
       take.disabled = true;
       try {
         const uploads = found.filter(one => one.select.value).map(one => ({upload: one.upload, type: one.select.value}));
-        const bpm = found.find(one => one.bpm)?.bpm;
-        await app.bring(uploads, bpm && Math.round(bpm * 10) / 10);
+        if (!tempo.checkValidity()) throw new Error("tempo: expected 20 to 400, or nothing");
+        await app.bring(uploads, asks && tempo.value ? Number(tempo.value) : null);
         dialog.close();
       } catch (error) {
         note.textContent = error.message;
@@ -64,6 +69,8 @@ export function bringer(app) {
     });
   }
 }
+
+const short = bpm => Math.round(bpm * 10) / 10;
 
 /** The files of a dropped file or folder. */
 function inFolder(entry) {

@@ -40,6 +40,7 @@ export class Lane {
     this.pan = el("input.pan", {type: "range", min: -1, max: 1, step: 0.05, "data-says": "Pan of ",
       oninput: () => app.strip(name, {pan: Number(this.pan.value)}),
       ondblclick: () => app.strip(name, {pan: 0})});
+    this.own = el("small.own", {hidden: true}, "your audio: it stays as it is");
     this.gainWord = el("span");
     this.panWord = el("span");
     this.words = el("input.words", {type: "text", maxlength: 200, "data-says": "Words for ",
@@ -63,7 +64,7 @@ export class Lane {
       el("div.row", {}, this.mute, this.solo, this.lock,
         el("label.knob", {title: "Gain; double click for 0 dB"}, this.gainWord, this.gain),
         el("label.knob.narrow", {title: "Pan; double click for the middle"}, this.panWord, this.pan)),
-      this.words);
+      this.words, this.own);
     this.node = el("article.lane", {"data-says": ""}, this.head, this.body, this.takes, this.menu);
     this.listenToWave();
     this.listenToPaint();
@@ -203,6 +204,7 @@ export class Lane {
     this.pan.setAttribute("aria-valuetext", strip.pan ? `${Math.round(Math.abs(strip.pan) * 100)} % ${strip.pan < 0 ? "left" : "right"}` : "middle");
     if (document.activeElement !== this.words) this.words.value = this.app.wordsOf(this.name);
     this.words.hidden = Boolean(stem?.given);
+    this.own.hidden = !stem?.given;
     for (const node of [this.mute, this.solo, this.gain, this.pan, this.take]) node.disabled = !stem;
     this.again.hidden = !stem || stem.given;
     this.again.disabled = lane.locked;

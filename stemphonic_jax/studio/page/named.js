@@ -36,6 +36,16 @@ export class Named extends View {
     if (open) await this.open(song);
   }
 
+  /** The lanes without those that nothing was done to, where a stem of their type is brought. */
+  untaken(types) {
+    const plain = lane => !this.song?.stems[lane.name] && !lane.words && !lane.activity && !lane.label && !lane.locked;
+    return this.desk.lanes.filter(lane => {
+      const place = plain(lane) ? types.indexOf(lane.type) : -1;
+      if (place >= 0) types.splice(place, 1);
+      return place < 0;
+    });
+  }
+
   /** Stems that were left out of the song, each with its last take that has its length. */
   leftOut() {
     const found = new Map(), {song} = this;
