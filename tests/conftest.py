@@ -28,7 +28,7 @@ if metadata.version("jaxlib").startswith("0.10."):
   os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # grain starts its workers only where absl's flags are parsed.
 flags.FLAGS.mark_as_parsed()

@@ -189,7 +189,12 @@ def make_records(folder: Path) -> Path:
   return folder
 
 
-if __name__ == "__main__":
+def main(program: str, folder: Path, *arguments: str) -> None:
+  """Runs one of the programs above, and ends this process with its exit code."""
   door.set_up()
-  program = {"meet": meet, "fail": fail, "train": train}[sys.argv[1]]
-  cluster.leave(door.run(lambda: program(Path(sys.argv[2]), *sys.argv[3:])))
+  run = {"meet": meet, "fail": fail, "train": train}[program]
+  cluster.leave(door.run(lambda: run(folder, *arguments)))
+
+
+if __name__ == "__main__":
+  main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

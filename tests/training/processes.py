@@ -1,8 +1,14 @@
-"""Hosts of a run as processes of this machine: started together, told apart by their variables."""
+"""Hosts of a run as processes of this machine: started together, told apart by their variables.
+
+They are forked from a process that has imported everything and started nothing, as those of
+tiny_run.py are: importing takes longer than what many of them do.
+"""
 
 import contextlib
 import json
+import multiprocessing
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +19,15 @@ from pathlib import Path
 from stemphonic_jax.training.distributed import cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = "--xla_backend_optimization_level=0"  # to compile; what is compiled runs a moment only
+# All that is forked needs; none of it starts threads or devices.
+PROGRAMS = [
+  "tests.training.hosts",
+  "tests.training.tiny_run",
+  "stemphonic_jax.cli",
+  "stemphonic_jax.training.inputs.prepare",
+  "matplotlib.figure",
+  "tests.tiny",
+]
 
 
 def free_port() -> int:
@@ -29,8 +43,7 @@ def environment(hosts: int, host: int, port: int, devices: int = 1) -> dict[str,
     cluster.COORDINATOR: f"127.0.0.1:{port}",
     cluster.HOSTS: f"{hosts}",
     cluster.HOST: f"{host}",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
+    "XLA_FLAGS": re.sub(r"(device_count=)\d+", rf"\g<1>{devices}", os.environ["XLA_FLAGS"]),
   }
 
 
@@ -39,10 +52,19 @@ def command(program: str, folder: Path, *arguments: str) -> list[str]:
   return [sys.executable, "-m", "tests.training.hosts", program, str(folder), *arguments]
 
 
+def forked(target, *arguments) -> multiprocessing.Process:
+  """Runs a function of a module in a process of its own."""
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload(PROGRAMS)
+  process = context.Process(target=target, args=arguments)
+  process.start()
+  return process
+
+
 @contextlib.contextmanager
 def started(
   program: str, hosts: int, folder: Path, *arguments: str, devices: int = 1
-) -> Iterator[list[subprocess.Popen]]:
+) -> Iterator[list[multiprocessing.Process]]:
   """Runs a program of hosts.py on so many hosts.
 
   What each says is in FOLDER/host_N.log; none is left running.
@@ -52,24 +74,40 @@ def started(
   processes = []
   try:
     for host in range(hosts):
-      with (folder / f"host_{host}.log").open("ab") as log:
-        env = environment(hosts, host, port, devices)
-        processes.append(
-          subprocess.Popen(
-            command(program, folder, *arguments), cwd=ROOT, env=env, stdout=log, stderr=log
-          )
-        )
+      env = environment(hosts, host, port, devices)
+      log = folder / f"host_{host}.log"
+      processes.append(forked(_be_host, env, log, program, folder, arguments))
     yield processes
   finally:
     for process in processes:
       process.kill()
-      process.wait()
+      process.join()
 
 
-def codes(processes: list[subprocess.Popen], seconds: float) -> list[int]:
-  """The exit codes of all, as a shell gives them; TimeoutExpired where one still runs then."""
+def _be_host(env: dict[str, str], log: Path, program: str, folder: Path, arguments: tuple) -> None:
+  from tests.training import hosts  # which imports this module
+
+  os.environ.clear()
+  os.environ.update(env)
+  os.chdir(ROOT)
+  heard = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+  for stream in (1, 2):
+    os.dup2(heard, stream)
+  hosts.main(program, folder, *arguments)
+
+
+def codes(processes: list[subprocess.Popen | multiprocessing.Process], seconds: float) -> list[int]:
+  """The exit codes of all, as a shell gives them; AssertionError where one still runs then."""
   end = time.monotonic() + seconds
-  given = [process.wait(max(end - time.monotonic(), 0.01)) for process in processes]
+  given = []
+  for process in processes:
+    left = max(end - time.monotonic(), 0.01)
+    if isinstance(process, subprocess.Popen):
+      given.append(process.wait(left))
+    else:
+      process.join(left)
+      given.append(process.exitcode)
+      assert given[-1] is not None, f"a host still runs after {seconds} s"
   return [128 - code if code < 0 else code for code in given]
 
 

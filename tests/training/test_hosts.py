@@ -52,7 +52,7 @@ def preempted(records, tmp_path_factory):
   folder = tmp_path_factory.mktemp("preempted")
   with started(records, folder, 2, pause=0.4) as running:  # jax looks for signals once a second
     until_step(SAVE_EVERY + 1, folder)
-    running[1].send_signal(signal.SIGTERM)
+    running[1].terminate()
     return folder, processes.codes(running, 30)
 
 

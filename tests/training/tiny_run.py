@@ -22,6 +22,7 @@ from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.checkpoints import Checkpoints
 from stemphonic_jax.training.run.guard import Guard
 from stemphonic_jax.training.run.optimizer import adamw, schedule
+from tests.training.processes import forked
 
 WIDTH, ROWS = 256, 8
 OPTIMIZER = adamw(schedule(1e-3, warmup=3), clip=1.0)
@@ -139,11 +140,7 @@ def losses(folder: Path, name: str = "losses") -> dict[int, str]:
 
 def start(target, *arguments) -> multiprocessing.Process:
   """Runs a function of this module, or of a test, in a process of its own."""
-  context = multiprocessing.get_context("forkserver")
-  context.set_forkserver_preload(["tests.training.tiny_run"])
-  process = context.Process(target=_enter, args=(target, *arguments))
-  process.start()
-  return process
+  return forked(_enter, target, *arguments)
 
 
 def _enter(target, folder: Path, *arguments) -> None:

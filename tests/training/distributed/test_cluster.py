@@ -169,7 +169,7 @@ def test_hosts_meet_share_a_batch_and_leave_with_one_code(tmp_path, hosts):
 def test_a_host_that_fails_ends_the_run_within_seconds(tmp_path):
   with processes.started("fail", 2, tmp_path) as running:
     while not (tmp_path / "failed").exists():
-      assert running[1].poll() is None, processes.log_of(tmp_path)
+      assert running[1].is_alive(), processes.log_of(tmp_path)
       time.sleep(0.01)
     failed = time.monotonic()
     [other, one] = processes.codes(running, 30)

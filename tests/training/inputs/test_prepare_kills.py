@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import multiprocessing
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ import pytest
 
 from tests import tiny
 from tests.data.sources import trees
+from tests.training.processes import forked
 
 KILLS = 20
 OPTIONS = ("--no-tempo", "--submixes", "2", "--held-out", "2", "--shard", "1")
@@ -27,17 +27,6 @@ STAGES = {
 }
 # In which stage a kill comes, and by which share of its length at most; then it runs to its end.
 PLAN = (("start", 1), *itertools.product(STAGES, (1 / 8, 1 / 4, 1 / 2)))
-
-server = multiprocessing.get_context("forkserver")
-# With these every start takes a moment, and not seconds; none of them starts threads or devices.
-server.set_forkserver_preload(
-  [
-    "stemphonic_jax.cli",
-    "stemphonic_jax.training.inputs.prepare",
-    "matplotlib.figure",
-    "tests.tiny",
-  ]
-)
 
 
 def command(arguments, log):
@@ -78,9 +67,7 @@ def start(inputs, tmp_path):
 
   def start(*more):
     arguments = ["folder", inputs[0], tmp_path / "out", "--model", inputs[1], *OPTIONS, *more]
-    process = server.Process(target=command, args=([str(a) for a in arguments], tmp_path / "log"))
-    process.start()
-    return process
+    return forked(command, [str(a) for a in arguments], tmp_path / "log")
 
   return start
 
