@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -103,38 +104,38 @@ def autoencoders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def starts(tmp_path_factory, autoencoders):
-  """What a config starts from, made once: a workdir with a trained autoencoder and records or,
-  where a frozen text encoder is named, a whole model such as an import leaves."""
-  folders = {}
+def started(tmp_path_factory, autoencoders):
+  """A config by its name that starts from what was made once: a trained autoencoder or, where a
+  frozen text encoder is named, a whole model such as an import leaves; and the records it made."""
+  found = {}
 
-  def trained(config):
-    if config.text.encoder == "t5":
-      content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
-      folder = tmp_path_factory.mktemp("imported") / "model"
-      content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
-      parts = tiny.parts(content)
-      parts["vae_params"] = jax.tree.map(lambda leaf: leaf.astype(np.float16), parts["vae_params"])
-      save_bundle(folder, content, **parts)
-      return str(folder)
-    kind = f"{config.vae.architecture}_{config.data.whole_mixes}"
-    if kind not in folders:
-      folders[kind] = tmp_path_factory.mktemp(kind)
-      fresh = config.copy_and_resolve_references()
-      fresh.init_from = autoencoders(config)
-      main.train_vae(fresh, folders[kind])
-      main.prepare(fresh, folders[kind])
-    return str(folders[kind])
+  def imported(config):
+    content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
+    folder = tmp_path_factory.mktemp("imported") / "model"
+    content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
+    parts = tiny.parts(content)
+    parts["vae_params"] = jax.tree.map(lambda leaf: leaf.astype(np.float16), parts["vae_params"])
+    save_bundle(folder, content, **parts)
+    return str(folder)
 
-  return trained
+  def ready(name):
+    config = load(name, "tiny")
+    kind = config.text.encoder, config.vae.architecture, config.data.whole_mixes
+    if kind not in found:
+      fresh, folder = config.copy_and_resolve_references(), tmp_path_factory.mktemp("prepared")
+      fresh.init_from = (imported if config.text.encoder == "t5" else autoencoders)(config)
+      main.train_vae(fresh, folder)
+      main.prepare(fresh, folder)
+      found[kind] = fresh.init_from, str(folder / "records")
+    config.init_from, config.data.records = found[kind]
+    return config
+
+  return ready
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_tiny_trains_stops_resumes_and_generates(name, starts, tmp_path):
-  config = load(name, "tiny")
-  config.init_from = starts(config)
-  if (records := Path(config.init_from, "records")).exists():
-    config.data.records = str(records)  # which most have in common
+def test_tiny_trains_stops_resumes_and_generates(name, started, tmp_path):
+  config = started(name)
   run(config, tmp_path, steps=1)
   run(config, tmp_path, steps=2)
   lines = [
@@ -150,9 +151,8 @@ def test_tiny_trains_stops_resumes_and_generates(name, starts, tmp_path):
   assert {stem["type"] for stem in song["stems"].values()} == expected
 
 
-def test_a_mode_finished_is_not_done_again(starts, tmp_path):
-  config = load("c_ii", "tiny")
-  config.init_from = starts(config)
+def test_a_mode_finished_is_not_done_again(started, tmp_path):
+  config = started("c_ii")
   run(config, tmp_path, steps=1)
   before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
   run(config, tmp_path, steps=1)
@@ -160,13 +160,11 @@ def test_a_mode_finished_is_not_done_again(starts, tmp_path):
   assert after == before
 
 
-def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path, monkeypatch):
-  config = load("c_ii", "tiny")
-  config.init_from = starts(config)
+def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeypatch):
+  config = started("c_ii")
   config.sample.align_noise = True
   run(config, tmp_path / "first", steps=1)
   config.init_from = str(tmp_path / "first")
-  config.data.records = str(tmp_path / "first" / "records")
   config.train.learning_rate = 1e-12
   config.dit.dtype = "bfloat16"  # on a CPU that emulates it, which makes no difference
   monkeypatch.setattr("stemphonic_jax.models.dit.dtype_here", lambda dtype: np.float32)
@@ -187,9 +185,8 @@ def test_a_finished_model_can_be_the_start_of_another(starts, tmp_path, monkeypa
   assert held_out[0] == pytest.approx(held_out[1], rel=1e-5)
 
 
-def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(starts, tmp_path):
-  config = load("stable_audio", "tiny")
-  config.init_from = starts(config)
+def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(started, tmp_path):
+  config = started("stable_audio")
   run(config, tmp_path, steps=1)
   start, tuned = load_bundle(Path(config.init_from)), load_bundle(tmp_path / "model")
   before, after = (
@@ -209,17 +206,15 @@ def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(s
   assert digest(autoencoders[0]) == digest(autoencoders[1])  # by which records know it
 
 
-def test_a_model_that_computes_something_else_is_no_start(starts, tmp_path):
-  config = load("stable_audio", "tiny")
-  config.init_from = starts(config)
+def test_a_model_that_computes_something_else_is_no_start(started, tmp_path):
+  config = started("stable_audio")
   config.dit.prediction = "velocity"
   with pytest.raises(MismatchError, match=r"has dit\.prediction v instead of velocity"):
     run(config, tmp_path, steps=1)
 
 
-def test_the_trainer_never_holds_t5(starts, tmp_path, monkeypatch):
-  config = load("stable_audio", "tiny")
-  config.init_from = starts(config)
+def test_the_trainer_never_holds_t5(started, tmp_path, monkeypatch):
+  config = started("stable_audio")
   main.claim(config, tmp_path)
   for stage in (main.train_vae, main.prepare):
     stage(config, tmp_path)
@@ -230,35 +225,32 @@ def test_the_trainer_never_holds_t5(starts, tmp_path, monkeypatch):
   assert (tmp_path / "songs" / "0" / "song.json").is_file()
 
 
-def test_embeddings_of_another_t5_are_refused(starts, tmp_path):
-  config = load("stable_audio", "tiny")
-  config.init_from = starts(config)
-  run(config, tmp_path, steps=1)
-  texts = json.loads((tmp_path / "records" / "texts" / "index.json").read_text())
-  (tmp_path / "records" / "texts" / "index.json").write_text(json.dumps(texts | {"encoder": "x"}))
+def test_embeddings_of_another_t5_are_refused(started, tmp_path):
+  config = started("stable_audio")
+  records = shutil.copytree(config.data.records, tmp_path / "copy")
+  config.data.records = str(records)
+  texts = json.loads((records / "texts" / "index.json").read_text())
+  (records / "texts" / "index.json").write_text(json.dumps(texts | {"encoder": "x"}))
   with pytest.raises(MismatchError, match="for other records or by another T5"):
-    run(config, tmp_path, steps=2)
+    run(config, tmp_path / "run", steps=1)
 
 
-def test_without_a_t5_the_error_says_where_to_get_one(starts, tmp_path):
-  config = load("c_ii", "tiny")
-  config.init_from = starts(config)
+def test_without_a_t5_the_error_says_where_to_get_one(started, tmp_path):
+  config = started("c_ii")
   config.text = load("base").text
   with pytest.raises(MissingError, match=r"google/t5-v1_1-xxl.*--config\.text\.path=DIR"):
     run(config, tmp_path, steps=1)
 
 
-def test_a_pattern_that_fits_no_parameter_is_an_error(starts, tmp_path):
-  config = load("c_ii", "tiny")
-  config.init_from = starts(config)
+def test_a_pattern_that_fits_no_parameter_is_an_error(started, tmp_path):
+  config = started("c_ii")
   config.train.trainable = ("block/*",)
   with pytest.raises(UsageError, match=r"no parameter fits 'block/\*'; there are .*blocks/"):
     run(config, tmp_path, steps=1)
 
 
-def test_stems_that_hear_each_other_need_blocks_of_rows(starts, tmp_path):
-  config = load("ensemble", "tiny")
-  config.init_from = starts(config)
+def test_stems_that_hear_each_other_need_blocks_of_rows(started, tmp_path):
+  config = started("ensemble")
   config.data.block = 0
   with pytest.raises(UsageError, match=r"dit\.ensemble: got data\.block=0"):
     run(config, tmp_path, steps=1)
