@@ -51,7 +51,8 @@ CHECKED = ("models", "flow", "guidance", "sampler")
 jaxtyping.install_import_hook([f"stemphonic_jax.{name}" for name in CHECKED], f"{__name__}.checked")
 
 
-ENOUGH, MUCH = 1.9e9, 2e8  # bytes of memory of a process, and of what a test may add to it
+# Bytes of memory: what a process holds at most before a test, and what a file may leave behind.
+MOST, LEFT = 2.4e9, 2.5e8
 LONGEST = (
   "tests/test_configs.py",
   "tests/training/inputs/test_prepare.py",
@@ -81,26 +82,38 @@ def pytest_collection_finish() -> None:
   gc.set_threshold(20_000, 20, 50)
 
 
-kept = 1.2e9  # bytes that this process still held when memory was last given back
+floor = 0  # bytes that this process held when it last let go of what is compiled
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_let_go() -> Iterator[None]:
+  """After a file that took much, its compiled programs go: other files hardly use them.
+
+  Not after each test, because the next ones of a file would trace and load theirs anew.
+  """
+  global floor
+  floor = floor or _resident()
+  yield
+  if _resident() > floor + LEFT:
+    _let_go()
 
 
 @pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
-  """After a test that took much, free memory goes back, lest a process grows to 5 GB.
-
-  Where that is not enough, compiled programs are let go; who needs one traces it anew.
-  """
-  global kept
+  """In a file that takes more than MOST, before all of it is there, lest a process grows to 5 GB."""
   yield
-  if _resident() < kept + MUCH:
-    return
-  _trim()
-  if _resident() > ENOUGH:
-    import jax  # after the environment above
+  if _resident() > max(MOST, floor + LEFT):
+    _let_go()
 
-    jax.clear_caches()
-    _trim()
-  kept = _resident()
+
+def _let_go() -> None:
+  """Lets go of compiled programs; who needs one traces it anew."""
+  global floor
+  import jax  # after the environment above
+
+  jax.clear_caches()
+  _trim()
+  floor = _resident()
 
 
 def _trim() -> None:

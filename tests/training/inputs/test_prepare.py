@@ -23,6 +23,7 @@ from stemphonic_jax.data.sources.demo.styles import STYLES
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.errors import DataError, MismatchError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
+from stemphonic_jax.training.distributed import mesh
 from stemphonic_jax.training.inputs.corpora import (
   SPARE,
   Checked,
@@ -53,10 +54,14 @@ WRITE = {
 }
 OPTIONS = dict(held_out=1, max_bad=0.01, processes=1, estimate_tempo=False, submixes=2, shard=2)
 ONLINE = {"submix": "online", "posterior": "sample"}
+TWO_SEGMENTS, ONE_SEGMENT = 6.5, 4.2  # seconds of a mix
+all_devices = mesh.local_mesh
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(one_device, tmp_path_factory):
   """A model of the sizes of c_ii:tiny, whose autoencoder encodes here."""
   content = {name: c_ii.get_config("tiny").to_dict().get(name) for name in tiny.CONFIG}
   content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
@@ -74,7 +79,8 @@ def prepared(model, tmp_path_factory):
   def get(source):
     if source not in done:
       folder = tmp_path_factory.mktemp(source)
-      root = WRITE[source](folder / "root", mixes=4, seconds=6.5)
+      seconds = TWO_SEGMENTS if source in ("folder", "moisesdb") else ONE_SEGMENT
+      root = WRITE[source](folder / "root", mixes=4, seconds=seconds)
       options = OPTIONS | (ONLINE if source == "moisesdb" else {})
       prepare_set(
         model, scan(source, root), folder / "out", whole_mixes=source == "mixes", **options
@@ -104,7 +110,7 @@ def test_records_are_trained_on(source, prepared, model, tmp_path):
   config.data.whole_mixes = source == "mixes"
   if source == "moisesdb":
     config.data.update(ONLINE, workers=1)
-  config.train.update(steps=1, save_every=1, batch_size=16)  # two rows for each of eight devices
+  config.train.update(steps=1, save_every=1)
   save_params(tmp_path / "vae.safetensors", model.vae_params)
   prepare(config, tmp_path)
 
@@ -140,7 +146,9 @@ def test_latents_are_those_of_the_audio_and_sub_mixes_are_summed_first(prepared,
     np.testing.assert_array_equal(lane, frame_activity(stem.audio, 3584))
 
 
-def test_the_encoder_gives_what_encoding_all_at_once_gives(model):
+def test_the_encoder_gives_what_encoding_all_at_once_gives(model, monkeypatch):
+  """On eight devices, which 11 rows fill once and in part."""
+  monkeypatch.setattr(mesh, "local_mesh", all_devices)
   audio = np.random.default_rng(0).standard_normal((11, 20_000, 2)).astype(np.float32)
   params = materialize(model.vae_params, jnp.asarray)
   whole = encode_chunked(
