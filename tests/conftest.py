@@ -100,7 +100,7 @@ def programs_let_go() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def memory_given_back() -> Iterator[None]:
-  """In a file that takes more than MOST, before all of it is there, lest a process grows to 5 GB."""
+  """In a file that takes more than MOST they go before its end, lest a process grows to 5 GB."""
   yield
   if _resident() > max(MOST, floor + LEFT):
     _let_go()

@@ -4,6 +4,8 @@ It is as stable-audio-tools has it (models/encodec.py): torchaudio's normalised 
 centring, weight norm on every convolution.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,10 +63,11 @@ def test_same_numbers_as_pytorch(stride):
   rng = np.random.default_rng(0)
   params = jax.tree.map(
     lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape, np.float32),
-    init_discriminator(ours, jax.random.key(0)),
+    jax.jit(functools.partial(init_discriminator, ours))(jax.random.key(0)),
   )
   audio = rng.standard_normal((2, 1000, 2), np.float32)
-  judged = ours.apply({"params": params}, images(jnp.asarray(audio), SIZES))
+  judge = jax.jit(lambda audio: ours.apply({"params": params}, images(audio, SIZES)))
+  judged = judge(jnp.asarray(audio))
   for size, (score, features) in zip(SIZES, judged, strict=True):
     peer, weights = Peer(6, size, stride), params[f"window_{size}"]
     for i, conv in enumerate(peer.convs):
