@@ -164,3 +164,41 @@ def one_device():
     patch.setattr(mesh, "make_mesh", lambda **sizes: one)
     patch.setattr(mesh, "local_mesh", lambda: one)
     yield
+
+
+@pytest.fixture(scope="module")
+def equal_steps_compile_once():
+  """Trainings whose steps are the same function of a state and a batch share a compiled one."""
+  from ml_collections import ConfigDict
+
+  from stemphonic_jax.training.losses import setting
+  from stemphonic_jax.training.run import state
+  from stemphonic_jax.training.trainers import dit, vae
+
+  def described(argument):
+    if isinstance(argument, ConfigDict) and not argument.decay:
+      lasting = argument.to_dict()  # of a rate that does not fall, the number of steps is no part
+      return repr({name: lasting[name] for name in lasting if name not in ("steps", "save_every")})
+    if getattr(argument, "__name__", "") == "<lambda>":
+      return argument.__code__, [described(cell.cell_contents) for cell in argument.__closure__]
+    return repr(argument)
+
+  def once(make):
+    made = {}
+
+    def equal(*arguments, **options):
+      named = {name: described(value) for name, value in options.items()}
+      key = repr(([described(argument) for argument in arguments], named))
+      if key not in made:
+        made[key] = make(*arguments, **options)
+      return made[key]
+
+    return equal
+
+  homes = [(setting, "velocity_loss"), (state, "train_step"), (dit, "build_optimizer")]
+  ours = ("reconstruction_loss", "adversarial_loss", "build_optimizer", "both_optimizers")
+  homes += [(vae, name) for name in ours]
+  with pytest.MonkeyPatch.context() as patch:
+    for home, name in homes:
+      patch.setattr(home, name, once(getattr(home, name)))
+    yield

@@ -10,15 +10,11 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
-from ml_collections import ConfigDict
 
 from stemphonic_jax import main
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.inputs.prepare import records_of
-from stemphonic_jax.training.losses import setting
-from stemphonic_jax.training.run import state
-from stemphonic_jax.training.trainers import dit, vae
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import digest, materialize
@@ -54,35 +50,7 @@ def run(config, workdir, *, steps):
     stage(config, workdir)
 
 
-pytestmark = pytest.mark.usefixtures("one_device")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def equal_steps_compile_once():
-  """Settings whose steps are the same function of a batch share a compiled one."""
-
-  def described(argument):
-    if isinstance(argument, ConfigDict) and not argument.decay:
-      lasting = argument.to_dict()  # of a rate that does not fall, the number of steps is no part
-      return repr({name: lasting[name] for name in lasting if name not in ("steps", "save_every")})
-    return repr(argument)
-
-  def once(make):
-    made = {}
-
-    def equal(*arguments, **options):
-      key = repr(([described(a) for a in arguments], options))
-      if key not in made:
-        made[key] = make(*arguments, **options)
-      return made[key]
-
-    return equal
-
-  homes = ((setting, "velocity_loss"), (vae, "reconstruction_loss"), (state, "train_step"))
-  with pytest.MonkeyPatch.context() as patch:
-    for home, name in (*homes, (dit, "build_optimizer"), (vae, "build_optimizer")):
-      patch.setattr(home, name, once(getattr(home, name)))
-    yield
+pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
 
 
 @pytest.fixture(scope="module")

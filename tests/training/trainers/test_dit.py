@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import traverse_util
 
 from stemphonic_jax.data.batching import pipeline
 from stemphonic_jax.data.batching.records import Segment
@@ -27,7 +26,8 @@ from stemphonic_jax.training.run.guard import Guard
 from stemphonic_jax.training.run.metrics import MetricsLog
 from stemphonic_jax.training.run.optimizer import adamw, schedule
 from stemphonic_jax.training.trainers import dit as training
-from stemphonic_jax.weights.architecture import init_dit
+from stemphonic_jax.weights.architecture import dit_shapes, init_dit
+from tests import tiny
 
 T, C, S, B = 10, 4, 24, 8
 KEY = jax.random.key(4)
@@ -84,13 +84,7 @@ def make_loss(world):
 
 def moved_params(world):
   """Parameters off their zero initialisation, so that gradients reach everything."""
-  flat = traverse_util.flatten_dict(init_dit(world[2], KEY))
-  return traverse_util.unflatten_dict(
-    {
-      name: leaf + 0.1 * jax.random.normal(jax.random.fold_in(KEY, i), leaf.shape)
-      for i, (name, leaf) in enumerate(flat.items())
-    }
-  )
+  return jax.tree.map(jnp.asarray, tiny.random_params(dit_shapes(world[2])))
 
 
 def close(a, b, tolerance=1e-5):
@@ -111,16 +105,21 @@ def cut_batch(world):
   return loop.arrays(batch)
 
 
+def updated(world, micro_batches):
+  """What a step makes of a batch, by plain descent: Adam divides by nearly zero where it may."""
+  optimizer = optax.sgd(1.0)
+  step = state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=micro_batches)
+  return step(state.create(moved_params(world), {}, optimizer), cut_batch(world), KEY)
+
+
+@pytest.fixture(scope="module")
+def uncut(world):
+  return updated(world, 1)
+
+
 @pytest.mark.parametrize("micro_batches", [2, 8])
-def test_cutting_a_batch_into_micro_batches_changes_nothing(world, micro_batches):
-  batch = cut_batch(world)
-  results = {}
-  for count in (1, micro_batches):
-    # Plain descent, because Adam divides by what is nearly zero for unused parameters.
-    optimizer = optax.sgd(1.0)
-    step = state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=count)
-    results[count] = step(state.create(moved_params(world), {}, optimizer), batch, KEY)
-  (whole, whole_metrics), (cut, cut_metrics) = results.values()
+def test_cutting_a_batch_into_micro_batches_changes_nothing(world, uncut, micro_batches):
+  (whole, whole_metrics), (cut, cut_metrics) = uncut, updated(world, micro_batches)
   close(cut.params, whole.params)
   close(cut_metrics["loss"], whole_metrics["loss"])
 
@@ -155,9 +154,16 @@ def test_held_out_loss_is_a_function_of_the_parameters(world):
   assert zero["held_out_loss"] != once["held_out_loss"]
 
 
-def run(world, folder, steps, save_every=5):
-  """Trains in `folder` as a trainer does, to step `steps`; returns the state and the log."""
+@pytest.fixture(scope="module")
+def train_step(world):
+  """The optimiser and the step of all runs here, which is compiled once."""
   optimizer = adamw(schedule(1e-3, warmup=3), clip=1.0)
+  return optimizer, state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=1)
+
+
+def run(world, train_step, folder, steps, save_every=5):
+  """Trains in `folder` as a trainer does, to step `steps`; returns the state and the log."""
+  optimizer, step = train_step
   devices = mesh.make_mesh()
   with (
     contextlib.closing(Checkpoints(folder / "checkpoints", fingerprint={})) as checkpoints,
@@ -165,7 +171,7 @@ def run(world, folder, steps, save_every=5):
   ):
     final = loop.run(
       lambda: state.create(init_dit(world[2], KEY), {}, optimizer),
-      state.train_step(make_loss(world), optimizer, ema_decay=0.9, micro_batches=1),
+      step,
       lambda start: make_batches(world, start=start),
       checkpoints,
       log,
@@ -181,10 +187,10 @@ def run(world, folder, steps, save_every=5):
   return final, [json.loads(line) for line in lines]
 
 
-def test_ten_steps_restore_and_ten_more_are_twenty_to_the_bit(world, tmp_path):
-  straight, straight_log = run(world, tmp_path / "straight", 20, save_every=20)
-  run(world, tmp_path / "broken", 10, save_every=10)
-  resumed, resumed_log = run(world, tmp_path / "broken", 20, save_every=10)
+def test_ten_steps_restore_and_ten_more_are_twenty_to_the_bit(world, train_step, tmp_path):
+  straight, straight_log = run(world, train_step, tmp_path / "straight", 20, save_every=20)
+  run(world, train_step, tmp_path / "broken", 10, save_every=10)
+  resumed, resumed_log = run(world, train_step, tmp_path / "broken", 20, save_every=10)
   jax.tree.map(np.testing.assert_array_equal, resumed, straight)
 
   def losses(log):
@@ -194,18 +200,18 @@ def test_ten_steps_restore_and_ten_more_are_twenty_to_the_bit(world, tmp_path):
   assert losses(resumed_log) == losses(straight_log)
 
 
-def test_a_finished_run_does_nothing_more(world, tmp_path):
-  final, _ = run(world, tmp_path, 5)
-  again, log = run(world, tmp_path, 5)
+def test_a_finished_run_does_nothing_more(world, train_step, tmp_path):
+  final, _ = run(world, train_step, tmp_path, 5)
+  again, log = run(world, train_step, tmp_path, 5)
   jax.tree.map(np.testing.assert_array_equal, again, final)
   assert len([line for line in log if "loss" in line]) == 5
 
 
-def test_a_checkpoint_of_another_model_is_refused_by_name(world, tmp_path):
-  run(world, tmp_path, 5)
+def test_a_checkpoint_of_another_model_is_refused_by_name(world, train_step, tmp_path):
+  run(world, train_step, tmp_path, 5)
   wider = (*world[:2], dataclasses.replace(world[2], width=64))
   with pytest.raises(MismatchError, match=r"params/activity|params/blocks|ema/blocks"):
-    run(wider, tmp_path, 10)
+    run(wider, train_step, tmp_path, 10)
 
 
 def test_average_follows_the_parameters_by_its_formula():

@@ -20,7 +20,7 @@ from stemphonic_jax.weights.tensors import load_params
 THEIRS = {"adversarial", "feature", "discriminator"}  # metrics
 
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
 
 
 def tiny(weight=0.1, start=2, steps=4):
