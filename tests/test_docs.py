@@ -38,10 +38,10 @@ SECONDS = 4.0  # the longest song of the model that stands in for the demo model
 SMALLER = {
   "stemphonic generate": "--steps 2",
   "stemphonic prepare": "--no-tempo --processes 1",
-  "stemphonic evaluate": "--songs 2 --reference 2",
+  "stemphonic evaluate": "--songs 2 --reference 2 --seconds 2",
   "python -m stemphonic_jax.main --config=configs/c_ii.py:tiny": (
     "--config.train.steps=1 --config.train_vae.steps=1 --config.train_vae.pieces=1"
-    " --config.data.pieces=2 --config.data.held_out=1"
+    " --config.data.pieces=2 --config.data.held_out=1 --config.data.submixes=1"
   ),
   "python -m stemphonic_jax.main --config=configs/demo.py ": (
     "--config=configs/demo.py:tiny --config.train.steps=1"

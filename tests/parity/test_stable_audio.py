@@ -120,12 +120,9 @@ def relative_error(got, expected):
 
 def test_the_network_is_theirs(imported):
   x, t = noise(), np.array([0.0, 0.4, 1.0], np.float32)
-  prepared = imported.bundle.dit.apply(
-    imported.dit, conditions(imported.bundle), method=DiT.prepare
-  )
-  got = imported.bundle.dit.apply(
-    imported.dit, prepared, jnp.asarray(x), jnp.asarray(t), method=DiT._network
-  )
+  apply = jax.jit(imported.bundle.dit.apply, static_argnames="method")
+  prepared = apply(imported.dit, conditions(imported.bundle), method="prepare")
+  got = apply(imported.dit, prepared, jnp.asarray(x), jnp.asarray(t), method="_network")
   with torch.no_grad():
     states = their_conditions(imported.peer)
     expected = their_network(imported.peer, torch.from_numpy(x).mT, torch.from_numpy(t), states)
