@@ -47,7 +47,7 @@ def checked(function: Callable) -> Callable:
 
 
 # Holds for modules that are imported from here on.
-CHECKED = ("models", "flow", "guidance", "sampler")
+CHECKED = ("models", "flow", "guidance", "sampler", "tokens")
 jaxtyping.install_import_hook([f"stemphonic_jax.{name}" for name in CHECKED], f"{__name__}.checked")
 
 

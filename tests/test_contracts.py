@@ -41,9 +41,11 @@ def test_models_flow_and_sampler_run_with_only_jax_and_flax():
   program = f"""
 import importlib, pkgutil, sys
 sys.modules.update(dict.fromkeys({absent}))  # None in sys.modules is a module that is not there
-import stemphonic_jax.flow, stemphonic_jax.sampler, stemphonic_jax.models as models
-for module in pkgutil.walk_packages(models.__path__, models.__name__ + "."):
-  importlib.import_module(module.name)
+import stemphonic_jax.flow, stemphonic_jax.sampler
+from stemphonic_jax import models, tokens
+for package in (models, tokens):
+  for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
 """
   subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
