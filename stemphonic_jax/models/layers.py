@@ -206,11 +206,12 @@ def attend(
   dtype: DTypeLike,
   mask: Bool[Array, "B S"] | None = None,
   machine: Machine | None = None,
+  causal: bool = False,
 ) -> Float[Array, "B T D"]:
   """Softmax attention, heads side by side in the result; H/G neighbouring queries share a key.
 
   Products run in `dtype`. How it is computed follows from the machine that it is compiled for, this
-  one where it is None: see `attention_by`.
+  one where it is None: see `attention_by`. A `causal` query t sees keys 0..t only.
   """
   (B, T, H, K), G = query.shape, key.shape[2]
   heads = TENSOR_AXIS if tensor_parts(query, H, G) > 1 else None
@@ -218,10 +219,10 @@ def attend(
   machine = machine or here()
   by = attention_by(query, dtype, mask, machine)
   if by == "head":
-    return _attend_head_by_head(query, key, value, dtype, mask)
+    return _attend_head_by_head(query, key, value, dtype, mask, causal)
   if () < machine.capability < (8, 0):
     dtype = jnp.float32  # jax asks for bfloat16 by name, which these GPUs refuse
-  return attend_at_once(query, key, value, dtype, mask, by).reshape(B, T, H * K)
+  return attend_at_once(query, key, value, dtype, mask, by, causal).reshape(B, T, H * K)
 
 
 def attention_by(
@@ -251,6 +252,7 @@ def attend_at_once(
   dtype: DTypeLike,
   mask: Bool[Array, "B S"] | None,
   implementation: str,
+  causal: bool = False,
 ) -> Float[Array, "B T H K"]:
   """Attention of all rows and heads by jax.nn.dot_product_attention, with its own gradient.
 
@@ -267,12 +269,18 @@ def attend_at_once(
     )
     lengths = jnp.full(B, S, jnp.int32) if S % 2 else None
   y = jax.nn.dot_product_attention(
-    query, key, value, mask=mask, key_value_seq_lengths=lengths, implementation=implementation
+    query,
+    key,
+    value,
+    mask=mask,
+    is_causal=causal,
+    key_value_seq_lengths=lengths,
+    implementation=implementation,
   )
   return y[:, :T].astype(jnp.float32)
 
 
-def _attend_head_by_head(query, key, value, dtype, mask):
+def _attend_head_by_head(query, key, value, dtype, mask, causal):
   (B, T, H, K), (S, G) = query.shape, key.shape[1:3]
 
   def heads(x: Array, rows: int) -> Array:
@@ -280,29 +288,40 @@ def _attend_head_by_head(query, key, value, dtype, mask):
 
   q = heads((query * K**-0.5).reshape(B, T, G, H // G, K), H // G * T)
   mask = jnp.ones((B, S), bool) if mask is None else mask
-  y = _attend(q, heads(key, S), heads(value, S), jnp.repeat(mask, G, 0), dtype)
+  period = T if causal else 0
+  y = _attend(q, heads(key, S), heads(value, S), jnp.repeat(mask, G, 0), dtype, period)
   return jnp.moveaxis(y.reshape(B, H, T, K), 1, 2).reshape(B, T, H * K)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _attend(q: Array, k: Array, v: Array, mask: Array, dtype: DTypeLike) -> Array:
-  return _over_heads(partial(_attend_head, dtype), q, k, v, mask)
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _attend(q: Array, k: Array, v: Array, mask: Array, dtype: DTypeLike, period: int = 0) -> Array:
+  """Attention of each head; with a `period` causal, query i at place i of so many, over again."""
+  return _over_heads(partial(_attend_head, dtype, period), q, k, v, mask)
 
 
 def _over_heads(function: Callable, *arrays: Array) -> Any:
   return jax.lax.map(lambda head: function(*head), arrays)
 
 
-def _attend_head(dtype, q, k, v, mask):
+def _seen(mask: Array, queries: int, period: int) -> Array:
+  """The keys that each query sees, or all of them."""
+  if not period:
+    return mask
+  return mask & (jnp.arange(len(mask)) <= (jnp.arange(queries) % period)[:, None])
+
+
+def _attend_head(dtype, period, q, k, v, mask):
   q, k, v = (x.astype(dtype) for x in (q, k, v))
+  mask = _seen(mask, len(q), period)
   logits = jnp.where(mask, _matmul(q, k, (1, 1)), jnp.finfo(jnp.float32).min)
   weights = jnp.exp(logits - jnp.max(logits, -1, keepdims=True))
   # Divided by their sum after they have met the values, which are fewer.
   return _matmul(weights.astype(dtype), v) / jnp.sum(weights, -1, keepdims=True)
 
 
-def _attend_head_backward(dtype, q, k, v, mask, g):
+def _attend_head_backward(dtype, period, q, k, v, mask, g):
   q, k, v, g = (x.astype(dtype) for x in (q, k, v, g))
+  mask = _seen(mask, len(q), period)
   weights = jax.nn.softmax(jnp.where(mask, _matmul(q, k, (1, 1)), jnp.finfo(jnp.float32).min))
   d = _matmul(g, v, (1, 1))
   d = weights * (d - jnp.sum(weights * d, -1, keepdims=True))
@@ -310,8 +329,8 @@ def _attend_head_backward(dtype, q, k, v, mask, g):
   return _matmul(d, k), _matmul(d, q, (0, 0)), _matmul(weights.astype(dtype), g, (0, 0))
 
 
-def _attend_backward(dtype, saved, gradient):
-  return *_over_heads(partial(_attend_head_backward, dtype), *saved, gradient), None
+def _attend_backward(dtype, period, saved, gradient):
+  return *_over_heads(partial(_attend_head_backward, dtype, period), *saved, gradient), None
 
 
 _attend.defvjp(lambda *a: (_attend(*a), a[:4]), _attend_backward)

@@ -59,6 +59,23 @@ def test_all_heads_at_once_are_head_by_head(dtype, tolerance, masked, groups):
   assert_close(with_gradients(at_once)(*given), with_gradients(head_by_head)(*given), tolerance)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_causal_attention_sees_what_came_before(groups):
+  q, k, v = (jnp.concatenate([x, x], 1)[:, :T] for x in arrays(groups))
+  mask = jnp.arange(T) < jnp.array([T, 4, 1])[:, None]
+
+  def at_once(*qkv):
+    return attend_at_once(*qkv, jnp.float32, mask, "xla", True).reshape(B, T, H * K)
+
+  def head_by_head(*qkv):
+    return attend(*qkv, jnp.float32, mask, causal=True)
+
+  found = with_gradients(head_by_head)(q, k, v)
+  assert_close(found, with_gradients(at_once)(q, k, v), 1e-5)
+  first = jnp.repeat(v[:, 0], H // groups, 1).reshape(B, -1)
+  np.testing.assert_allclose(found[0][:, 0], first, rtol=1e-5)
+
+
 def test_values_of_masked_tokens_do_not_matter():
   q, k, v = arrays(H)
   mask = jnp.arange(S) < jnp.array([5, 2, 1])[:, None]
