@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 MUSICGEN = (0, 1, 2, 3)
 # Bass, drums, and four streams of `other`, of the paper's model; and of the one with two of bass.
@@ -32,8 +32,13 @@ def is_code(frames: int, delays: Sequence[int]) -> Bool[np.ndarray, "K N"]:
   return (frame >= 0) & (frame < frames)
 
 
-def delay(codes: Int[Array, "*B K T"], delays: Sequence[int], special: int) -> Int[Array, "*B K N"]:
-  """The columns of the codes, `special` where they hold none; ValueError unless delays are K."""
+def delay(
+  codes: Shaped[Array, "*B K T"], delays: Sequence[int], special: int
+) -> Shaped[Array, "*B K N"]:
+  """The columns of the codes, `special` where they hold none; ValueError unless delays are K.
+
+  What is known of each code, as whether it is given, is delayed as the codes are.
+  """
   frames = codes.shape[-1]
   _check(codes.shape[-2], delays)
   frame = np.clip(_frame(frames, delays), 0, frames - 1)
