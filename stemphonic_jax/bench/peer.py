@@ -1,6 +1,7 @@
 """Our time as a share of PyTorch's (diffusers, transformers), on equal random weights.
 
-They are of the sizes of Stable Audio Open, and of the codec of MusicGen (codec.py).
+They are of the sizes of Stable Audio Open, of MusicGen's codec (codec.py) and small network
+(musicgen.py).
 
 Both run in one process, in turns, the peer first and last by turns; a ratio is that of one round,
 so that whatever else the machine does falls on both. A row has the medians, the 10th and the 90th
@@ -30,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stemphonic_jax.bench import codec
+from stemphonic_jax.bench import codec, musicgen
 from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling
@@ -47,8 +48,9 @@ ALLOCATOR = {
 }
 RATE = 44_100
 CASES = ("encode", "decode", "forward-1", "forward-4", "gradient-1", "gradient-4")
-CASES += ("codec-encode", "codec-decode")
-CASE = re.compile("(codec-)?(encode|decode)|(forward|gradient)-[1-9]")  # and how many rows
+CASES += ("codec-encode", "codec-decode", "musicgen-1", "musicgen-2")
+# And how many rows.
+CASE = re.compile("(codec-)?(encode|decode)|(forward|gradient)-[1-9]|musicgen-[12]")
 LIMITS = {  # on a CPU with bfloat16 matrix units
   ("encode", "float32"): 0.75,
   ("decode", "float32"): 0.75,
@@ -56,6 +58,7 @@ LIMITS = {  # on a CPU with bfloat16 matrix units
   ("forward", "bfloat16"): 0.45,
   ("gradient", "bfloat16"): 1.0,
   ("codec", "float32"): 0.9,
+  ("musicgen", "float32"): 1.0,
 }
 
 
@@ -73,6 +76,7 @@ class Size:
   tokens: int = 128
   frames: int = 394
   coded: codec.Size = codec.MUSICGEN
+  decoded: musicgen.Size = musicgen.SMALL
 
 
 def run(rounds: int = 5, cases: Sequence[str] = CASES, size: Size | None = None) -> None:
@@ -88,6 +92,9 @@ def run(rounds: int = 5, cases: Sequence[str] = CASES, size: Size | None = None)
     kind, _, rows = case.partition("-")
     if kind == "codec":
       theirs, work = codec.work(rows, size.seconds, size.coded)
+      ours = {"float32": work}
+    elif kind == "musicgen":
+      theirs, work = musicgen.work(int(rows), size.decoded)
       ours = {"float32": work}
     else:
       theirs, ours = _vae(kind, size) if not rows else _dit(kind, int(rows), size)

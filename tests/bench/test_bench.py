@@ -20,6 +20,7 @@ from tests import tiny
 SMALL = bench.peer.Size(
   channels=4, multiples=(1, 2), strides=(2, 4), seconds=0.01, heads=2, text_width=8, tokens=3,
   frames=5, coded=bench.codec.Size(2, (3, 2), 4, 8, 33.0),
+  decoded=bench.musicgen.Size(8, 1, 2, 16, 3, 4),
 )  # fmt: skip
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 
@@ -29,7 +30,7 @@ def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
   for name, value in (bench.peer.ALLOCATOR | {"JAX_PLATFORMS": "cpu"}).items():
     monkeypatch.setenv(name, value)  # so that the process is not restarted
   cases = ("encode", "decode", "forward-2", "gradient-1", "codec-encode", "codec-decode")
-  bench.peer.run(rounds=2, cases=cases, size=SMALL)
+  bench.peer.run(rounds=2, cases=(*cases, "musicgen-2"), size=SMALL)
   head, *rows = capsys.readouterr().out.splitlines()
   assert head.split() == ["peer", "s", "ours", "s", "ratio", "p10-p90", "limit", "error"]
   names = [tuple(row.split()[:2]) for row in rows]
@@ -42,8 +43,10 @@ def test_the_peer_gives_the_same_numbers(capsys, monkeypatch):
     ("gradient-1", "bfloat16"),
     ("codec-encode", "float32"),
     ("codec-decode", "float32"),
+    ("musicgen-2", "float32"),
   ]
-  for row, (_, dtype) in zip(rows, names, strict=True):
+  assert float(rows.pop().split()[-1]) == 0, "codes are equal"
+  for row, (_, dtype) in zip(rows, names[:-1], strict=True):
     theirs, ours, ratio, low, high = map(float, re.findall(r"\d+\.\d+", row)[:5])
     assert min(theirs, ours) >= 0
     assert low <= ratio <= high
