@@ -297,7 +297,7 @@ class MusicGen(nn.Module):
   def _embed(
     self, codes: Int[Array, "B K N"], first: Int[Array, ""] | int
   ) -> Float[Array, "B N D"]:
-    found = sum(self.embedding[k][codes[:, k]] for k in range(self.streams))
+    found = sum(jnp.take(self.embedding[k], codes[:, k], 0) for k in range(self.streams))
     return found + sinusoid(first, codes.shape[2], self.width)
 
   def _logits(self, x: Float[Array, "B N D"]) -> Float[Array, "B N K V"]:

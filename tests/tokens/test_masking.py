@@ -1,0 +1,59 @@
+"""What StemGen is trained on: exact counts of one level, and every finer level hidden."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stemphonic_jax.tokens import masking
+from stemphonic_jax.tokens.loss import cross_entropy
+
+KEY, K, T, MASK = jax.random.key(4), 4, 40, 99
+ROWS = jnp.arange(600)
+LEVEL, HIDDEN = masking.draw_masks(KEY, ROWS, K, T)
+
+
+def test_levels_are_as_likely_and_shares_are_those_of_the_cosine():
+  counts = np.bincount(LEVEL, minlength=K)
+  assert (np.abs(counts / len(ROWS) - 1 / K) < 0.05).all()
+  number = np.asarray(HIDDEN.sum(1))
+  assert number.min() >= 1
+  # Stratified: the mean of cos(π/2·u) is 2/π, floored to whole frames.
+  assert abs(number.mean() / T - (2 / np.pi - 0.5 / T)) < 0.005
+  u = np.sort(np.arccos(np.clip((number + 0.5) / T, 0, 1)) * 2 / np.pi)
+  assert np.abs(u - np.linspace(0, 1, len(u))).max() < 0.12
+  assert (np.abs(np.asarray(HIDDEN).mean(0) - number.mean() / T) < 0.1).all(), "anywhere"
+  np.testing.assert_allclose(masking.share(jnp.array([0.0, 2 / 3, 1.0])), [1, 0.5, 0], atol=1e-6)
+
+
+def test_a_row_s_masks_follow_from_its_id():
+  some = jnp.array([17, 3])
+  level, hidden = masking.draw_masks(KEY, some, K, T)
+  np.testing.assert_array_equal(level, LEVEL[some])
+  np.testing.assert_array_equal(hidden, HIDDEN[some])
+
+
+def test_masks_hide_every_finer_level_and_no_coarser_one():
+  codes = jnp.zeros((len(ROWS), K, T), jnp.int32)
+  hidden = np.asarray(masking.masked(codes, LEVEL, HIDDEN, MASK) == MASK)
+  for level, row, of_level in zip(LEVEL.tolist(), hidden, np.asarray(HIDDEN), strict=True):
+    assert not row[:level].any()
+    np.testing.assert_array_equal(row[level], of_level)
+    assert row[level + 1 :].all()
+
+
+def test_conditions_are_left_out_independently_and_both_now_and_then():
+  hears, told = map(np.asarray, masking.draw_conditions(KEY, jnp.arange(6000)))
+  assert abs(hears.mean() - 0.72) < 0.02
+  assert abs(told.mean() - 0.72) < 0.02
+  assert abs(np.mean(~hears & ~told) - (0.1 + 0.9 * 0.04)) < 0.01
+
+
+def test_the_loss_is_that_of_what_counts():
+  logits = jnp.log(jnp.array([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.2, 0.4, 0.4]]]))
+  codes, counts = jnp.array([[0, MASK, 1]]), jnp.array([[True, False, True]])
+  expected = -np.mean(np.log([0.5, 0.4]))
+  np.testing.assert_allclose(cross_entropy(logits, codes, counts), [expected], rtol=1e-6)
+  spread = -np.mean([np.log([0.5, 0.25, 0.25]).mean(), np.log([0.2, 0.4, 0.4]).mean()])
+  smooth = cross_entropy(logits, codes, counts, 0.1)
+  np.testing.assert_allclose(smooth, [0.9 * expected + 0.1 * spread], rtol=1e-6)
+  assert cross_entropy(logits, codes, ~counts & False).tolist() == [0]
