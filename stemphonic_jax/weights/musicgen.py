@@ -14,13 +14,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import yaml
 from flax import traverse_util
 
-from stemphonic_jax.errors import MismatchError, MissingError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.tokens.delay import MUSICGEN_STEM, MUSICGEN_STEM_7
 from stemphonic_jax.weights.checkpoint import open_weights
 from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
+from stemphonic_jax.weights.musicgen_parts import MusicGenWeights
 from stemphonic_jax.weights.tensors import check_params, read_json
 from stemphonic_jax.weights.torch_file import open_torch
 
@@ -28,7 +30,7 @@ HEAD_WIDTH = 64  # of all published ones, where no config says otherwise
 AUDIOCRAFT = "state_dict.bin"
 FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 OTHERS = ("text_encoder.", "audio_encoder.")  # parts of a folder that are models of their own
-NAMED = {6: MUSICGEN_STEM, 7: MUSICGEN_STEM_7}  # streams of audiocraft's, and their delays
+NAMED = {6: MUSICGEN_STEM, 7: MUSICGEN_STEM_7}  # delays by streams, where a file does not say
 # What a config of Hugging Face's may say of a decoder that is built no other way.
 FIXED = {"activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": False}
 
@@ -87,16 +89,6 @@ FUSED = Layout(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class MusicGenWeights:
-  """The network, its tensors, the delays of its streams, and whether these are two channels."""
-
-  model: MusicGen
-  params: Any
-  delays: tuple[int, ...]
-  stereo: bool = False
-
-
 def open_musicgen(path: Path) -> MusicGenWeights:
   """The network in a folder of Hugging Face's, or in audiocraft's state_dict.bin or its folder.
 
@@ -131,9 +123,7 @@ def _open_hugging_face(folder: Path) -> MusicGenWeights:
     raise MismatchError(
       f"{path}: decoder.audio_channels is {str(channels)[:60]!r}, expected 1 or 2"
     )
-  source = next((folder / name for name in FILES if (folder / name).is_file()), None)
-  if source is None:
-    raise MissingError(f"{folder}: has no weights; expected {' or '.join(FILES)}")
+  source = find_weights(folder)
   tensors = {k: v for k, v in open_weights(source).items() if not k.startswith(OTHERS)}
   model, params = _import(source, tensors, HUGGING_FACE, config.get("num_attention_heads"))
   if model.special != config.get("pad_token_id", model.special):
@@ -145,21 +135,45 @@ def _open_hugging_face(folder: Path) -> MusicGenWeights:
   return MusicGenWeights(model, params, delays, channels == 2)
 
 
+def find_weights(folder: Path) -> Path:
+  """The file with the tensors of a folder of Hugging Face's; MissingError where there is none."""
+  source = next((folder / name for name in FILES if (folder / name).is_file()), None)
+  if source is None:
+    raise MissingError(f"{folder}: has no weights; expected {' or '.join(FILES)}")
+  return source
+
+
 def _open_audiocraft(path: Path) -> MusicGenWeights:
   content = open_torch(path)
   tensors = content.get("best_state") if isinstance(content, Mapping) else None
   if not isinstance(tensors, Mapping):
     what = ", ".join(map(str, content))[:200] if isinstance(content, Mapping) else "no names"
     raise MismatchError(f"{path}: has no best_state, which audiocraft saves; got {what}")
-  text = str(content.get("xp.cfg", ""))
-  heads = re.search(r"^\s+num_heads:\s*(\d+)", text, re.M)
+  config = _config(path, content.get("xp.cfg"))
+  pattern = _part(config, "codebooks_pattern")
+  if (kind := pattern.get("modeling", "delay")) != "delay":
+    raise MismatchError(f"{path}: its codes follow pattern {str(kind)[:60]!r}, expected 'delay'")
   given = {k: v for k, v in tensors.items() if isinstance(k, str) and isinstance(v, Lazy)}
-  model, params = _import(path, given, FUSED, int(heads[1]) if heads else None)
-  stereo = bool(re.search(r"^interleave_stereo_codebooks:\s*\n\s+use:\s*true", text, re.M | re.I))
-  delays = NAMED.get(model.streams, tuple(range(model.streams)))
-  if stereo:
-    delays = tuple(frame for frame in range(model.streams // 2) for _ in range(2))
-  return MusicGenWeights(model, params, delays, stereo)
+  model, params = _import(path, given, FUSED, _part(config, "transformer_lm").get("num_heads"))
+  delays = _part(pattern, "delay").get("delays") or NAMED.get(model.streams, range(model.streams))
+  if len(delays) != model.streams or not all(type(d) is int and d >= 0 for d in delays):
+    raise MismatchError(f"{path}: has delays {delays} for {model.streams} streams")
+  stereo = _part(config, "interleave_stereo_codebooks").get("use") is True
+  return MusicGenWeights(model, params, tuple(delays), stereo)
+
+
+def _config(path: Path, text: Any) -> Mapping[str, Any]:
+  """audiocraft's config, which is YAML; nothing where there is none."""
+  try:
+    config = yaml.safe_load(text) if isinstance(text, str) else {}
+  except (yaml.YAMLError, ValueError, RecursionError):
+    raise DataError(f"{path}: its xp.cfg is not YAML") from None
+  return config if isinstance(config, Mapping) else {}
+
+
+def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+  part = config.get(name)
+  return part if isinstance(part, Mapping) else {}
 
 
 def import_musicgen(

@@ -20,7 +20,7 @@ from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.t5 import T5
 from stemphonic_jax.weights.architecture import DTYPES
-from stemphonic_jax.weights.lazy import in_float32, transposed
+from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
 from stemphonic_jax.weights.tensors import (
   check_params,
   open_params,
@@ -87,12 +87,22 @@ def open_huggingface(folder: Path) -> TextWeights:
   given = _read_config(path)
   if (kind := given.get("model_type")) != "t5":
     raise MismatchError(f"{path}: model_type is {kind!r}, expected 't5'; name the folder of a T5")
+  tensors = _find_tensors(folder)
+  return import_t5(path, given, tensors, open_tensors(tensors))
+
+
+def import_t5(
+  path: Path, given: Mapping[str, Any], tensors: Path, found: Mapping[str, Lazy]
+) -> TextWeights:
+  """The encoder out of a config of Hugging Face's, read at `path`, and tensors, read at `tensors`.
+
+  MismatchError as in `open_huggingface`.
+  """
   layers = given.get("feed_forward_proj", "relu")
   if not isinstance(layers, str) or layers not in GATED:
     raise MismatchError(f"{path}: feed_forward_proj is {layers!r}, expected {' or '.join(GATED)}")
 
-  tensors = _find_tensors(folder)
-  found = {k: v for k, v in open_tensors(tensors).items() if not k.startswith(OF_DECODER)}
+  found = {k: v for k, v in found.items() if not k.startswith(OF_DECODER)}
   table = found.pop("encoder.embed_tokens.weight", None)
   if table is not None:  # one table by two names
     found.setdefault("shared.weight", table)

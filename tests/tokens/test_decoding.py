@@ -66,12 +66,10 @@ def test_an_edit_returns_what_stays():
 
 
 def test_a_cache_that_grows_changes_nothing(monkeypatch):
-  whole = decode(guided=False, guidance=1.0)
-  monkeypatch.setattr(decoding, "ROOM", 4)
-  fresh = jax.jit(functools.partial(
-    decoding.decode, MODEL, delays=delay.MUSICGEN_STEM, guided=False
-  ))  # fmt: skip
-  found = fresh(params(), KEYS, TEXT, MASK, CODES, NONE, 1.0)
+  whole = decode()
+  monkeypatch.setattr(decoding, "ROOM", 9)
+  fresh = jax.jit(functools.partial(decoding.decode, MODEL, delays=delay.MUSICGEN_STEM))
+  found = fresh(params(), KEYS, TEXT, MASK, CODES, NONE, 3.0)
   np.testing.assert_array_equal(found, whole)
 
 

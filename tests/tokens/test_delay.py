@@ -50,8 +50,8 @@ def test_columns_are_those_of_the_published_pattern(delays):
   assert expected.shape[1] == delay.columns(6, delays) == 10
 
 
-@pytest.mark.parametrize("delays", [*TABLES, (3, 0, 5), (0,)], ids=str)
-@pytest.mark.parametrize("frames", [1, 2, 7])
+@pytest.mark.parametrize("delays", [delay.MUSICGEN_STEM, (3, 0, 5)], ids=str)
+@pytest.mark.parametrize("frames", [1, 7])
 def test_the_inverse_gives_the_codes_back(delays, frames):
   given = np.random.default_rng(0).integers(0, 50, (2, len(delays), frames))
   there = delay.delay(jnp.asarray(given), delays, S)

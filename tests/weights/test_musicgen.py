@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from stemphonic_jax.errors import MismatchError, MissingError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.tokens.delay import MUSICGEN_STEM
 from stemphonic_jax.weights.lazy import Lazy
 from stemphonic_jax.weights.musicgen import import_musicgen, open_musicgen
@@ -35,7 +35,7 @@ def audiocraft(streams=K, **changes):
   return {n: rng.standard_normal(s, np.float32) for n, s in (shapes | changes).items() if s}
 
 
-def saved(path, tensors, config="lm:\n  num_heads: 2\n"):
+def saved(path, tensors, config="transformer_lm: {num_heads: 2}"):
   state = torch_files.whole(tensors)
   items = {"best_state": state, "xp.cfg": torch_files.text(config)}
   storages = {str(i): array for i, array in enumerate(tensors.values())}
@@ -53,6 +53,11 @@ def test_a_model_of_six_streams_is_musicgen_stem(tmp_path):
   assert found.delays == MUSICGEN_STEM
   assert (found.model.heads, found.model.streams, found.model.vocabulary) == (2, K, V)
   params = materialize(found.params)
+  stereo = "interleave_stereo_codebooks: {use: true}\n"
+  stereo += "codebooks_pattern: {modeling: delay, delay: {delays: [0, 0, 1, 1, 2, 2]}}"
+  path = saved(tmp_path / "stereo.bin", tensors, "transformer_lm: {num_heads: 2}\n" + stereo)
+  assert open_musicgen(path).stereo
+  assert open_musicgen(path).delays == (0, 0, 1, 1, 2, 2)
   fused = tensors["transformer.layers.0.cross_attention.in_proj_weight"]
   np.testing.assert_array_equal(params["blocks"]["query"]["kernel"][0], fused[:D].T)
   np.testing.assert_array_equal(params["blocks"]["key_value"]["kernel"][0], fused[D:].T)
@@ -73,6 +78,19 @@ def test_other_tensors_are_refused(changes, message, tmp_path):
     import_musicgen(tmp_path, lazy(audiocraft(**changes)), 2)
   with pytest.raises(MismatchError, match="3 heads do not share a width of 8"):
     import_musicgen(tmp_path, lazy(audiocraft()), 3)
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    ("codebooks_pattern: {modeling: unroll}", "pattern 'unroll', expected 'delay'"),
+    ("codebooks_pattern: {delay: {delays: [0, 1]}}", r"delays \[0, 1\] for 6 streams"),
+    ("a: [", "xp.cfg is not YAML"),
+  ],
+)
+def test_other_configs_of_audiocraft_are_refused(config, message, tmp_path):
+  with pytest.raises((MismatchError, DataError), match=message):
+    open_musicgen(saved(tmp_path / "state_dict.bin", audiocraft(), config))
 
 
 def test_a_file_that_points_elsewhere_is_refused(tmp_path):
