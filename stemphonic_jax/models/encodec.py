@@ -37,7 +37,10 @@ State = tuple[Float[Array, "L B D"], Float[Array, "L B D"]]  # what an LSTM of L
 
 
 def elu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-  """x where it is positive, exp(x) − 1 elsewhere."""
+  """x where it is positive, exp(x) − 1 elsewhere.
+
+  With jax.nn's, whose expm1 is exact near 0, the encoder takes 1.1 times as long on a CPU.
+  """
   return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
 
 

@@ -46,18 +46,36 @@ def build_vae(config: Mapping[str, Any]) -> VAE:
 
 
 def build_codec(config: Mapping[str, Any]) -> CODEC:
-  """The codec of a config's `codec`; UsageError where its architecture is unknown."""
+  """The codec of a config's `codec`; UsageError where it names none, or a number is none."""
   fields = {name: tuple(v) if isinstance(v, list) else v for name, v in dict(config).items()}
-  if (kind := fields.pop("architecture")) not in CODECS:
+  kind = fields.pop("architecture", None)
+  if not isinstance(kind, str) or kind not in CODECS:
     raise UsageError(f"codec.architecture: got {kind!r}, expected one of {', '.join(CODECS)}")
+  known = {field.name: field.default for field in _own_fields(CODECS[kind])}
+  for name, value in fields.items():
+    if name not in known:
+      raise UsageError(f"codec.{name}: unknown, expected {', '.join(known)}")
+    if not _is_like(value, known[name]):
+      raise UsageError(f"codec.{name}: got {value!r}, expected one like {known[name]!r}")
   return CODECS[kind](**fields)
+
+
+def _is_like(value: Any, default: Any) -> bool:
+  """Whether a value is of the type of a default, and its numbers are whole, from 1 on."""
+  if isinstance(default, tuple):
+    return isinstance(value, tuple) and bool(value) and all(_is_like(v, 1) for v in value)
+  return type(value) is type(default) and (isinstance(value, str) or value >= 1)
+
+
+def _own_fields(codec: Any) -> list[dataclasses.Field]:
+  """The fields of a codec, or of its class, without those that all modules have."""
+  return [field for field in dataclasses.fields(codec) if field.name not in PARTS_OF_FLAX]
 
 
 def codec_config(codec: CODEC) -> dict[str, Any]:
   """The config that `build_codec` builds this codec from."""
   (kind,) = (kind for kind, made in CODECS.items() if type(codec) is made)
-  names = [field.name for field in dataclasses.fields(codec) if field.name not in PARTS_OF_FLAX]
-  return {"architecture": kind, **{name: getattr(codec, name) for name in names}}
+  return {"architecture": kind, **{f.name: getattr(codec, f.name) for f in _own_fields(codec)}}
 
 
 def build_dit(

@@ -10,6 +10,7 @@ which one that was.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,11 +75,16 @@ def open_codec(directory: Path) -> CodecWeights:
   config = read_json(directory / CONFIG)
   if (found := config.get("format")) != f"{KIND} {VERSION}":
     raise MismatchError(f"{directory}: format {found!r}, expected '{KIND} {VERSION}'")
+  codec, rate = config.get("codec"), config.get("sample_rate")
+  if not isinstance(codec, dict) or type(rate) is not int or rate < 1:
+    raise MismatchError(
+      f"{directory / CONFIG}: codec or sample_rate is wrong or missing; copy the folder again"
+    )
   try:
-    model, rate = build_codec(config["codec"]), int(config["sample_rate"])
+    model = build_codec(codec)
     shapes = codec_shapes(model)
-  except (KeyError, TypeError, ValueError, UsageError) as error:
-    raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None
+  except (ValueError, UsageError) as error:
+    raise MismatchError(f"{directory / CONFIG}: {error}") from None
   path = directory / WEIGHTS
   return CodecWeights(model, open_params(path, shapes), rate, digest(path))
 
@@ -87,11 +93,14 @@ class Codec:
   """A codec with its weights in memory.
 
   `rate` is in samples per second, `hop` in samples per column; codes of `levels` levels are below
-  `entries`. `fingerprint` is the SHA-256 of its weights.
+  `entries`. `fingerprint` is a SHA-256 of its file of weights and of its config, which codes depend
+  on too; it is empty where there is no file.
   """
 
   def __init__(self, weights: CodecWeights):
-    self.model, self.rate, self.fingerprint = weights.model, weights.rate, weights.sha256
+    self.model, self.rate = weights.model, weights.rate
+    said = json.dumps([weights.sha256, weights.rate, codec_config(weights.model)])
+    self.fingerprint = hashlib.sha256(said.encode()).hexdigest() if weights.sha256 else ""
     self.hop, self.levels, self.entries = (
       getattr(weights.model, name) for name in ("hop", "levels", "entries")
     )
@@ -101,7 +110,7 @@ class Codec:
   def encode(self, audio: Float32[np.ndarray, "N"], rate: int) -> UInt16[np.ndarray, "K T"]:
     """Columns of codes, ceil(N / hop) of them.
 
-    UsageError for audio of several channels, another rate, or no samples.
+    UsageError for audio of several channels, another rate, no samples, or such as are no number.
     """
     if audio.ndim != 1 or not len(audio):
       raise UsageError(
@@ -110,6 +119,8 @@ class Codec:
       )
     if rate != self.rate:
       raise UsageError(f"audio at {rate} Hz: this codec hears {self.rate} Hz; resample it first")
+    if not np.isfinite(audio).all():
+      raise UsageError("audio has samples that are no number (NaN or infinite); make it again")
     codes = self.model.encode_chunked(self._apply, jnp.asarray(audio[None], jnp.float32), WINDOW)
     return np.asarray(codes[0], np.uint16)
 

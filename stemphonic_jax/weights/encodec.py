@@ -193,7 +193,9 @@ def _levels(config: Mapping[str, Any], hop: int) -> int | None:
   if "codebooks" in config:
     return config["codebooks"]
   kilobits, bits = config.get("target_bandwidths"), math.ceil(math.log2(config["codebook_size"]))
-  if not kilobits or not bits or not all(type(k) in (int, float) for k in kilobits):
+  if not kilobits or not bits or not isinstance(kilobits, (list, tuple)):
+    return None
+  if not all(type(k) in (int, float) and math.isfinite(k) for k in kilobits):
     return None
   return int(1000 * max(kilobits) // (-(-config["sampling_rate"] // hop) * bits))
 

@@ -1,5 +1,6 @@
 """Codecs in folders, and what they refuse."""
 
+import dataclasses
 import json
 
 import jax
@@ -53,6 +54,7 @@ def test_samples_become_columns_and_columns_samples(codec):
     (np.zeros((40, 2), np.float32), RATE, r"shape \(40, 2\): a codec hears one channel"),
     (np.zeros(0, np.float32), RATE, r"shape \(0,\): a codec hears one channel"),
     (np.zeros(40, np.float32), 44_100, "audio at 44100 Hz: this codec hears 60 Hz; resample it"),
+    (np.full(40, np.nan, np.float32), RATE, r"samples that are no number \(NaN or infinite\)"),
   ],
 )
 def test_other_audio_is_refused(codec, audio, rate, message):
@@ -78,6 +80,16 @@ def test_other_codes_are_refused(codec):
       codec.decode(codes)
 
 
+def test_the_fingerprint_is_that_of_config_and_weights(tmp_path):
+  """What is around a signal is in no tensor, and changes codes."""
+  weights = open_encodec(codecs.save(tmp_path / "public"))
+  padded = dataclasses.replace(weights, model=weights.model.clone(padding="constant"))
+  fitted = CodecWeights(weights.model, weights.params, RATE)
+  reflect, constant, none = (Codec(one).fingerprint for one in (weights, padded, fitted))
+  assert reflect != constant
+  assert none == ""
+
+
 def test_a_folder_that_is_no_codec_is_refused(tmp_path):
   with pytest.raises(MissingError, match=r"no codec here; expected config\.json"):
     open_codec(tmp_path)
@@ -88,13 +100,19 @@ def test_a_folder_that_is_no_codec_is_refused(tmp_path):
   config = json.loads((tmp_path / "c" / "config.json").read_text())
   for changes, message in (
     ({"architecture": "dac"}, "codec.architecture: got 'dac', expected one of encodec, spectral"),
-    ({"stride": 3}, "size 64, stride 3: expected an even number of strides is wrong"),
-    ({"depth": 3}, "depth"),
+    ({"stride": 3}, "size 64, stride 3: expected an even number of strides$"),
+    ({"stride": 0}, "codec.stride: got 0, expected one like 640"),
+    ({"levels": True}, "codec.levels: got True, expected one like 4"),
+    ({"depth": 3}, "codec.depth: unknown, expected size, stride, "),
     ({"entries": 8}, r"codebooks: file \(2, 16, 6\) float32, model \(2, 8, 6\)"),
   ):
     changed = config | {"codec": config["codec"] | changes}
     (tmp_path / "c" / "config.json").write_text(json.dumps(changed))
     with pytest.raises(MismatchError, match=message):
+      open_codec(tmp_path / "c")
+  for changes in ({"sample_rate": None}, {"codec": []}):
+    (tmp_path / "c" / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(MismatchError, match="codec or sample_rate is wrong or missing"):
       open_codec(tmp_path / "c")
   (tmp_path / "c" / "config.json").write_text(json.dumps(config))
   (tmp_path / "c" / "codec.safetensors").write_bytes(b"no")

@@ -63,6 +63,12 @@ def test_another_codec_is_refused_in_one_line(tmp_path, changes, message):
     open_encodec(codecs.save(tmp_path / "codec", **changes))
 
 
+@pytest.mark.parametrize("kilobits", [0.06, [], ["0.06"], [float("inf")]])
+def test_a_bit_rate_that_is_none_says_nothing_of_codebooks(tmp_path, kilobits):
+  found = open_encodec(codecs.save(tmp_path / "codec", target_bandwidths=kilobits))
+  assert found.model.levels == 2
+
+
 def test_a_config_without_sizes_is_refused(tmp_path):
   for changes, message in (
     ({"num_filters": None}, "num_filters is None, expected a whole number"),
