@@ -3,7 +3,7 @@
 Each lies in a folder of its own in .studio/bin, with what it is in about.json:
 
     song/ and desk.json              a song, as far as there is one, and its desk
-    take.wav and take.safetensors    a take
+    take.wav and take.safetensors    a take, which fits to its song by the digest of its audio
 
 about.json comes first and goes last, and what counts, the folder of a song or the WAV of a take, is
 moved by one renaming. So whatever was cut off is done, or undone, when the studio starts again.
@@ -19,13 +19,23 @@ from typing import Any
 
 from absl import logging
 
-from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
+from stemphonic_jax.errors import (
+  DataError,
+  MissingError,
+  OutputError,
+  StemphonicError,
+  UsageError,
+)
 from stemphonic_jax.generation.song import INFO, TAKES
 from stemphonic_jax.studio.files import read_json, write_json
 from stemphonic_jax.studio.library import Library
 
 ABOUT, SONG, DESK = "about.json", "song", "desk.json"
 WAV, LATENTS = "take.wav", "take.safetensors"
+FIELDS = {  # of about.json
+  "song": {"song", "title", "made", "desk"},
+  "take": {"song", "title", "step", "stem", "sha256"},
+}
 LONGEST = 60  # letters of an id in the bin, of which some file systems take no more than 255 bytes
 
 
@@ -35,20 +45,22 @@ class Bin:
   def __init__(self, library: Library, desks: Path):
     self._library, self._desks = library, desks
     self._folder = library.private / "bin"
-    for folder in self._folder.glob("*"):
+    for folder in self._folders():
       try:
         self._settle(folder)
-      except (OSError, DataError, MissingError) as error:
+      except (OSError, StemphonicError) as error:
         logging.warning("%s: cannot be looked at (%s)", folder, error)
+
+  def _folders(self) -> list[Path]:
+    """Its folders, the last one first."""
+    return sorted((path for path in self._folder.glob("*") if path.is_dir()), reverse=True)
 
   def all(self) -> list[dict[str, Any]]:
     """What is in it, the last one first."""
     found = []
-    for folder in sorted(self._folder.glob("*"), reverse=True):
-      try:
-        found.append({"id": folder.name, **read_json(folder / ABOUT)})
-      except (DataError, FileNotFoundError, TypeError):
-        continue
+    for folder in self._folders():
+      with suppress(DataError, FileNotFoundError):
+        found.append({"id": folder.name, **_about(folder)})
     return found
 
   def throw_song(self, name: str, title: str) -> str:
@@ -77,6 +89,7 @@ class Bin:
     if path.parent.name != str(step) or path.parent.parent.name != TAKES:
       raise UsageError(f"the take of {stem!r} of step {step} is heard; use another one first")
     about = {"kind": "take", "song": name, "title": title, "step": step, "stem": stem}
+    about["sha256"] = self._digest(about)
     folder = self._begin(about)
     try:
       if (latents := path.with_suffix(".safetensors")).is_file():
@@ -92,7 +105,7 @@ class Bin:
     plain = len(thing) <= LONGEST and thing.replace("-", "").isalnum()
     if not plain or not (self._folder / thing / ABOUT).is_file():
       raise MissingError(f"nothing {thing[:60]!r} is in the bin; GET /api/bin lists what is")
-    return read_json(self._folder / thing / ABOUT)
+    return _about(self._folder / thing)
 
   def restore(self, thing: str, taken: set[str]) -> str:
     """Brings something back, and says in which song it is.
@@ -107,6 +120,8 @@ class Bin:
         return about["song"]
       return self._restore_song(about, folder, taken)
     except OSError as error:
+      with suppress(OSError, StemphonicError):
+        self._settle(folder)
       raise OutputError(f"{folder}: cannot be moved back ({error.strerror or error})") from None
 
   def _restore_song(self, about: dict[str, Any], folder: Path, taken: set[str]) -> str:
@@ -120,11 +135,29 @@ class Bin:
       place.parent.mkdir(parents=True, exist_ok=True)
       os.rename(folder / SONG, place)
     self._end(folder)
+    if name != about["song"]:
+      self._let_takes_follow(about["song"], name)
     return name
+
+  def _let_takes_follow(self, old: str, new: str) -> None:
+    """Writes down that what is here of a song is of its new id."""
+    for folder in self._folders():
+      with suppress(DataError, MissingError, FileNotFoundError):
+        about = _about(folder)
+        if about["kind"] == "take" and about["song"] == old:
+          moved = about | {"song": new}
+          if self._digest(moved) == about["sha256"]:
+            write_json(folder / ABOUT, moved)
+
+  def _digest(self, about: dict[str, Any]) -> str | None:
+    """That of a take's audio by its song; None where the song has no such take."""
+    steps, step = self._library.info(about["song"])["steps"], about["step"]
+    made = steps[step]["made"].get(about["stem"]) if step < len(steps) else None
+    return None if made is None else made.get("sha256", "")
 
   def _restore_take(self, about: dict[str, Any], folder: Path) -> None:
     song = self._library.folder(about["song"])
-    if not (song / INFO).is_file():
+    if not (song / INFO).is_file() or self._digest(about) != about["sha256"]:
       raise MissingError(f"the song of this take, {about['song']!r}, is not there any more")
     place = song / TAKES / str(about["step"]) / f"{about['stem']}.wav"
     if place.exists():
@@ -158,7 +191,7 @@ class Bin:
     if not (folder / ABOUT).is_file():
       self._end(folder)
       return
-    about = read_json(folder / ABOUT)
+    about = _about(folder)
     if about["kind"] == "take":
       if not (folder / WAV).is_file():
         place = self._library.folder(about["song"]) / TAKES / str(about["step"])
@@ -177,3 +210,12 @@ class Bin:
         os.rename(desk, folder / DESK)
       elif not about["made"]:
         self._end(folder)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+  """What something in the bin is; DataError where its about.json does not say it."""
+  about = read_json(folder / ABOUT)
+  kind = about.get("kind") if isinstance(about, dict) else None
+  if kind not in list(FIELDS) or not FIELDS[kind] <= about.keys():
+    raise DataError(f"{folder / ABOUT}: does not say what was deleted")
+  return about

@@ -158,7 +158,7 @@ class Server:
 
   async def forget(self, request: Request) -> dict[str, Any]:
     thing = request.path_params["thing"]
-    await asyncio.to_thread(self.studio.bin.forget, thing)
+    await self.studio.forget(thing)
     return {"forgotten": thing}
 
   # Audio

@@ -50,6 +50,7 @@ class Studio:
     self._desks = private / desks.DESKS
     self.bin = Bin(self.library, self._desks)
     self._locks: dict[str, asyncio.Lock] = {}
+    self._naming = asyncio.Lock()  # held while ids of songs are chosen and taken
 
   def close(self) -> None:
     """Gives the folder back."""
@@ -81,7 +82,7 @@ class Studio:
     self.events.tell("model", model=model)
 
   def lock(self, name: str) -> asyncio.Lock:
-    """Held while a song is changed by the server itself."""
+    """Held while a song, or what is in the bin, is changed by the server itself."""
     return self._locks.setdefault(name, asyncio.Lock())
 
   # Songs and desks
@@ -154,8 +155,9 @@ class Studio:
   async def new(self, given: Any) -> dict[str, Any]:
     """A new desk, of which a song can be made."""
     desk = desks.check_desk(given)
-    name = self.library.new_name(desks.words_of(desk) or "song", self._taken())
-    await asyncio.to_thread(write_json, self._desk_file(name), desk)
+    async with self._naming:
+      name = self.library.new_name(desks.words_of(desk) or "song", self._taken())
+      await asyncio.to_thread(write_json, self._desk_file(name), desk)
     self.events.tell("song", song=name)
     return self.song(name)
 
@@ -201,13 +203,22 @@ class Studio:
     """Brings back what is in the bin, and says in which song it is."""
     about = self.bin.about(thing)
     name = about["song"]
-    async with self.lock(name):
+    async with self.lock(thing), self.lock(name), self._naming:
       if about["kind"] == "take":
         self._refuse_busy(name)
       taken = self._taken() | {job.song for job in self.jobs.all() if job.state not in ENDED}
-      name = await asyncio.to_thread(self.bin.restore, thing, taken)
+      with (
+        alone(self.library.folder(name)) if about["kind"] == "take" else contextlib.nullcontext()
+      ):
+        name = await asyncio.to_thread(self.bin.restore, thing, taken)
     self.events.tell("song", song=name)
     return {"song": name}
+
+  async def forget(self, thing: str) -> None:
+    """Deletes for good what is in the bin."""
+    self.bin.about(thing)
+    async with self.lock(thing):
+      await asyncio.to_thread(self.bin.forget, thing)
 
   def _refuse_busy(self, name: str) -> None:
     jobs = [job for job in self.jobs.all() if job.state not in ENDED]
@@ -246,7 +257,7 @@ class Studio:
     if not isinstance(given, Mapping):
       raise UsageError("job: expected an object, as {'do': 'again', 'stems': ['drums']}")
     do = values.text("do", given.get("do"))
-    async with self.lock(f"{name} jobs"):
+    async with self.lock(f"{name} jobs"), self._naming:
       info, desk = self._info(name), self.desk(name)
       if do == "make":
         do, ask = self._make(name, info, desk)

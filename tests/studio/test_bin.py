@@ -1,11 +1,14 @@
 """The bin: what is deleted comes back as it was, whatever was cut off."""
 
 import contextlib
+import functools
+import json
 import os
 
 import pytest
 
 from stemphonic_jax.audio.folders import alone
+from stemphonic_jax.errors import MissingError, OutputError
 from stemphonic_jax.studio.bin import Bin
 from stemphonic_jax.studio.library import Library
 
@@ -28,6 +31,7 @@ def test_what_is_deleted_lies_in_the_bin_and_comes_back_as_it_was(studio):
   assert studio("POST", f"/api/bin/{thing}") == {"song": name}
   assert studio.send("GET", f"/api/songs/{name}/takes/0/drums/audio")[2] == take
 
+  take = studio("DELETE", f"/api/songs/{name}/takes/0/drums")["bin"]
   thing = studio("DELETE", f"/api/songs/{name}")["bin"]
   assert not (studio.songs / name).exists()
   assert name not in [one["id"] for one in studio("GET", "/api/songs")]
@@ -37,10 +41,17 @@ def test_what_is_deleted_lies_in_the_bin_and_comes_back_as_it_was(studio):
   assert (found["kind"], found["title"], found["song"]) == ("song", "Mine", name)
   other = studio("POST", "/api/songs", {"prompt": "Thrown away"}, 201)["id"]
   assert other == name  # its name is free
+  said = studio("POST", f"/api/bin/{take}", status=404)["error"]
+  assert said == f"the song of this take, '{name}', is not there any more"
   assert studio("POST", f"/api/bin/{thing}") == {"song": f"{name}-2"}
   after = {path.name: path.read_bytes() for path in (studio.songs / f"{name}-2").glob("*.*")}
   assert after == before
   assert studio("GET", f"/api/songs/{name}-2")["desk"]["title"] == "Mine"
+  with alone(
+    studio.songs / f"{name}-2"
+  ):  # as a command does, which would delete what it has not seen
+    assert "somebody else" in studio("POST", f"/api/bin/{take}", status=409)["error"]
+  assert studio("POST", f"/api/bin/{take}") == {"song": f"{name}-2"}  # it goes where its song went
 
   thing = studio("DELETE", f"/api/songs/{other}")["bin"]  # of which nothing was made
   assert studio("DELETE", f"/api/bin/{thing}") == {"forgotten": thing}
@@ -62,6 +73,40 @@ def test_a_song_that_is_worked_on_is_not_deleted(studio):
   studio("DELETE", f"/api/songs/{name}")
 
 
+def test_a_take_does_not_come_back_in_another_song_of_that_name(tmp_path):
+  library = Library(tmp_path)
+  (tmp_path / "song" / "takes" / "0").mkdir(parents=True)
+  file = tmp_path / "song" / "takes" / "0" / "drums.wav"
+  file.write_bytes(b"sound")
+
+  def of(sha256):
+    step = {"do": "again", "from": 0, "ask": {}, "seconds": 1.0, "stems": {"drums": 1}}
+    made = {"type": "drums", "sha256": sha256}
+    song = {"stems": {"drums": {}}, "sample_rate": 8000, "request": {"prompt": "", "bpm": None}}
+    steps = [step | {"made": {"drums": made}}, step | {"made": {"drums": {"type": "drums"}}}]
+    (tmp_path / "song" / "song.json").write_text(json.dumps(song | {"now": 1, "steps": steps}))
+
+  of("that take")
+  found = Bin(library, tmp_path / "desks")
+  thing = found.throw_take("song", 0, "drums", "")
+  of("another one")
+  with pytest.raises(MissingError, match="the song of this take, 'song', is not there any more"):
+    found.restore(thing, set())
+  of("that take")
+  assert found.restore(thing, set()) == "song"
+  assert file.read_bytes() == b"sound"
+
+
+def test_what_is_no_part_of_the_bin_stops_no_studio(tmp_path, caplog):
+  place = tmp_path / ".studio" / "bin"
+  (place / "odd").mkdir(parents=True)
+  (place / "odd" / "about.json").write_text('{"kind": "book"}')
+  (place / ".DS_Store").write_text("of a file browser")
+  assert Bin(Library(tmp_path), tmp_path / "desks").all() == []
+  assert "about.json: does not say what was deleted" in caplog.text
+  assert (place / ".DS_Store").is_file()
+
+
 @pytest.mark.parametrize("renamed", [0, 1, 2])
 def test_a_deletion_that_is_cut_off_is_done_or_undone(tmp_path, monkeypatch, renamed):
   library, desks = Library(tmp_path), tmp_path / ".studio" / "desks"
@@ -71,10 +116,10 @@ def test_a_deletion_that_is_cut_off_is_done_or_undone(tmp_path, monkeypatch, ren
   (desks / "song.json").write_text("[]")
   rename, left = os.rename, [renamed]
 
-  def cut(source, target):
+  def cut(source, target, error=KeyboardInterrupt):
     left[0] -= 1
-    if left[0] < 0:
-      raise KeyboardInterrupt
+    if left[0] == -1:
+      raise error
     rename(source, target)
 
   with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
@@ -84,10 +129,13 @@ def test_a_deletion_that_is_cut_off_is_done_or_undone(tmp_path, monkeypatch, ren
   assert len(there) == (renamed > 0)
   assert (tmp_path / "song").is_dir() == (desks / "song.json").is_file() == (renamed == 0)
   if there:
-    left[0] = renamed - 1
-    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-      patch.setattr(os, "rename", cut)
-      Bin(library, desks).restore(there[0]["id"], set())
+    for error in (OSError, KeyboardInterrupt):  # the disk refuses, then the process ends
+      left[0] = renamed - 1
+      with monkeypatch.context() as patch, contextlib.suppress(OutputError, KeyboardInterrupt):
+        patch.setattr(os, "rename", functools.partial(cut, error=error))
+        Bin(library, desks).restore(there[0]["id"], set())
+      if error is OSError:
+        assert not (desks / "song.json").is_file(), "all is in the bin again"
     (again,) = Bin(library, desks).all()
     assert Bin(library, desks).restore(again["id"], set()) == "song"
     assert (tmp_path / "song" / "song.json").read_text() == "{}"

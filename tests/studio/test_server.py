@@ -1,5 +1,6 @@
 """The REST API: a song from its desk to its export, and one line for what cannot be."""
 
+import asyncio
 import io
 import json
 import subprocess
@@ -16,6 +17,7 @@ import soundfile
 from stemphonic_jax.errors import OutputError
 from stemphonic_jax.studio import jobs, openapi
 from stemphonic_jax.studio.desk import named
+from stemphonic_jax.studio.studio import Studio
 from tests.studio import conftest, fake
 
 NOISE = np.random.default_rng(0).uniform(-0.1, 0.1, (4 * fake.RATE, 2)).astype(np.float32)
@@ -172,6 +174,16 @@ def test_words_of_a_made_stem_are_asked_for_and_then_the_song_has_them(studio):
   song = studio("GET", f"/api/songs/{name}")
   assert song["song"]["words"] == {"guitars": "muted"}
   assert [lane["words"] for lane in song["desk"]["lanes"]] == [None, "muted"]
+
+
+def test_two_songs_of_one_prompt_that_are_asked_for_at_once_are_two(tmp_path):
+  studio = Studio(tmp_path, ["true"])
+
+  async def both():
+    return await asyncio.gather(*(studio.new({"prompt": "slow funk"}) for _ in range(2)))
+
+  assert [song["id"] for song in asyncio.run(both())] == ["slow-funk", "slow-funk-2"]
+  studio.close()
 
 
 def test_two_pages_hear_of_what_the_other_does(studio):
