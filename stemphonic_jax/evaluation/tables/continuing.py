@@ -20,7 +20,6 @@ from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
 from stemphonic_jax.evaluation.songs import asking
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
-from stemphonic_jax.evaluation.tables.repairing import as_song
 from stemphonic_jax.generation.draft import windows_of
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.windows import Hole
@@ -77,7 +76,7 @@ def measure(path: Path, out: Path, options: Options) -> Measured:
 def going_on(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
   """The piece, of which only the first part is given."""
   given = mix.crop(0, mix.samples // PARTS)
-  song = pipe.extend(as_song(pipe, given), mix.seconds, seed=seed)
+  song = pipe.extend(remade.as_song(pipe, given), mix.seconds, seed=seed)
   return replace(mix, stems={n: Stem(mix.stems[n].type, audio) for n, audio in song.stems.items()})
 
 
@@ -91,7 +90,8 @@ def places(pipe: StemPipeline, mix: Mix, number: int) -> tuple[float, float]:
   hole = Hole(given // hop, frames, given, mix.samples)
   _, found = windows_of(pipe, frames, [hole], asking.tempo_for(pipe, mix.bpm))
   window, seconds = found[number % len(found)], hop / pipe.rate
-  return window.first * seconds, (window.first + window.last) / 2 * seconds
+  first = max(window.first, hole.first)  # where the piece is one window, that has all of it
+  return first * seconds, (first + window.last) / 2 * seconds
 
 
 def around(songs: Sequence[SongFeatures | None], places: Sequence[float]) -> Iterator[SongFeatures]:

@@ -25,8 +25,11 @@ from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
 from stemphonic_jax.evaluation.songs.trained import Model
 from stemphonic_jax.evaluation.tables import basis
 from stemphonic_jax.evaluation.tables.basis import Options
+from stemphonic_jax.generation.context import Context
+from stemphonic_jax.generation.editing import given_song
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED
+from stemphonic_jax.generation.song import Song
 
 Choose = Callable[[Mix, int], Mix | None]
 Make = Callable[[StemPipeline, Mix, int], Mix]  # from a piece and a seed
@@ -196,3 +199,10 @@ def to_the_others(names: Callable[[Mix], Sequence[str]]) -> Make:
     return replace(mix, stems=mix.stems | made)
 
   return make
+
+
+def as_song(pipe: StemPipeline, mix: Mix) -> Song:
+  """A piece as a song that a model was given."""
+  audio = {name: stem.audio for name, stem in mix.stems.items()}
+  given = Context(audio, {name: stem.type for name, stem in mix.stems.items()})
+  return given_song(pipe, given, mix.caption, asking.tempo_for(pipe, mix.bpm))

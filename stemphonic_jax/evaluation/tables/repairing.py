@@ -19,15 +19,11 @@ from stemphonic_jax.evaluation.measures.harmony import UNPITCHED, chords, harmon
 from stemphonic_jax.evaluation.measures.synchrony import synchrony
 from stemphonic_jax.evaluation.scores import Score
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
-from stemphonic_jax.evaluation.songs import asking
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.accompanying import Shuffled, matches, target
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Make
-from stemphonic_jax.generation.context import Context
-from stemphonic_jax.generation.editing import given_song
 from stemphonic_jax.generation.pipeline import StemPipeline
-from stemphonic_jax.generation.song import Song
 
 MEASURES = {"synchrony": synchrony, "harmony": harmony, "chords": chords}
 NOTE = (
@@ -83,7 +79,7 @@ def repaired(whole: bool) -> Make:
   """What hides the middle of a piece's last stem, or all of it, and makes it again."""
 
   def make(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
-    song, name = as_song(pipe, mix), target(mix)
+    song, name = remade.as_song(pipe, mix), target(mix)
     quarter, frame = mix.samples / 4, pipe.bundle.vae.hop
     edges = math.floor(quarter / frame), math.ceil(3 * quarter / frame)
     hidden = None if whole else [edge * frame / pipe.rate for edge in edges]
@@ -91,10 +87,3 @@ def repaired(whole: bool) -> Make:
     return replace(mix, stems=mix.stems | {name: Stem(mix.stems[name].type, made)})
 
   return make
-
-
-def as_song(pipe: StemPipeline, mix: Mix) -> Song:
-  """A piece as a song that a model was given."""
-  audio = {name: stem.audio for name, stem in mix.stems.items()}
-  given = Context(audio, {name: stem.type for name, stem in mix.stems.items()})
-  return given_song(pipe, given, mix.caption, asking.tempo_for(pipe, mix.bpm))

@@ -65,3 +65,5 @@ def test_seams_are_where_windows_meet():
   assert len(seams) > 5  # windows of a sixth, of which a quarter is known
   assert all(b - a < mix.seconds / 6 for a, b in itertools.pairwise(seams))
   assert all(at < between < mix.seconds for at, between in found)
+  short = piece(0, 3, tiny.SAMPLES)  # one window, which begins before what is made in it
+  assert continuing.places(pipe, short, 0)[0] == pytest.approx(short.seconds / 6, abs=0.1)
