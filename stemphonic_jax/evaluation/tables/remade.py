@@ -149,17 +149,18 @@ def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
 
   None of one that is no sound, which the log names. They are kept, as songs of tables are.
   """
+  options = of.options
   key = {
     "model": of.model.bundle.fingerprint,
     "run": name,
-    "pieces": [of.pieces.places, of.options.source, of.options.root, of.options.held_out],
-    "captions": of.options.captions,
+    "pieces": [of.pieces.places, options.source, options.root, options.held_out],
+    "corpus": [options.corpus, options.share, options.soundfont],
+    "captions": options.captions,
     "seconds": of.seconds,
-    "seed": of.options.seed,
+    "seed": options.seed,
     "hardware": ablation.hardware(),
     "table": kept.code((of.table.partition(".")[2].replace(".", "/") + ".py",)),
   }
-  seed = of.options.seed
 
   def songs(first: int) -> Iterator[Heard]:
     numbers = range(first, len(of.pieces))
@@ -167,7 +168,7 @@ def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
     for number in bar:
       mix = of.pieces[number]
       try:
-        made = make(of.pipe, mix, (seed + number) % MAX_SEED)
+        made = make(of.pipe, mix, (options.seed + number) % MAX_SEED)
       except DivergedError as error:
         logging.warning("%s is left out: %s", mix.id, error)
         yield Heard(SongFeatures("", None, {}), 0.0)

@@ -1,12 +1,16 @@
 """What models are given to repair and to go on with, and where that is looked at."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import cut, features
-from stemphonic_jax.evaluation.tables import continuing, repairing
+from stemphonic_jax.evaluation.kept import Heard
+from stemphonic_jax.evaluation.tables import continuing, remade, repairing
+from stemphonic_jax.evaluation.tables.basis import Options
 from tests import tiny
 from tests.evaluation.tables.test_paper import piece
 
@@ -55,6 +59,23 @@ def test_songs_go_on_from_a_beginning_that_stays(mix):
     assert made.stems[name].audio.shape == stem.audio.shape
     np.testing.assert_array_equal(made.stems[name].audio[:given], stem.audio[:given])
     assert np.mean(made.stems[name].audio[2 * given :] != stem.audio[2 * given :]) > 0.9
+
+
+def test_what_is_kept_of_one_corpus_is_not_taken_for_another(tmp_path, monkeypatch, mix):
+  keys = []
+
+  def songs(out, key, *_):
+    keys.append(key)
+    return [Heard(features(mix), 0.0)]
+
+  monkeypatch.setattr(kept, "songs", songs)
+  model = SimpleNamespace(name="m", bundle=SimpleNamespace(fingerprint="f"))
+  ears = SimpleNamespace(complete=None)
+  pieces = remade.Chosen([mix], lambda mix, _: mix, [0])
+  for options in (Options(corpus=1), Options(corpus=2), Options(corpus=2, share=0.5)):
+    of = remade.Setting(repairing.__name__, model, pieces, pieces, 1.0, options, ears, tmp_path)
+    remade.anew(of, "repair", repairing.repaired(whole=False))
+  assert keys[0] != keys[1] != keys[2]
 
 
 def test_seams_are_where_windows_meet():
