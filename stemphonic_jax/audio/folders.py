@@ -61,11 +61,20 @@ def alone(path: Path) -> Iterator[None]:
   Of two who change one song the second would be told when its work is done, and lost. The lock ends
   with its process. Some network file systems have no locks: there nothing is known.
   """
+  handle = _locked(path)
+  try:
+    yield
+  finally:
+    if handle is not None:
+      os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+  """A handle that keeps a folder; None where it is not there."""
   try:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
   except OSError:
-    yield
-    return
+    return None
   try:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
@@ -75,10 +84,7 @@ def alone(path: Path) -> Iterator[None]:
     ) from None
   except OSError:
     pass
-  try:
-    yield
-  finally:
-    os.close(handle)
+  return handle
 
 
 @contextmanager

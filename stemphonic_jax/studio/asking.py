@@ -69,9 +69,7 @@ def words_asked(do: str, ask: Mapping[str, Any]) -> dict[str, str]:
 
 def _listed(given: Any) -> list[str]:
   """Stems of a song by name, some with words for them, as "guitars: muted electric"."""
-  if not isinstance(given, list) or not given or len(given) > 2 * desks.MAX_STEMS:
-    raise UsageError("stems: expected a list of names, as ['drums']")
-  for stem in given:
+  for stem in _some(given):
     name, words = _split(values.text("stems", stem))
     check_name(name)
     if len(words) > desks.MAX_WORDS or not words.isprintable():
@@ -81,6 +79,10 @@ def _listed(given: Any) -> list[str]:
 
 def names_of(given: Any) -> list[str]:
   """Names of stems in a list; UsageError for anything else."""
+  return [check_name(name) for name in _some(given)]
+
+
+def _some(given: Any) -> list[Any]:
   if not isinstance(given, list) or not given or len(given) > 2 * desks.MAX_STEMS:
     raise UsageError("stems: expected a list of names, as ['drums']")
-  return [check_name(name) for name in given]
+  return given
