@@ -227,6 +227,8 @@ class EnCodec(nn.Module):
   def setup(self):
     if self.padding not in PADDINGS:
       raise ValueError(f"padding {self.padding!r}: expected one of {', '.join(PADDINGS)}")
+    if self.filters < COMPRESS:
+      raise ValueError(f"filters {self.filters}: expected {COMPRESS} or more")
     ratios = tuple(self.ratios[::-1])
     widths = tuple(self.filters << i for i in range(len(ratios) + 1))
     self.encoder = Encoder(widths, ratios, self.latent, self.layers, self.padding)

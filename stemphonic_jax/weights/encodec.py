@@ -170,8 +170,11 @@ def _model(source: Path, config: Mapping[str, Any], levels: int) -> EnCodec:
     )
   ratios = config.get("upsampling_ratios")
   for name in SIZES:
-    if type(size := config.get(name)) is not int or size < 1:
-      raise DataError(f"{source}: config: {name} is {size!r}, expected a whole number from 1 on")
+    least = COMPRESS if name == "num_filters" else 1
+    if type(size := config.get(name)) is not int or size < least:
+      raise DataError(
+        f"{source}: config: {name} is {size!r}, expected a whole number from {least} on"
+      )
   if not isinstance(ratios, (list, tuple)) or not all(type(r) is int and r > 0 for r in ratios):
     raise DataError(f"{source}: config: upsampling_ratios is {ratios!r}, expected whole numbers")
   if (padding := config["pad_mode"]) not in PADDINGS:

@@ -58,6 +58,10 @@ def test_the_lstm_remembers_beyond_any_window(tiny):
   assert np.abs(tiny(x[:, 5:], method="remember")[0] - y[:, 5:]).max() > 1e-3
 
 
-def test_an_unknown_padding_is_refused():
-  with pytest.raises(ValueError, match="padding 'wrap': expected one of reflect, constant"):
-    jax.eval_shape(EnCodec(padding="wrap").init, jax.random.key(0), jnp.zeros((1, 640)))
+def test_what_no_codec_can_be_is_refused():
+  for codec, message in (
+    (EnCodec(padding="wrap"), "padding 'wrap': expected one of reflect, constant"),
+    (EnCodec(filters=1), "filters 1: expected 2 or more"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      jax.eval_shape(codec.init, jax.random.key(0), jnp.zeros((1, 640)))

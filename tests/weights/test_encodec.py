@@ -72,6 +72,7 @@ def test_a_bit_rate_that_is_none_says_nothing_of_codebooks(tmp_path, kilobits):
 def test_a_config_without_sizes_is_refused(tmp_path):
   for changes, message in (
     ({"num_filters": None}, "num_filters is None, expected a whole number"),
+    ({"num_filters": 1}, "num_filters is 1, expected a whole number from 2 on"),
     ({"upsampling_ratios": [3, 0]}, "upsampling_ratios is"),
   ):
     with pytest.raises(DataError, match=message):
