@@ -9,6 +9,7 @@ which one that was.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -23,7 +24,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 
 from stemphonic_jax.audio.folders import settled, whole_folder
-from stemphonic_jax.errors import MismatchError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.architecture import CODEC, build_codec, codec_config, codec_shapes
 from stemphonic_jax.weights.tensors import (
   digest,
@@ -51,7 +52,8 @@ class CodecWeights:
 def save_codec(directory: Path, weights: CodecWeights, about: Mapping[str, Any]) -> None:
   """Writes the folder, whole or not at all; `about` are facts of the codec, as its licence.
 
-  OutputError where it cannot be written.
+  A codec that lies there is replaced. OutputError where it cannot be written, or where a file of
+  something else has the name of one of a codec.
   """
   content = {
     "format": f"{KIND} {VERSION}",
@@ -59,9 +61,17 @@ def save_codec(directory: Path, weights: CodecWeights, about: Mapping[str, Any])
     "codec": codec_config(weights.model),
     **about,
   }
-  with whole_folder(directory, lambda _: (CONFIG, WEIGHTS)) as folder:
+  with whole_folder(directory, _files_of) as folder:
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / WEIGHTS, weights.params)
+
+
+def _files_of(directory: Path) -> tuple[str, ...]:
+  """The files of a codec in a folder; none where it is the folder of something else."""
+  with contextlib.suppress(DataError, MissingError):
+    if read_json(directory / CONFIG).get("format") == f"{KIND} {VERSION}":
+      return CONFIG, WEIGHTS
+  return ()
 
 
 def open_codec(directory: Path) -> CodecWeights:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError, UsageError
 from stemphonic_jax.models.spectral_codec import SpectralCodec
 from stemphonic_jax.weights.architecture import codec_shapes
 from stemphonic_jax.weights.codec import Codec, CodecWeights, open_codec, save_codec
@@ -88,6 +88,17 @@ def test_the_fingerprint_is_that_of_config_and_weights(tmp_path):
   reflect, constant, none = (Codec(one).fingerprint for one in (weights, padded, fitted))
   assert reflect != constant
   assert none == ""
+
+
+def test_a_codec_replaces_a_codec_and_nothing_else(tmp_path):
+  public = codecs.save(tmp_path / "public")
+  before = (public / "config.json").read_bytes()
+  with pytest.raises(OutputError, match=r"config\.json: is not of what was saved here before"):
+    save_codec(public, open_encodec(public), {})
+  assert (public / "config.json").read_bytes() == before
+  for licence in ("MIT", "CC0-1.0"):
+    save_codec(tmp_path / "ours", open_encodec(public), {"licence": licence})
+  assert json.loads((tmp_path / "ours" / "config.json").read_text())["licence"] == "CC0-1.0"
 
 
 def test_a_folder_that_is_no_codec_is_refused(tmp_path):
