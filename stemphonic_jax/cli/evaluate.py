@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 FAD = ("default", "google", "gudgud96", "fadtk")
 SONGS = 60
-OF_ONE = ("musicgen-stem", "stemgen", "repairs", "continuation")  # tables of one model
+HEAR = ("vggish", "clap", "music")  # options that add metrics
+# Tables of one model, and what may be added to them.
+OF_ONE = {"musicgen-stem": (), "stemgen": ("vggish",), "repairs": (), "continuation": ()}
 
 
 def add(commands: Any) -> None:
@@ -136,6 +138,9 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError(f"evaluate: --table {request.table} takes --model DIR")
   if request.table not in OF_ONE and bool(request.table) != bool(request.models):
     raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
+  added = [name for name in HEAR if getattr(request, name)]
+  if idle := [name for name in added if name not in OF_ONE.get(request.table, HEAR)]:
+    raise UsageError(f"--{idle[0]} adds nothing to --table {request.table}; leave it out")
   if request.accompany and (request.table or not request.model):
     raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
   others = request.songs_from or request.embeddings or request.table in OF_ONE

@@ -160,6 +160,11 @@ def test_songs_of_other_systems_beside_real_pieces_and_what_is_heard_is_kept(
     (["--songs-from", "x"], 66, "x: no such folder of songs; expected x/SONG/STEM.wav"),
     (["--songs-from", ".", "--report"], 2, "--report is of `evaluate --model DIR`"),
     (["--model", "m", "--fad", "fadtk"], 2, "add --vggish FILE"),
+    (
+      ["--model", "m", "--table", "repairs", "--music"],
+      2,
+      "--music adds nothing to --table repairs",
+    ),
     (["--model", tiny.model(), "--vggish", "none.pth"], 66, "none.pth"),
     (["--table", 1], 2, "expected one of --models, --model"),
     (["--model", "m", "--table", 1], 2, "--model DIR stands alone"),
