@@ -119,7 +119,7 @@ def _eigen(a: Matrix, b: Matrix) -> float:
 
 
 # By mode of FAD. They differ from the eighth digit on, or the seventh where a set has fewer windows
-# than dimensions; level and windows, which judges.py sees to, make all the rest.
+# than dimensions; level and windows, which judge.py sees to, make all the rest.
 ROOTS: dict[str, Callable[[Matrix, Matrix], float]] = {
   "default": trace_of_root,
   "google": _sqrtm(1e-7, float),

@@ -41,7 +41,7 @@ def fad(judge: Any, mode: str = "default") -> Listener:
   """Distances of stems by type, averaged over types, and of mixes, in the embeddings of a judge.
 
   `judge` has `embed_each(clips, rate)`, which returns [n, size] of each, and `key` and `note`, as
-  those of judges.py; `mode` is one of frechet.ROOTS, and that which the judge was opened with.
+  those of judge.py; `mode` is one of frechet.ROOTS, and that which the judge was opened with.
   """
   silence = None
 
@@ -80,7 +80,7 @@ def fad(judge: Any, mode: str = "default") -> Listener:
 def clap(judge: Any) -> Listener:
   """How near mixes are to the text that they were asked for with: cosines times 100, their mean.
 
-  `judge` is that of judges.py: the windows of a longer mix are compared one by one.
+  `judge` is that of judge.py: the windows of a longer mix are compared one by one.
   """
 
   def hear(mix: Mix) -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ NOTE = (
 def measure(
   path: Path, out: Path, options: Options, listeners: Sequence[Listener] = ()
 ) -> Measured:
-  """The sheet of a model; errors are those of `tables.one_model`."""
+  """The sheet of a model; errors are those of `paper.one_model`."""
   hears = music.listener()
   judges = [one for one in listeners if f"{one.name}_fad_stem" in one.metrics]
   ears = Ears(out, [*judges, hears])

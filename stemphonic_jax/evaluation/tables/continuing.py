@@ -40,7 +40,7 @@ SEAM_NOTE = (
 
 
 def measure(path: Path, out: Path, options: Options) -> Measured:
-  """The sheets of a model; errors are those of `tables.one_model`."""
+  """The sheets of a model; errors are those of `paper.one_model`."""
   ears, seconds = Ears(out), options.seconds or SECONDS
   what = "of two stems or more"
   of = remade.setting(__name__, path, out, options, ears, lambda mix, _: mix, what, seconds)

@@ -98,7 +98,7 @@ def setting(
   what: str,
   seconds: float | None = None,
 ) -> Setting:
-  """Opens a model and chooses pieces; errors are those of `tables.one_model`.
+  """Opens a model and chooses pieces; errors are those of `paper.one_model`.
 
   DataError where no piece is `what` the table takes. With `seconds` they are so long, however short
   the songs are that the model makes at once.

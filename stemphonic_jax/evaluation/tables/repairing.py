@@ -34,7 +34,7 @@ NOTE = (
 
 
 def measure(path: Path, out: Path, options: Options) -> Measured:
-  """The sheet of a model; errors are those of `tables.one_model`."""
+  """The sheet of a model; errors are those of `paper.one_model`."""
   ears = Ears(out)
   of = remade.setting(__name__, path, out, options, ears, pitched_last, "with two pitched stems")
   real = remade.heard(of.pieces, ears, "real pieces")
