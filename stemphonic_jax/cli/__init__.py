@@ -13,10 +13,11 @@ stemphonic evaluate --table N | --model DIR                    the paper's table
 stemphonic bench                                               what this machine does with them
 """
 
+import argparse
 import sys
 from typing import NoReturn
 
-from stemphonic_jax import door
+from stemphonic_jax import __version__, door
 from stemphonic_jax.cli import (
   bench,
   bundle,
@@ -50,7 +51,13 @@ def run(arguments: list[str]) -> None:
 
 def parser() -> Parser:
   """The parser of the command line, with all commands and their arguments."""
-  parser = Parser(prog="stemphonic", description=__doc__, allow_abbrev=False)
+  parser = Parser(
+    prog="stemphonic",
+    description=__doc__,
+    allow_abbrev=False,
+    formatter_class=argparse.RawDescriptionHelpFormatter,  # a table has lines
+  )
+  parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
   commands = parser.add_subparsers(required=True, metavar="COMMAND")
   for command in COMMANDS:
     command.add(commands)

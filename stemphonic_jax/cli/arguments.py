@@ -1,8 +1,11 @@
 """What the commands' arguments share: a parser whose errors are one line, and types of values."""
 
 import argparse
+import difflib
 import math
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,10 +14,44 @@ from stemphonic_jax.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-  """Reports a wrong command line like every other error: in one line."""
+  """Reports a wrong command line like every other error: in one line, with what was meant."""
+
+  _words: Sequence[str] = ()
+
+  def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    """As argparse does; what a command does not know is said by it, not by the whole program."""
+    self._words = args or ()
+    namespace, rest = super().parse_known_args(args, namespace)
+    if rest:
+      self.error(f"unrecognized arguments: {' '.join(rest)}{_loose(rest)}")
+    return namespace, rest
 
   def error(self, message: str) -> NoReturn:
-    raise UsageError(f"{message}; see `{self.prog} --help`")
+    if message.startswith(("unrecognized", "the following")):
+      message = self._misspelt() or message
+    for kind, what in (("float", "a number"), ("int", "a whole number")):
+      message = re.sub(f"invalid {kind} value: (.*)", rf"got \1, expected {what}", message)
+    stop = "" if message.endswith("?") else ";"
+    raise UsageError(f"{message}{stop} see `{self.prog} --help`")
+
+  def _misspelt(self) -> str:
+    """The first word that is nearly an option, with that option; "" where none is."""
+    known = [option for option in self._option_string_actions if option.startswith("--")]
+    for word in self._words:
+      name = word.partition("=")[0]
+      if re.match("-+[a-z]", name) and " " not in name and name not in self._option_string_actions:
+        # Also what is short for one (--dur), which is not understood: it may be of two one day.
+        short = [option for option in known if option.startswith("--" + name.lstrip("-"))]
+        if near := short or difflib.get_close_matches(name, known, 1, 0.8):
+          return f"unknown option {name}; did you mean {near[0]}?"
+    return ""
+
+
+def _loose(rest: Sequence[str]) -> str:
+  """What to do about words that are nobody's: most often quotes or commas are missing."""
+  if rest[0].startswith("-"):
+    return ""
+  return "; put text that holds spaces in quotes, and commas between stems, as in drums,basses"
 
 
 def command(
@@ -71,6 +108,10 @@ def place(word: str) -> str:
   """A type of argument: a path, or the name of a model; "" is an unset variable of a shell."""
   if not word.strip():
     raise argparse.ArgumentTypeError(f"got {word!r}, expected a path; name the folder here as .")
+  if os.sep == "/" and re.match(r"[A-Za-z]:[\\/]", word):  # it would be a name like any other
+    raise argparse.ArgumentTypeError(
+      f"got {word!r}, a path of Windows; folders are parted by /, and in WSL C: is /mnt/c"
+    )
   return word
 
 

@@ -84,4 +84,6 @@ def _line(number: int, step: Mapping[str, Any], heard: bool) -> str:
   what = "  ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
   of = "" if step["from"] in (None, number - 1) else f"  from {step['from']}"
   stems = ", ".join(step["made"] or step["ask"].get("stems") or [])
+  if step["do"] == "use":
+    stems = f"{step['ask']['stem']} of step {step['ask']['step']}"
   return f"{'*' if heard else ' '} {number:3}  {step['do']:8}  {stems}{of}  {what}".rstrip()

@@ -11,6 +11,7 @@ from stemphonic_jax import door
     ((), "the following arguments are required: COMMAND; see `stemphonic --help`"),
     (("compose",), "argument COMMAND: invalid choice: 'compose'"),
     (("generate",), "the following arguments are required: prompt, --stems"),
+    (("--verson",), "unknown option --verson; did you mean --version? see `stemphonic --help`"),
   ],
 )
 def test_a_command_is_needed(stemphonic, arguments, message):
