@@ -26,6 +26,10 @@ class DataError(StemphonicError):
   exit_code = 65
 
 
+class TooLongError(DataError):
+  """Audio that lasts longer than it may; whoever reads it may know what to do but cut it."""
+
+
 class MissingError(StemphonicError):
   """A file or folder that should exist and does not."""
 

@@ -20,7 +20,7 @@ import soxr
 from stemphonic_jax.audio import headers, mpeg, wav
 from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
 from stemphonic_jax.audio.quiet import quiet_mpg123
-from stemphonic_jax.errors import DataError, MissingError, OutputError
+from stemphonic_jax.errors import DataError, MissingError, OutputError, TooLongError
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000  # Hz; outside it, a header is damaged or not music
 LOUDEST = 1_000.0  # full scale is 1; numbers beyond this are damage, or integers left as they were
@@ -178,7 +178,7 @@ def _read_blocks(path: Path, file: soundfile.SoundFile, max_seconds: float | Non
 def _check_length(path: Path, samples: int, rate: int, most: float | None) -> None:
   if most is not None and samples > samples_of(most, rate):
     lasts = at_least(samples / rate)
-    raise DataError(f"{path}: lasts {lasts} s, at most {at_most(most)} s fit; cut it")
+    raise TooLongError(f"{path}: lasts {lasts} s, at most {at_most(most)} s fit; cut it")
 
 
 def _check_end(path: Path, file: soundfile.SoundFile, samples: int, raw: BinaryIO) -> None:

@@ -14,7 +14,7 @@ from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
-from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MissingError, TooLongError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.song import INFO, MIX_FILE
 
@@ -163,5 +163,5 @@ def _stereo(name: str, array: np.ndarray, rate: int, max_seconds: float) -> np.n
     )
   if len(audio) > samples_of(max_seconds, rate):
     lasts, most = at_least(len(audio) / rate), at_most(max_seconds)
-    raise DataError(f"context {name!r}: lasts {lasts} s, at most {most} s fit; cut it")
+    raise TooLongError(f"context {name!r}: lasts {lasts} s, at most {most} s fit; cut it")
   return audio

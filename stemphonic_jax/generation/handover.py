@@ -17,13 +17,13 @@ from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.lengths import LONGEST
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
-from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
+from stemphonic_jax.errors import DataError, OutputError, UsageError
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.context import read_context
 from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, read_mixer
 from stemphonic_jax.generation.sections import sections
-from stemphonic_jax.generation.song import INFO
+from stemphonic_jax.generation.song import INFO, no_song
 
 ENDINGS = {"zip": ".zip", "dawproject": ".dawproject", "reaper": "-reaper", "stem": ".stem.mp4"}
 FORMS = tuple(ENDINGS)
@@ -36,7 +36,7 @@ def read_project(folder: Path, title: str = "", labels: Mapping[str, str] | None
   It is called by its prompt, and tracks as their stems, where no `title` or `labels` are given.
   """
   if not (folder / INFO).is_file():
-    raise MissingError(f"{folder}: holds no {INFO}; name the folder of a song")
+    raise no_song(folder)
   info, rate, bpm = _info(folder)
   context = read_context(folder, rate, LONGEST)
   strips = read_mixer(folder)

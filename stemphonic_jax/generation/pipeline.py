@@ -25,6 +25,7 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
+from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation import editing, replaying, stepwise, wording
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.guided import guided, weighed
@@ -151,9 +152,11 @@ class StemPipeline:
       return context
     longest = self.seconds + (self.bundle.vae.hop - 1) / self.rate  # less than a frame is cut off
     free_types = self.bundle.config.get("types", ())
-    if isinstance(context, str | Path):
-      return read_context(context, self.rate, longest, free_types)
-    return given_context(context, self.rate, longest, free_types)
+    read = read_context if isinstance(context, str | Path) else given_context
+    try:
+      return read(context, self.rate, longest, free_types)
+    except TooLongError as error:
+      raise TooLongError(f"{error}, or follow it from end to end: `stemphonic follow`") from None
 
   def _songs(
     self, request: Request, given: Context, samples: int, progress: Progress

@@ -13,10 +13,19 @@ from stemphonic_jax.audio.files import is_audio, read_audio
 from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.audio.lengths import LONGEST, samples_of
 from stemphonic_jax.data.taxonomy import guess_type, knows
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import DataError
 from stemphonic_jax.generation import song_json
 from stemphonic_jax.generation.session import digest, lanes_of, of_old
-from stemphonic_jax.generation.song import INFO, LATENTS, MIX_FILE, TAKES, Song, Take, read_latents
+from stemphonic_jax.generation.song import (
+  INFO,
+  LATENTS,
+  MIX_FILE,
+  TAKES,
+  Song,
+  Take,
+  no_song,
+  read_latents,
+)
 
 HOP = 3584  # samples in a latent frame, where an older song does not say
 
@@ -87,7 +96,7 @@ def found(
 def _read_info(folder: Path) -> dict[str, Any]:
   """What song.json says, checked as far as it is read."""
   if not (settled(folder) / INFO).is_file():
-    raise MissingError(f"{folder}: is not the folder of a song (it has no {INFO})")
+    raise no_song(folder)
   try:
     info = of_old(json.loads((folder / INFO).read_text()))
     song_json.check(info)

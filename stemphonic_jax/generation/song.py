@@ -26,6 +26,7 @@ from stemphonic_jax.errors import MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.session import Info, described, lanes_of, stepped
+from stemphonic_jax.weights.tensors import save_params
 
 TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
@@ -53,9 +54,7 @@ class Take:
     take = self.read(rate)
     write_wav(path, take.audio, rate, title=path.stem, **about)
     if take.latents is not None:
-      safetensors.save_file(
-        {"latents": np.ascontiguousarray(take.latents)}, path.with_suffix(".safetensors")
-      )
+      save_params(path.with_suffix(".safetensors"), {"latents": take.latents})
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,8 +215,7 @@ class Song:
       for name in takes.keys() - stay:
         takes[name].write(folder / name, self.rate, **about)
       write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
-      latents = {name: np.ascontiguousarray(z) for name, z in self.latents.items()}
-      safetensors.save_file(latents, folder / LATENTS)
+      save_params(folder / LATENTS, dict(self.latents))
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop))
         for name, audio in self.stems.items()
@@ -338,3 +336,15 @@ def _refuse_unwritable(directory: Path) -> None:
     raise OutputError(f"{str(directory)[:200]!r}: cannot be written ({reason})") from None
   if directory.is_symlink() and not directory.exists():
     raise OutputError(f"{directory}: is a link to what is not there; remove it")
+
+
+def no_song(folder: Path) -> MissingError:
+  """The error that a folder holds no song: what is there instead, and songs that may be meant."""
+  if not folder.exists():
+    return MissingError(f"{folder}: no such folder; name the folder of a song")
+  if not folder.is_dir():
+    return MissingError(f"{folder}: is a file; name the folder of a song, not a file in it")
+  inside = sorted(path.parent.name for path in folder.glob(f"*/{INFO}"))
+  listed = ", ".join(inside[:5]) + (", …" if len(inside) > 5 else "")
+  hint = f"; there are songs in it, name one: {listed}" if inside else ""
+  return MissingError(f"{folder}: is not the folder of a song (it has no {INFO}){hint}")

@@ -42,6 +42,7 @@ def test_a_folder_holds_all_there_is_of_a_song(song, tmp_path):
   names = {"keys.wav", "drums.wav", "basses.wav", "mix.wav", "latents.safetensors"}
   assert set(files(folder)) == names | {"stems.png", "song.json"}
   assert list(folder.parent.iterdir()) == [folder]
+  assert len({path.stat().st_mode for path in folder.iterdir()}) == 1  # all or none can be shared
   for name, audio in song.stems.items():
     np.testing.assert_array_equal(read_audio(folder / f"{name}.wav", tiny.RATE), audio)
   latents = safetensors.load_file(folder / "latents.safetensors")
