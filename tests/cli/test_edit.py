@@ -43,6 +43,7 @@ def test_a_song_is_edited_in_its_folder_or_into_another(stemphonic, folder):
     "0  generate", "1  again", "2  add", "*   3  remove"
   ]  # fmt: skip
   assert stemphonic("takes", "more", "--use", "drums=0")[0] == 0
+  assert "use       drums of step 0" in stemphonic("takes", "more")[1]
   assert stemphonic("takes", "more", "--step", 1)[0] == 0
   assert list(load_song("more").stems) == ["drums", "basses"]
   assert stemphonic("replay", "more", "--out", "once more", *MODEL)[0] == 0
@@ -50,7 +51,13 @@ def test_a_song_is_edited_in_its_folder_or_into_another(stemphonic, folder):
 
 
 REFUSED = {
-  "nowhere: is not the folder of a song": (66, "remove", "nowhere", "--stems", "drums"),
+  "nowhere: no such folder; name the folder of a song": (
+    66,
+    "remove",
+    "nowhere",
+    "--stems",
+    "drums",
+  ),
   "range '8': expected START-END": (2, "again", "song", "--range", "8"),
   "range 1-9: expected start < end": (2, "again", "song", "--range", "1-9", *MODEL),
   "unknown stem type 'drumz'; did you mean": (2, "add", "song", "--stems", "drumz", *MODEL),

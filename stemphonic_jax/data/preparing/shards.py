@@ -319,6 +319,11 @@ def _merge(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   full = [summary for summary in summaries if summary["count"]]
   silent = sum(summary["silent"] for summary in summaries)
   if not full:
+    if not silent:  # what has no stem that sounds enough is no segment (segments.py)
+      raise DataError(
+        "nothing to write: no stem sounds in enough of a segment; are the mixes much shorter than"
+        " what the model makes at once, or nearly silent?"
+      )
     raise DataError(f"nothing to write: {silent} segments came, and none has an audible stem")
   shape = full[0]["shape"]
   for summary in full:

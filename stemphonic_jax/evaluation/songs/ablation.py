@@ -40,6 +40,10 @@ class Run:
   passes: int | str = 1
   activity: bool = False
 
+  def __str__(self) -> str:
+    noise = "one noise" if self.share_noise else "a noise for each stem"
+    return f"{noise}, passes {self.passes}, activity {'given' if self.activity else 'open'}"
+
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
