@@ -94,12 +94,15 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
 
 def train(config: ConfigDict, workdir: Path) -> None:
   """Stage 3: records → diffusion transformer; each save leaves a song of a held-out piece."""
+  from stemphonic_jax.training.distributed import cluster
   from stemphonic_jax.training.trainers import dit
 
   def preview(step: int, model: Path) -> None:
     held_out_songs(config, workdir, model, workdir / "dit" / "previews" / f"step_{step:06d}", 1)
 
   dit.train(config, workdir, preview)
+  if cluster.is_first():
+    logging.info("the model is in %s; name it to generate: --model %s", workdir / "model", workdir)
 
 
 def generate(config: ConfigDict, workdir: Path) -> None:

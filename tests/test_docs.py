@@ -37,6 +37,7 @@ SECONDS = 4.0  # the longest song of the model that stands in for the demo model
 # options, in place of its own of the same names.
 SMALLER = {
   "stemphonic generate": "--steps 2",
+  "stemphonic extend": "--seconds 6",
   "stemphonic prepare": "--no-tempo --processes 1",
   "stemphonic evaluate": "--songs 2 --reference 2 --seconds 2",
   "python -m stemphonic_jax.main --config=configs/c_ii.py:tiny": (
