@@ -322,7 +322,8 @@ def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) ->
     refuse_taken(directory, names, song_files(directory))
   parent = next(parent for parent in (*directory.parents, Path(".")) if parent.exists())
   if not parent.is_dir() or not os.access(parent, os.W_OK):
-    raise OutputError(f"{directory}: {parent} cannot be written to")
+    shown = parent if parent.name else parent.absolute()  # "." says little
+    raise OutputError(f"{directory}: {shown} cannot be written to; choose another --out")
 
 
 def _refuse_unwritable(directory: Path) -> None:
