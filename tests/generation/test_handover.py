@@ -74,7 +74,7 @@ def test_sections_begin_where_other_stems_play(saved):
 
 
 def test_what_is_no_song_is_said_in_one_line(saved, tmp_path):
-  with pytest.raises(MissingError, match=r"holds no song\.json; name the folder of a song"):
+  with pytest.raises(MissingError, match=r"is not the folder of a song \(it has no song\.json\)"):
     handover.export(tmp_path, "zip")
   for content in ("{", "[]", '{"stems": {}}', '{"sample_rate": 8000, "request": 3, "stems": {}}'):
     (tmp_path / "song.json").write_text(content)
