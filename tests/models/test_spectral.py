@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,12 +103,14 @@ def test_held_tones_flutter_less_and_noise_stays_noise(monkeypatch):
   chords = [np.sin(tones + rng.uniform(0, 2 * np.pi, (4, 1))).sum(0) / 8 for _ in range(3)]
   noise = [0.1 * rng.standard_normal(len(time))]
   inside = slice(8 * model.hop, -8 * model.hop)
+  start = jax.jit(functools.partial(principal_start, model))
+  encode = jax.jit(functools.partial(model.apply, method="encode"))
 
   def decoder(sounds):
     """Decodes these sounds by an autoencoder that is computed from them."""
     audio = jnp.asarray(np.stack(sounds)[..., None].repeat(2, -1), jnp.float32)
-    params = principal_start(model, init_vae(model, jax.random.key(0)), audio)
-    latents = model.apply({"params": params}, audio, method="encode").mean
+    params = start(init_vae(model, jax.random.key(0)), audio)
+    latents = encode({"params": params}, audio).mean
 
     def decode(latents):
       return model.apply({"params": params}, latents, method="decode")[:, inside, 0]
@@ -237,7 +241,8 @@ def test_the_closed_form_start_already_reconstructs():
   audio = jnp.concatenate(
     [chord([110 * 2 ** (n / 12), 440 * 2 ** (n / 5)], 30 * model.hop) for n in range(6)]
   )
-  params = principal_start(model, init_vae(model, jax.random.key(0)), audio)
+  start = jax.jit(functools.partial(principal_start, model))
+  params = start(init_vae(model, jax.random.key(0)), audio)
   assert not any(leaf.weak_type for leaf in jax.tree.leaves(params))  # else a step compiles twice
   variables, apply = {"params": params}, jax.jit(model.apply, static_argnames="method")
   posterior = apply(variables, audio, method="encode")

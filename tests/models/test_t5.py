@@ -20,9 +20,8 @@ MASK = jnp.arange(S) < LENGTHS[:, None]
 @functools.cache
 def variables():
   """Gains, which start at one, are moved, so that they count."""
-  fresh = ENCODER.init(KEY, TOKENS, MASK)
-  keys = iter(jax.random.split(KEY, len(jax.tree.leaves(fresh))))
-  return jax.tree.map(lambda x: x + 0.2 * jax.random.normal(next(keys), x.shape), fresh)
+  rng, fresh = np.random.default_rng(3), jax.device_get(jax.jit(ENCODER.init)(KEY, TOKENS, MASK))
+  return jax.tree.map(lambda x: jnp.asarray(x + 0.2 * rng.standard_normal(x.shape, "f")), fresh)
 
 
 _apply = jax.jit(ENCODER.apply)

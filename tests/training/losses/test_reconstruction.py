@@ -20,12 +20,24 @@ def spectral(real, fake, weight=1.0):
   return {"spectral": (weight, stereo_spectral_loss(real, fake, windows=(64, 32)))}
 
 
+@functools.cache
+def audio():
+  return 0.1 * jax.random.normal(jax.random.key(1), (2, 300, 2))
+
+
+@functools.cache
+def params(name):
+  return jax.jit(MODELS[name].init)(jax.random.key(0), audio())["params"]
+
+
+@functools.cache
+def compiled(name, **terms):
+  function = functools.partial(vae_loss, MODELS[name], key=jax.random.key(2), **terms)
+  return jax.jit(jax.value_and_grad(function, has_aux=True))
+
+
 def loss_of(name, *, silent=False, **terms):
-  model = MODELS[name]
-  audio = 0.1 * jax.random.normal(jax.random.key(1), (2, 300, 2)) * (0 if silent else 1)
-  params = jax.jit(model.init)(jax.random.key(0), audio)["params"]
-  function = functools.partial(vae_loss, model, key=jax.random.key(2), **terms)
-  return jax.jit(jax.value_and_grad(lambda p: function(p, audio), has_aux=True))(params)
+  return compiled(name, **terms)(params(name), audio() * (0 if silent else 1))
 
 
 def test_kl_alone():
