@@ -59,6 +59,12 @@ LONGEST = (
   "tests/training/test_kills.py",
   "tests/training/test_hosts.py",
   "tests/test_docs.py",
+  "tests/training/inputs/test_prepare_kills.py",
+  "tests/training/trainers/test_vae.py",
+  "tests/models/test_dit.py",
+  "tests/parity/test_stable_audio.py",
+  "tests/test_demo_model.py",
+  "tests/bench/test_bench.py",
 )
 
 
