@@ -45,6 +45,9 @@ def loss(params, batch, key):
   return jnp.mean(jnp.square(hidden @ params["out"]["kernel"] - x)), {}
 
 
+STEP = state.train_step(loss, OPTIMIZER, ema_decay=0.9)  # compiled once for all runs of a process
+
+
 def batches(start: int, seconds: float = 0.0, bad=lambda position: False, stuck: int = -1):
   """Batches as a function of their position; those that are `bad` hold a NaN, and one may hang."""
   position = start
@@ -112,7 +115,7 @@ def train(
     log = Log(folder, checkpoints, name)
     final = loop.run(
       create,
-      state.train_step(loss, OPTIMIZER, ema_decay=0.9),
+      STEP,
       data,
       checkpoints,
       log,
