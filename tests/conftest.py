@@ -1,5 +1,6 @@
 """What all tests share: the CPU, shapes checked at every call, and a cache of compiled programs."""
 
+import contextlib
 import ctypes
 import gc
 import logging as python_logging
@@ -140,17 +141,31 @@ def _resident() -> int:
 
 @pytest.fixture
 def warned() -> Iterator[list[str]]:
-  """What the package warns of from here on, and anybody's errors, whatever the log is set to.
+  """What the package warns of from here on, and anybody's errors."""
+  with heard(logging.WARNING) as lines:
+    yield lines
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+  """What the package says from here on, and anybody's errors."""
+  with heard(logging.INFO) as lines:
+    yield lines
+
+
+@contextlib.contextmanager
+def heard(least: int) -> Iterator[list[str]]:
+  """Lines of the log of a level or higher, whatever the log is set to.
 
   The log itself belongs to whoever set it up last: a test of the command line, for example.
   """
   lines: list[str] = []
   package = str(Path(__file__).resolve().parents[1] / "stemphonic_jax")
-  handler = python_logging.Handler(python_logging.WARNING)
+  handler = python_logging.Handler(logging.converter.absl_to_standard(least))
   handler.addFilter(lambda r: r.levelno >= python_logging.ERROR or r.pathname.startswith(package))
   handler.emit = lambda record: lines.append(handler.format(record))
   log, verbosity = logging.get_absl_logger(), logging.get_verbosity()
-  logging.set_verbosity(max(verbosity, logging.WARNING))
+  logging.set_verbosity(max(verbosity, least))
   log.addHandler(handler)
   yield lines
   log.removeHandler(handler)
