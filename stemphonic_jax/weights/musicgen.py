@@ -33,6 +33,19 @@ OTHERS = ("text_encoder.", "audio_encoder.")  # parts of a folder that are model
 NAMED = {6: MUSICGEN_STEM, 7: MUSICGEN_STEM_7}  # delays by streams, where a file does not say
 # What a config of Hugging Face's may say of a decoder that is built no other way.
 FIXED = {"activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": False}
+# The same of audiocraft's, as far as tensors do not tell.
+FIXED_FUSED = {
+  "codebooks_pattern.modeling": "delay",
+  "codebooks_pattern.delay.flatten_first": 0,
+  "codebooks_pattern.delay.empty_initial": 0,
+  "interleave_stereo_codebooks.per_timestep": False,
+  "transformer_lm.activation": "gelu",
+  "transformer_lm.norm_first": True,
+  "transformer_lm.positional_embedding": "sin",
+}
+LATEST = 100  # frames by which a stream is delayed at most; published ones by 3
+# The sinusoids, which transformers saved as a tensor until 5.0: public folders hold them.
+PLACES = "decoder.model.decoder.embed_positions.weights"
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,9 @@ def _open_hugging_face(folder: Path) -> MusicGenWeights:
       f"{path}: decoder.audio_channels is {str(channels)[:60]!r}, expected 1 or 2"
     )
   source = find_weights(folder)
-  tensors = {k: v for k, v in open_weights(source).items() if not k.startswith(OTHERS)}
+  tensors = {
+    k: v for k, v in open_weights(source).items() if not k.startswith(OTHERS) and k != PLACES
+  }
   model, params = _import(source, tensors, HUGGING_FACE, config.get("num_attention_heads"))
   if model.special != config.get("pad_token_id", model.special):
     raise MismatchError(
@@ -150,15 +165,20 @@ def _open_audiocraft(path: Path) -> MusicGenWeights:
     what = ", ".join(map(str, content))[:200] if isinstance(content, Mapping) else "no names"
     raise MismatchError(f"{path}: has no best_state, which audiocraft saves; got {what}")
   config = _config(path, content.get("xp.cfg"))
-  pattern = _part(config, "codebooks_pattern")
-  if (kind := pattern.get("modeling", "delay")) != "delay":
-    raise MismatchError(f"{path}: its codes follow pattern {str(kind)[:60]!r}, expected 'delay'")
+  for words, value in FIXED_FUSED.items():
+    if (got := _value(config, words, value)) != value:
+      raise MismatchError(f"{path}: {words} is {str(got)[:60]!r}, expected {value!r}")
   given = {k: v for k, v in tensors.items() if isinstance(k, str) and isinstance(v, Lazy)}
-  model, params = _import(path, given, FUSED, _part(config, "transformer_lm").get("num_heads"))
-  delays = _part(pattern, "delay").get("delays") or NAMED.get(model.streams, range(model.streams))
-  if len(delays) != model.streams or not all(type(d) is int and d >= 0 for d in delays):
-    raise MismatchError(f"{path}: has delays {delays} for {model.streams} streams")
-  stereo = _part(config, "interleave_stereo_codebooks").get("use") is True
+  model, params = _import(path, given, FUSED, _value(config, "transformer_lm.num_heads"))
+  delays = _value(config, "codebooks_pattern.delay.delays")
+  delays = delays or list(NAMED.get(model.streams, range(model.streams)))
+  right = isinstance(delays, list) and all(type(d) is int and 0 <= d <= LATEST for d in delays)
+  if not right or len(delays) != model.streams:
+    raise MismatchError(
+      f"{path}: has delays {str(delays)[:60]} for {model.streams} streams, expected one of 0 to"
+      f" {LATEST} frames for each"
+    )
+  stereo = _value(config, "interleave_stereo_codebooks.use") is True
   return MusicGenWeights(model, params, tuple(delays), stereo)
 
 
@@ -171,9 +191,11 @@ def _config(path: Path, text: Any) -> Mapping[str, Any]:
   return config if isinstance(config, Mapping) else {}
 
 
-def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-  part = config.get(name)
-  return part if isinstance(part, Mapping) else {}
+def _value(config: Any, words: str, default: Any = None) -> Any:
+  """What a config says under words with dots between them, or the default where it is silent."""
+  for word in words.split("."):
+    config = config.get(word) if isinstance(config, Mapping) else None
+  return default if config is None else config
 
 
 def import_musicgen(
@@ -222,7 +244,7 @@ def _model(source: Path, found: Mapping[str, Lazy], layout: Layout, heads: int |
   text = found.get(f"{layout.text}.weight")
   text_width = text.shape[-1] if text is not None and len(text.shape) == 2 else width
   heads = heads or max(1, width // HEAD_WIDTH)
-  if type(heads) is not int or width % heads or width % 2:
+  if type(heads) is not int or heads < 1 or width % heads or width % 2:
     raise MismatchError(f"{source}: {str(heads)[:20]} heads do not share a width of {width}")
   return MusicGen(
     streams=count(layout.table),

@@ -1,6 +1,7 @@
 """MusicGen against transformers': logits and greedy codes of folders it saved, in both layouts."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,10 @@ import pytest
 from stemphonic_jax.generation.musicgen import MusicGen
 from stemphonic_jax.models.musicgen import for_decoding
 from stemphonic_jax.tokens.decoding import decode
-from stemphonic_jax.weights.musicgen import open_musicgen
+from stemphonic_jax.weights.musicgen import PLACES, open_musicgen
 from stemphonic_jax.weights.musicgen_folder import open_folder
 from stemphonic_jax.weights.t5 import find_tokenizer
-from stemphonic_jax.weights.tensors import materialize
+from stemphonic_jax.weights.tensors import materialize, save_params
 from tests.parity import peers
 
 torch = pytest.importorskip("torch")
@@ -75,8 +76,14 @@ def reference():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+  """In shards, as the larger public ones are, and with their table of places."""
   folder = tmp_path_factory.mktemp("musicgen")
-  reference().save_pretrained(folder)
+  reference().save_pretrained(folder, max_shard_size="80KB")
+  index = folder / "model.safetensors.index.json"
+  content = json.loads(index.read_text())
+  content["weight_map"][PLACES] = "places.safetensors"
+  index.write_text(json.dumps(content))
+  save_params(folder / "places.safetensors", {PLACES: np.zeros((9, WIDTH), np.float32)})
   (folder / "spiece.model").write_bytes(peers.sentencepiece_model())
   return folder
 
@@ -220,4 +227,9 @@ def test_audiocraft_s_file_is_the_same_network(weights, tmp_path):
     for a, b in zip(jax.tree.leaves(read), jax.tree.leaves(params), strict=True):
       assert a.dtype == np.float32
       np.testing.assert_allclose(a, b, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-3)
-  assert open_musicgen(tmp_path).delays == (0, 1, 2, 3)
+  reference().text_encoder.save_pretrained(tmp_path / "t5")
+  (tmp_path / "t5" / "spiece.model").write_bytes(peers.sentencepiece_model())
+  reference().audio_encoder.save_pretrained(tmp_path / "codec")
+  parts = open_folder(tmp_path, tmp_path / "t5", tmp_path / "codec")
+  assert parts.network.delays == (0, 1, 2, 3)
+  assert parts.codecs["mix"].model.levels == STREAMS

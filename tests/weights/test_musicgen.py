@@ -83,8 +83,13 @@ def test_other_tensors_are_refused(changes, message, tmp_path):
 @pytest.mark.parametrize(
   ("config", "message"),
   [
-    ("codebooks_pattern: {modeling: unroll}", "pattern 'unroll', expected 'delay'"),
+    ("codebooks_pattern: {modeling: unroll}", "modeling is 'unroll', expected 'delay'"),
     ("codebooks_pattern: {delay: {delays: [0, 1]}}", r"delays \[0, 1\] for 6 streams"),
+    ("codebooks_pattern: {delay: {delays: 5}}", "delays 5 for 6 streams"),
+    ("codebooks_pattern: {delay: {delays: [0, 1, 2, 3, 4, 9999]}}", "expected one of 0 to 100"),
+    ("interleave_stereo_codebooks: {use: true, per_timestep: true}", "'True', expected False"),
+    ("transformer_lm: {positional_embedding: rope}", "'rope', expected 'sin'"),
+    ("transformer_lm: {num_heads: -2}", "-2 heads do not share a width of 8"),
     ("a: [", "xp.cfg is not YAML"),
   ],
 )
