@@ -5,7 +5,8 @@ A level begins masked. Each step draws a candidate for every masked frame, ranks
     ρ(x_n) = w_c·c(x_n) + w_s·(1 − n/N) + w_r·X        X ~ U(0, 1)                             (1)
 
 where c is the probability of the candidate, and keeps the best. What is kept stays, and of N masked
-frames ⌊cos(π/2·i/steps)·N⌋ are masked after step i, fewer at each and none after the last.
+frames ⌊cos(π/2·i/steps)·N⌋ are masked after step i, fewer at each and none after the last. Codes
+that are given are not seen until their level begins: in training all finer levels are hidden.
 
 Guidance weighs the context a and the instrument i by themselves, each seen without the other:
 
@@ -26,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from stemphonic_jax.models.stemgen import StemGen
 from stemphonic_jax.tokens.decoding import draw
+from stemphonic_jax.tokens.masking import masked
 
 STEPS = (128, 64, 32)  # of the levels for FRAMES frames; finer ones have the last number
 FRAMES, FEWEST = 1000, 8
@@ -109,9 +111,9 @@ def decode(
 
   def step(codes: Array, xs: tuple) -> tuple[Array, None]:
     place, level, i, steps = xs
-    logits = model.apply(
-      variables, tiled(context), hears, tiled(codes), instrument, jnp.full(W * B, level)
-    )
+    levels = jnp.full(B, level)
+    seen = masked(codes, levels, jnp.zeros((B, codes.shape[-1]), bool), model.mask)
+    logits = model.apply(variables, tiled(context), hears, tiled(seen), instrument, tiled(levels))
     logits = jax.nn.log_softmax(logits).reshape(W, B, *logits.shape[1:])
     logits = jnp.einsum("w,wbtv->btv", factors, logits, precision="highest")
     own = jax.vmap(jax.random.split)(jax.vmap(jax.random.fold_in, (0, None))(keys, place))

@@ -93,10 +93,10 @@ class Blank(StemGen):
 
 
 def states(weights):
-  """The codes before each of 6 steps at the first level and 2 at the second."""
+  """What is seen at 6 steps of the first level and 2 of the second, of which a code is given."""
   SEEN.clear()
-  blank = Blank(K, V, 16, 1, 2, 3)
-  one = (x[:1] for x in (KEYS, CONTEXT, HEARS, INSTRUMENT, CONTEXT, NONE))
+  blank, given = Blank(K, V, 16, 1, 2, 3), NONE.at[:, 1, 3].set(True)
+  one = (x[:1] for x in (KEYS, CONTEXT, HEARS, INSTRUMENT, CONTEXT, given))
   numbers = jnp.ones(1), jnp.array(weights)
   iterative.decode(blank, {}, *one, *numbers, shown=((True, True),), steps=(6, 2))
   jax.effects_barrier()
@@ -109,7 +109,9 @@ def test_what_is_kept_stays_and_much_weight_on_the_order_goes_from_left_to_right
     for before, after in itertools.pairwise(found):
       kept = before != V
       np.testing.assert_array_equal(after[kept], before[kept])
-    assert (found[5][1] == V).all(), "a finer level begins when the coarser one is done"
+    assert (found[5][1] == V).all(), "a finer level is hidden until the coarser one is done"
+    np.testing.assert_array_equal(found[6][1] != V, np.arange(T) == 3)
+    assert found[6][1, 3] == CONTEXT[0, 1, 3]
   for codes in order[:6]:
     masked = codes[0] == V
     np.testing.assert_array_equal(masked, np.sort(masked))
