@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-GOLDEN = (5**0.5 - 1) / 2  # its multiples fill the unit interval evenly, however many there are
+GOLDEN = 2654435769  # of 2**32: its multiples, modulo that, are spread evenly however many
 
 
 def share(u: Float[Array, "*B"]) -> Float[Array, "*B"]:
@@ -31,7 +31,8 @@ def draw_masks(
 
   The u of neighbouring rows are spread over the interval (stratified), and each is uniform.
   """
-  u = jax.random.uniform(jax.random.fold_in(key, 0)) + GOLDEN * row.astype(jnp.float32)
+  spread = (row.astype(jnp.uint32) * jnp.uint32(GOLDEN)).astype(jnp.float32) / 2.0**32
+  u = jax.random.uniform(jax.random.fold_in(key, 0)) + spread
   count = jnp.maximum(1, jnp.floor(share(u % 1) * frames))
 
   def draw(row: Array, count: Array) -> tuple[Array, Array]:

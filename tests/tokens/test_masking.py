@@ -1,5 +1,7 @@
 """What StemGen is trained on: exact counts of one level, and every finer level hidden."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from stemphonic_jax.tokens.loss import cross_entropy
 
 KEY, K, T, MASK = jax.random.key(4), 4, 40, 99
 ROWS = jnp.arange(600)
-LEVEL, HIDDEN = masking.draw_masks(KEY, ROWS, K, T)
+DRAW = jax.jit(functools.partial(masking.draw_masks, levels=K, frames=T))
+LEVEL, HIDDEN = DRAW(KEY, ROWS)
 
 
 def test_levels_are_as_likely_and_shares_are_those_of_the_cosine():
@@ -27,9 +30,11 @@ def test_levels_are_as_likely_and_shares_are_those_of_the_cosine():
 
 def test_a_row_s_masks_follow_from_its_id():
   some = jnp.array([17, 3])
-  level, hidden = masking.draw_masks(KEY, some, K, T)
+  level, hidden = DRAW(KEY, some)
   np.testing.assert_array_equal(level, LEVEL[some])
   np.testing.assert_array_equal(hidden, HIDDEN[some])
+  late = DRAW(KEY, ROWS + 2**30)[1].sum(1)
+  assert len(np.unique(late)) > 0.9 * T, "ids of a long training are spread as well"
 
 
 def test_masks_hide_every_finer_level_and_no_coarser_one():
