@@ -11,6 +11,7 @@ than the 30 s that the models know is made in pieces of 18 s, each after the las
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float32, Int32
 
-from stemphonic_jax.errors import UsageError
+from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.generation.limits import MAX_SEED
 from stemphonic_jax.models.musicgen import for_decoding
 from stemphonic_jax.tokens.decoding import decode
 from stemphonic_jax.weights.codec import Codec
@@ -32,6 +34,17 @@ LONGEST = 600.0  # seconds
 Music = dict[str, Float32[np.ndarray, "N C"]]
 
 
+def _loaded(part: str, params: Any) -> Any:
+  """Tensors on the device; DataError where they hold no numbers, of which codes would come too."""
+
+  def place(array: np.ndarray) -> jax.Array:
+    if not np.isfinite(array).all():
+      raise DataError(f"{part}: its weights hold NaN or infinity; copy the files again")
+    return jnp.asarray(array)
+
+  return materialize(params, place)
+
+
 class MusicGen:
   """A model in memory; `rate` is in samples per second, `parts` are the names of what it makes."""
 
@@ -39,11 +52,10 @@ class MusicGen:
     network = parts.network
     self._model = network.model.clone(masks_text=True)
     self._delays, self._stereo = network.delays, network.stereo
-    params = materialize(network.params, jnp.asarray)
-    self._params = jax.jit(for_decoding)(params)
+    self._params = jax.jit(for_decoding)(_loaded("network", network.params))
     self._codecs = {name: Codec(weights) for name, weights in parts.codecs.items()}
     self._tokenizer, self._text = parts.tokenizer, parts.text.build()
-    self._text_params = materialize(parts.text.params, jnp.asarray)
+    self._text_params = _loaded("text encoder", parts.text.params)
     self._embed = jax.jit(self._text.apply)
     self._decode = jax.jit(
       functools.partial(decode, self._model, delays=self._delays),
@@ -66,10 +78,11 @@ class MusicGen:
     """Music of each prompt: samples [N, C] by part, which is "mix", or "bass", "drums", "other".
 
     An empty prompt is no text. With a `beginning`, samples at `rate` of each part, it is part of
-    the `seconds`, and comes back as the codec gives it. `top_k` of 1 takes the likeliest code at
-    each step, 0 draws from all. UsageError for what cannot be.
+    the `seconds`, and comes back as the codec gives it; what is less than a column at its end is
+    made anew. `top_k` of 1 takes the likeliest code at each step, 0 draws from all. UsageError for
+    what cannot be.
     """
-    self._check(prompts, seconds, guidance, top_k, temperature)
+    self._check(prompts, seconds, guidance, top_k, temperature, seed)
     frames = math.ceil(round(seconds * self.rate) / self._hop)
     begun = self._encode(beginning)
     if begun.shape[-1] >= frames:
@@ -104,6 +117,7 @@ class MusicGen:
     guidance: float,
     top_k: int,
     temperature: float,
+    seed: int,
   ) -> None:
     if isinstance(prompts, str) or not prompts or not all(isinstance(p, str) for p in prompts):
       raise UsageError(f"prompts: got {str(prompts)[:60]!r}, expected a list of texts")
@@ -115,6 +129,8 @@ class MusicGen:
       raise UsageError(f"top_k: got {top_k}, expected a whole number; 0 is all codes")
     if not 0 < temperature <= 10:
       raise UsageError(f"temperature: got {temperature}, expected more than 0, at most 10")
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+      raise UsageError(f"seed: got {str(seed)[:60]}, expected a whole number, 0 to {MAX_SEED}")
 
   def _read(self, prompts: Sequence[str]) -> tuple[jax.Array, jax.Array]:
     """Embeddings of the texts, and which of them are no padding."""
@@ -137,9 +153,14 @@ class MusicGen:
     rows = []
     for name, codec in self._codecs.items():
       audio = np.asarray(beginning[name], np.float32)
-      if audio.ndim not in (1, 2) or not audio.size or not np.isfinite(audio).all():
-        raise UsageError(f"beginning: {name}: expected finite samples [N] or [N, channels]")
-      audio = audio.reshape(len(audio), -1)
+      right = audio.ndim in (1, 2) and audio.shape[1:] in ((), (1,), (2,))
+      if not right or len(audio) < self._hop or not np.isfinite(audio).all():
+        raise UsageError(
+          f"beginning: {name}: got shape {audio.shape}, expected finite samples [N] or [N, 1 or 2],"
+          f" at least {self._hop}"
+        )
+      # The codec would fill up a column that is only begun with silence.
+      audio = audio.reshape(len(audio), -1)[: len(audio) // self._hop * self._hop]
       if not self._stereo:
         rows.append(codec.encode(audio.mean(1), codec.rate))
         continue

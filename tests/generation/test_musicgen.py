@@ -58,6 +58,8 @@ def test_what_is_long_goes_on_from_its_beginning(monkeypatch):
   codes = model()._encode(given)
   (more,) = model().generate([""], 0.6, beginning=given)
   np.testing.assert_array_equal(codes.shape, (3, 10))
+  begun = {name: np.append(audio, np.ones((7, 1)), 0) for name, audio in given.items()}
+  np.testing.assert_array_equal(model()._encode(begun), codes)  # a column that is begun is left out
   again = model()._codecs["bass"].decode(codes[:1])
   # The codec looks a little ahead, and what follows is new.
   np.testing.assert_allclose(more["bass"][:32, 0], again[:32], atol=1e-5)
@@ -72,9 +74,12 @@ def test_what_is_long_goes_on_from_its_beginning(monkeypatch):
     ({"guidance": float("nan")}, "guidance: got nan"),
     ({"top_k": -1}, "top_k: got -1, expected a whole number"),
     ({"temperature": 0}, "temperature: got 0"),
+    ({"seed": -1}, "seed: got -1, expected a whole number"),
     ({"beginning": np.zeros(8)}, "samples of bass, other, each by its name"),
     ({"beginning": {"bass": np.zeros(8), "other": np.zeros(16)}}, "differ in length"),
-    ({"beginning": {"bass": np.zeros(8), "other": np.full(8, np.nan)}}, "other: expected finite"),
+    ({"beginning": {"bass": np.zeros(8), "other": np.full(8, np.nan)}}, "other: .*expected finite"),
+    ({"beginning": dict.fromkeys(("bass", "other"), np.zeros((2, 8)))}, r"got shape \(2, 8\)"),
+    ({"beginning": dict.fromkeys(("bass", "other"), np.zeros(7))}, "at least 8$"),
     ({"beginning": dict.fromkeys(("bass", "other"), np.zeros(400))}, "1 s, expected less than"),
   ],
 )
