@@ -40,7 +40,7 @@ def _loaded(part: str, params: Any) -> Any:
   def place(array: np.ndarray) -> jax.Array:
     if not np.isfinite(array).all():
       raise DataError(f"{part}: its weights hold NaN or infinity; copy the files again")
-    return jnp.asarray(array)
+    return jax.device_put(array)  # jnp.asarray compiles a program for each shape
 
   return materialize(params, place)
 
@@ -150,8 +150,8 @@ class MusicGen:
       beginning = {self.parts[0]: beginning} if len(self.parts) == 1 else {}
     if set(beginning) != set(self.parts):
       raise UsageError(f"beginning: expected samples of {', '.join(self.parts)}, each by its name")
-    rows = []
-    for name, codec in self._codecs.items():
+    whole = {}
+    for name in self.parts:
       audio = np.asarray(beginning[name], np.float32)
       right = audio.ndim in (1, 2) and audio.shape[1:] in ((), (1,), (2,))
       if not right or len(audio) < self._hop or not np.isfinite(audio).all():
@@ -160,15 +160,18 @@ class MusicGen:
           f" at least {self._hop}"
         )
       # The codec would fill up a column that is only begun with silence.
-      audio = audio.reshape(len(audio), -1)[: len(audio) // self._hop * self._hop]
+      whole[name] = audio.reshape(len(audio), -1)[: len(audio) // self._hop * self._hop]
+    if len({len(audio) for audio in whole.values()}) > 1:
+      raise UsageError("beginning: its parts differ in length")
+    rows = []
+    for name, codec in self._codecs.items():
+      audio = whole[name]
       if not self._stereo:
         rows.append(codec.encode(audio.mean(1), codec.rate))
         continue
       sides = np.broadcast_to(audio, (len(audio), 2)) if audio.shape[1] == 1 else audio[:, :2]
       pair = [codec.encode(np.ascontiguousarray(side), codec.rate) for side in sides.T]
       rows.append(np.stack(pair, 1).reshape(self._model.streams, -1))
-    if len({row.shape[-1] for row in rows}) > 1:
-      raise UsageError("beginning: its parts differ in length")
     return np.concatenate(rows).astype(np.int32)
 
   def _sound(self, codes: Int32[np.ndarray, "K T"], samples: int) -> Music:

@@ -114,7 +114,7 @@ class Codec:
     self.hop, self.levels, self.entries = (
       getattr(weights.model, name) for name in ("hop", "levels", "entries")
     )
-    self._params = materialize(weights.params, jnp.asarray)
+    self._params = materialize(weights.params, jax.device_put)
     self._jitted = jax.jit(weights.model.apply, static_argnames="method")
 
   def encode(self, audio: Float32[np.ndarray, "N"], rate: int) -> UInt16[np.ndarray, "K T"]:
