@@ -1,5 +1,8 @@
 """The delay pattern is the published one, and its inverse gives the codes back."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,7 +36,7 @@ TABLES = {
 
 
 def codes(streams, frames=6):
-  return jnp.arange(frames) + 10 * (jnp.arange(streams)[:, None] + 1)
+  return jnp.asarray(np.arange(frames) + 10 * (np.arange(streams)[:, None] + 1))
 
 
 def table(text):
@@ -63,14 +66,16 @@ def test_every_code_that_counts_is_predicted_from_the_column_before():
   given = codes(6)[None]
   read, predicted, counts = delay.training_pair(given, delay.MUSICGEN_STEM, S)
   whole = table(TABLES[delay.MUSICGEN_STEM])
-  np.testing.assert_array_equal(read[0], whole[:, :6])
-  np.testing.assert_array_equal(predicted[0], whole[:, 1:7])
-  np.testing.assert_array_equal(counts, predicted[0] != S)
+  read, predicted, counts = np.asarray(read)[0], np.asarray(predicted)[0], np.asarray(counts)
+  np.testing.assert_array_equal(read, whole[:, :6])
+  np.testing.assert_array_equal(predicted, whole[:, 1:7])
+  np.testing.assert_array_equal(counts, predicted != S)
   np.testing.assert_array_equal(counts.sum(1), [6, 6, 6, 5, 4, 3])
 
 
 def test_only_frames_that_are_scored_count():
-  _, predicted, counts = delay.training_pair(codes(4)[None], (0, 1, 2, 3), S, jnp.arange(6) >= 4)
+  pair = jax.jit(functools.partial(delay.training_pair, delays=delay.MUSICGEN, special=S))
+  _, predicted, counts = map(np.asarray, pair(codes(4)[None], scored=np.arange(6) >= 4))
   assert predicted[0][counts].tolist() == [14, 15, 24]
 
 

@@ -16,9 +16,9 @@ B, K, T, V = 2, 2, 12, 8
 MODEL = StemGen(levels=K, vocabulary=V, width=16, depth=1, heads=2, instruments=3)
 KEY = jax.random.key(6)
 KEYS = jax.random.split(KEY, B)
-CONTEXT = jax.random.randint(KEY, (B, K, T), 0, V)
-INSTRUMENT, HEARS = jnp.array([0, 2]), jnp.ones(B, bool)
-NONE = jnp.zeros((B, K, T), bool)
+CONTEXT = np.random.default_rng(6).integers(0, V, (B, K, T), np.int32)
+INSTRUMENT, HEARS = np.array([0, 2], np.int32), np.ones(B, bool)
+NONE = np.zeros((B, K, T), bool)
 STEPS = (5, 3)
 
 
@@ -34,19 +34,19 @@ run = jax.jit(
 
 
 def decode(
-  keys=KEYS, context=CONTEXT, hears=HEARS, instrument=INSTRUMENT, is_given=NONE, guidance=(3, 3),
-  weights=iterative.WEIGHTS,
+  keys=KEYS, context=CONTEXT, hears=HEARS, instrument=INSTRUMENT, is_given=NONE, factors=(3, 3, -5),
 ):  # fmt: skip
-  views = iterative.views(*guidance)
+  shown = tuple(iterative.views()) if len(factors) == 3 else (iterative.PLAIN,)
   return np.asarray(run(
     params(), keys, context, hears, instrument, CONTEXT, is_given,
-    jnp.array(list(views.values()), jnp.float32), jnp.array(weights),
-    shown=tuple(views), steps=STEPS,
+    np.array(factors, np.float32), np.array(iterative.WEIGHTS, np.float32),
+    shown=shown, steps=STEPS,
   ))  # fmt: skip
 
 
 def test_after_the_last_step_nothing_is_masked_and_what_is_given_stays():
-  given = NONE.at[0, :, 4:9].set(True).at[1, 0].set(True)
+  given = NONE.copy()
+  given[0, :, 4:9] = given[1, 0] = True
   found = decode(is_given=given)
   assert ((found >= 0) & (found < V)).all()
   np.testing.assert_array_equal(found[given], CONTEXT[given])
@@ -56,18 +56,22 @@ def test_a_row_follows_from_its_key_and_what_it_hears():
   found = decode()
   turned = decode(KEYS[::-1], CONTEXT[::-1], HEARS, INSTRUMENT[::-1])
   np.testing.assert_array_equal(found, turned[::-1])
-  assert (found[1] == decode(context=CONTEXT.at[0].add(1) % V)[1]).all()
+  other = np.stack([(CONTEXT[0] + 1) % V, CONTEXT[1]])
+  assert (found[1] == decode(context=other)[1]).all()
   alone, other = (decode(context=c, hears=~HEARS) for c in (CONTEXT, (CONTEXT + 1) % V))
   np.testing.assert_array_equal(alone, other)
   assert (alone != found).any()
+
+
+still_masked = jax.jit(iterative.still_masked)
 
 
 @pytest.mark.parametrize(("number", "steps"), [(1000, 128), (1000, 32), (12, 5), (5, 9), (1, 4)])
 def test_the_number_that_is_masked_falls_at_every_step(number, steps):
   before = [number]
   for i in range(steps):
-    numbers = jnp.array([number]), jnp.array([before[-1]])
-    before.append(int(iterative.still_masked(jnp.array(i), jnp.array(steps), *numbers)[0]))
+    numbers = np.array([number]), np.array([before[-1]])
+    before.append(int(still_masked(np.array(i), np.array(steps), *numbers)[0]))
   falls = np.diff(before)
   assert before[-1] == 0
   assert (falls <= 0).all()
@@ -92,13 +96,19 @@ class Blank(StemGen):
     return jnp.zeros((len(target), T, V))
 
 
+@jax.jit
+def decode_blank(weights):
+  given = np.zeros_like(NONE)
+  given[:, 1, 3] = True
+  one = (jnp.asarray(x[:1]) for x in (KEYS, CONTEXT, HEARS, INSTRUMENT, CONTEXT, given))
+  blank, plain = Blank(K, V, 16, 1, 2, 3), (iterative.PLAIN,)
+  return iterative.decode(blank, {}, *one, jnp.ones(1), weights, shown=plain, steps=(6, 2))
+
+
 def states(weights):
   """What is seen at 6 steps of the first level and 2 of the second, of which a code is given."""
   SEEN.clear()
-  blank, given = Blank(K, V, 16, 1, 2, 3), NONE.at[:, 1, 3].set(True)
-  one = (x[:1] for x in (KEYS, CONTEXT, HEARS, INSTRUMENT, CONTEXT, given))
-  numbers = jnp.ones(1), jnp.array(weights)
-  iterative.decode(blank, {}, *one, *numbers, shown=((True, True),), steps=(6, 2))
+  decode_blank(np.array(weights, np.float32))
   jax.effects_barrier()
   return list(SEEN)
 
@@ -129,14 +139,13 @@ def test_guidance_looks_at_each_source_by_itself():
   assert iterative.views() == {(True, False): 3, (False, True): 3, (False, False): -5}
   assert iterative.views(1, 0) == {(True, False): 1}
   assert iterative.views(1, 1) == {(True, True): 1}
-  context_alone = decode(guidance=(1, 0))
-  np.testing.assert_array_equal(
-    context_alone, decode(instrument=INSTRUMENT * 0 + 3, guidance=(1, 1))
-  )
-  neither = decode(guidance=(0, 0))
-  unconditional = decode(instrument=INSTRUMENT * 0 + 3, hears=~HEARS, guidance=(1, 1))
+  untold = np.full(B, MODEL.instruments, np.int32)
+  context_alone = decode(factors=(1, 0, 0))
+  np.testing.assert_array_equal(context_alone, decode(instrument=untold, factors=(1,)))
+  neither = decode(factors=(0, 0, 1))
+  unconditional = decode(instrument=untold, hears=~HEARS, factors=(1,))
   np.testing.assert_array_equal(neither, unconditional)
-  assert (decode(guidance=(1, 1)) != neither).any()
+  assert (decode(factors=(1,)) != neither).any()
 
 
 def test_steps_are_the_paper_s_for_twenty_seconds():
