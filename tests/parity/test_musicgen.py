@@ -92,7 +92,7 @@ def folder(tmp_path_factory):
 def weights(folder):
   found = open_musicgen(folder)
   assert found.delays == (0, 1, 2, 3)
-  return found.model, jax.tree.map(jnp.asarray, materialize(found.params))
+  return found.model, materialize(found.params, jax.device_put)
 
 
 def states():
@@ -162,7 +162,7 @@ def test_same_greedy_codes_as_transformers(weights, guidance, beginning):
     beginning=beginning,
   )  # fmt: skip
   ours = jax.jit(run)(
-    for_decoding(params),
+    jax.jit(for_decoding)(params),
     jax.random.split(jax.random.key(0), 2),
     jnp.asarray(states().numpy()),
     jnp.asarray(MASK),
