@@ -44,7 +44,7 @@ FIXED_FUSED = {
   "transformer_lm.positional_embedding": "sin",
 }
 LATEST = 100  # frames by which a stream is delayed at most; published ones by 3
-# The sinusoids, which transformers saved as a tensor until 5.0: public folders hold them.
+# The sinusoids, which earlier transformers saved as a tensor, as folders of that time hold them.
 PLACES = "decoder.model.decoder.embed_positions.weights"
 
 

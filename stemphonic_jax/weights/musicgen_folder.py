@@ -3,7 +3,7 @@
 Hugging Face's   config.json, model.safetensors with everything, spiece.model
 audiocraft's     state_dict.bin, compression_state_dict.bin, or, of MusicGen-Stem, one of these for
                  each of bass, drums and other; T5 is a folder of its own, and so is the codec where
-                 the file only names it, as MusicGen's do
+                 the file only names it
 """
 
 import hashlib
