@@ -20,7 +20,7 @@ from tests.parity import peers
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-STREAMS, VOCABULARY, WIDTH, TEXT, FRAMES = 4, 32, 24, 16, 20
+STREAMS, VOCABULARY, WIDTH, TEXT, FRAMES = 4, 32, 24, 16, 64
 TOKENS = np.array([[5, 9, 2, 7, 1], [3, 8, 1, 0, 0]], np.int32)  # ids of two texts
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
 
