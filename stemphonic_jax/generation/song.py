@@ -26,7 +26,6 @@ from stemphonic_jax.errors import MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.session import Info, described, lanes_of, stepped
-from stemphonic_jax.weights.tensors import save_params
 
 TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
@@ -54,7 +53,7 @@ class Take:
     take = self.read(rate)
     write_wav(path, take.audio, rate, title=path.stem, **about)
     if take.latents is not None:
-      save_params(path.with_suffix(".safetensors"), {"latents": take.latents})
+      _write_latents(path.with_suffix(".safetensors"), {"latents": take.latents})
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +214,7 @@ class Song:
       for name in takes.keys() - stay:
         takes[name].write(folder / name, self.rate, **about)
       write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
-      save_params(folder / LATENTS, dict(self.latents))
+      _write_latents(folder / LATENTS, self.latents)
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop))
         for name, audio in self.stems.items()
@@ -290,6 +289,13 @@ def read_latents(path: Path) -> dict[str, np.ndarray]:
     return safetensors.load_file(path)
   except (OSError, ValueError, SafetensorError):
     return {}
+
+
+def _write_latents(path: Path, latents: Mapping[str, Float32[np.ndarray, "T C"]]) -> None:
+  """With the rights that other files of the song have, which safetensors' own writer withholds."""
+  from stemphonic_jax.weights.tensors import save_params  # with jax, which the studio is without
+
+  save_params(path, dict(latents))
 
 
 def song_files(folder: Path) -> set[str]:
