@@ -53,7 +53,7 @@ def preempted(records, tmp_path_factory):
   with started(records, folder, 2, pause=0.4) as running:  # jax looks for signals once a second
     until_step(SAVE_EVERY + 1, folder)
     running[1].terminate()
-    return folder, processes.codes(running, PATIENCE)
+    return folder, processes.codes(running, 30)
 
 
 def arguments(records, pause):
