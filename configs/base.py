@@ -198,7 +198,10 @@ def get_config(size: str = "") -> ConfigDict:
 
 def learned_text() -> ConfigDict:
   """The embedded text encoder, trained along with the DiT on a tokenizer of the corpus' prompts."""
-  return ConfigDict(dict(encoder="learned", vocabulary=1024, width=64, depth=1, heads=2, length=96))
+  numbers = dict(vocabulary=1024, width=64, depth=1, heads=2, length=96)
+  # With `init_from`: a tokenizer of this run's prompts, whose tokens begin as what they are spelt
+  # from there; off, the one that is there.
+  return ConfigDict(dict(encoder="learned", own_tokenizer=False, **numbers))
 
 
 def spectral_vae() -> ConfigDict:

@@ -18,7 +18,9 @@ FAD = ("default", "google", "gudgud96", "fadtk")
 SONGS = 60
 HEAR = ("vggish", "clap", "music")  # options that add metrics
 # Tables of one model, and what may be added to them.
-OF_ONE = {"musicgen-stem": (), "stemgen": ("vggish",), "repairs": (), "continuation": ()}
+OF_ONE = {
+  "musicgen-stem": (), "stemgen": ("vggish",), "repairs": (), "continuation": (), "prompts": (),
+}  # fmt: skip
 
 
 def add(commands: Any) -> None:
@@ -28,7 +30,7 @@ def add(commands: Any) -> None:
     "--table",
     metavar="NAME",
     help="1, 2 or 3 of the paper, or ensemble, on --models; musicgen-stem (editing) or stemgen"
-    " (accompaniment), repairs or continuation, on --model",
+    " (accompaniment), repairs, continuation or prompts, on --model",
   )
   evaluate.add_argument(
     "--models", type=path, metavar="DIR", help="folder with a_0, a_1, … b_0, … c_0, … act_0, …"
@@ -89,6 +91,12 @@ def add(commands: Any) -> None:
     "--captions", type=place, metavar="FILE", help="of the source, as in the training"
   )
   evaluate.add_argument(
+    "--prompts",
+    type=path,
+    metavar="FILE",
+    help="of --table prompts, one a line; default 200 of ours",
+  )
+  evaluate.add_argument(
     "--corpus", type=count, metavar="N", help="version of the demo corpus; default the training's"
   )
   evaluate.add_argument(
@@ -141,6 +149,8 @@ def _check(request: argparse.Namespace) -> None:
   added = [name for name in HEAR if getattr(request, name)]
   if idle := [name for name in added if name not in OF_ONE.get(request.table, HEAR)]:
     raise UsageError(f"--{idle[0]} adds nothing to --table {request.table}; leave it out")
+  if request.prompts and request.table != "prompts":
+    raise UsageError("--prompts FILE is of `stemphonic evaluate --table prompts --model DIR`")
   if request.accompany and (request.table or not request.model):
     raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
   others = request.songs_from or request.embeddings or request.table in OF_ONE
@@ -184,6 +194,7 @@ def _measured(
     editing,
     embeddings,
     paper,
+    prompts,
     repairing,
     systems,
   )
@@ -199,6 +210,8 @@ def _measured(
   of_one = {"musicgen-stem": editing, "repairs": repairing, "continuation": continuing}
   if request.table in of_one:
     return of_one[request.table].measure(model, request.out, options)
+  if request.table == "prompts":
+    return prompts.measure(model, request.out, options, request.prompts)
   if request.table == "stemgen":
     return accompanying.measure(model, request.out, options, listeners)
   return paper.one_model(model, request.out, options, request.accompany, listeners)

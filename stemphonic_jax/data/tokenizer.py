@@ -118,3 +118,13 @@ class Tokenizer:
   def decode(self, tokens: Int32[np.ndarray, "S"]) -> str:
     """The text of one row of ids; padding and the end are not part of it."""
     return self._processor.decode([int(t) for t in tokens if t not in (PAD, END)])
+
+  def spelt_by(self, other: Tokenizer) -> list[list[int]]:
+    """For each id here, the ids with which `other` writes the same piece of text."""
+    pieces = [self._processor.id_to_piece(i) for i in range(len(self))]
+    known = {other._processor.id_to_piece(i): i for i in range(len(other))}
+    texts = [piece.replace("▁", " ").strip() for piece in pieces]
+    return [
+      [known[piece]] if piece in known else other._processor.encode(text)
+      for piece, text in zip(pieces, texts, strict=True)
+    ]

@@ -136,6 +136,11 @@ def code(places: Sequence[str], package: Path = PACKAGE) -> str:
   return digest([jax.__version__, {name: path.read_text() for name, path in named.items()}])
 
 
+def code_of(module: str) -> str:
+  """`code` of one module of the package, by its name."""
+  return code((module.partition(".")[2].replace(".", "/") + ".py",))
+
+
 def digest_of(songs: Sequence[SongFeatures]) -> str:
   """The SHA-256 of everything in the features of songs."""
   whole = hashlib.sha256()

@@ -79,6 +79,11 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
         *("1.67–2 s", "real", "Part", "at seams", "between seams", "real"),
       ],
     ),
+    (
+      "prompts",
+      "Silent ↓ | No music ↓ | Identity ↑",
+      ["Prompts", "as people write them", "of the corpus"],
+    ),
   ],
 )
 def test_the_tables_of_one_model_and_what_was_made_is_kept(
@@ -89,6 +94,9 @@ def test_the_tables_of_one_model_and_what_was_made_is_kept(
   ask = functools.partial(
     evaluate, "--model", tiny.model(), "--table", table, "--songs", 2, "--seconds", 2
   )
+  if table == "prompts":
+    (tmp_path / "mine.txt").write_text("calm piano\n\n静かなピアノ\n", encoding="utf-8")
+    ask = functools.partial(ask, "--prompts", tmp_path / "mine.txt")
   code, out, err = ask()
   assert code == 0, err
   rows = [line.split(" | ") for line in out.splitlines() if line.startswith("| ")]

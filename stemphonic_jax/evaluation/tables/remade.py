@@ -22,6 +22,7 @@ from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Heard
 from stemphonic_jax.evaluation.listeners.ears import Ears
 from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
+from stemphonic_jax.evaluation.songs.ablation import Run
 from stemphonic_jax.evaluation.songs.trained import Model
 from stemphonic_jax.evaluation.tables import basis
 from stemphonic_jax.evaluation.tables.basis import Options
@@ -97,14 +98,15 @@ def setting(
   choose: Choose,
   what: str,
   seconds: float | None = None,
+  runs: Sequence[Run] = (Run(passes=2),),
 ) -> Setting:
   """Opens a model and chooses pieces; errors are those of `paper.one_model`.
 
   DataError where no piece is `what` the table takes. With `seconds` they are so long, however short
-  the songs are that the model makes at once.
+  the songs are that the model makes at once. A model has to be able to do `runs`.
   """
   model = trained.open_model(path)
-  ablation.check_model(model, [ablation.Run(passes=2)])  # which hears what is given
+  ablation.check_model(model, runs)
   if not options.held_out and options.source != "demo":
     options = replace(options, held_out=trained.held_out_of(model, options.source, options.root))
   if options.source == "demo":
@@ -159,7 +161,7 @@ def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
     "seconds": of.seconds,
     "seed": options.seed,
     "hardware": ablation.hardware(),
-    "table": kept.code((of.table.partition(".")[2].replace(".", "/") + ".py",)),
+    "table": kept.code_of(of.table),
   }
 
   def songs(first: int) -> Iterator[Heard]:

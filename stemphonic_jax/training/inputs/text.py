@@ -1,6 +1,6 @@
 """The text side of a run: its tokenizer and, where a frozen T5 reads the prompts, their embeddings.
 
-learned   WORKDIR/tokenizer.model, trained on the prompts of the records
+learned   WORKDIR/tokenizer.model, trained on the prompts of the records, or that of `init_from`
 t5        WORKDIR/{tokenizer.model, text_encoder.safetensors}, taken as they are, and
           RECORDS/texts, an embedding of every prompt that can be drawn
 """
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
@@ -27,7 +28,7 @@ from stemphonic_jax.training.inputs.start import start_file, take_file
 from stemphonic_jax.weights import t5
 from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
-from stemphonic_jax.weights.tensors import digest
+from stemphonic_jax.weights.tensors import digest, materialize
 
 
 def prepare(config: ConfigDict, workdir: Path, records: Path) -> None:
@@ -49,7 +50,7 @@ def _prepare_reader(config: ConfigDict, workdir: Path, records: Path) -> None:
   path = workdir / "tokenizer.model"
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
-  elif start := start_file(config, "tokenizer.model"):
+  elif (start := start_file(config, "tokenizer.model")) and not config.text.own_tokenizer:
     take_file(start, path)
   elif not path.exists():
     texts = training_texts(open_records(records / "train"))
@@ -69,6 +70,26 @@ def reader(config: ConfigDict, workdir: Path, records: Path) -> tuple[Tokenizer,
       )
     return tokenizer, texts.encode
   return tokenizer, lambda texts: tokenizer.encode(texts, config.text.length)
+
+
+def respell(params: dict, before: Tokenizer, now: Tokenizer) -> dict:
+  """The parameters of a DiT whose text is in other tokens: they begin as what they are spelt from.
+
+  A token's vector is the mean of those with which the tokenizer before wrote it, and what it adds
+  to the sum of words is their sum.
+  """
+  spelling = now.spelt_by(before)
+  counts = np.array([max(len(ids), 1) for ids in spelling], np.float32)[:, None]
+
+  def spelt(table: np.ndarray) -> np.ndarray:
+    return np.stack([table[ids].sum(0) for ids in spelling]).astype(np.float32)
+
+  given = materialize(params)
+  tokens = spelt(given["text_encoder"]["tokens"]["embedding"]) / counts
+  given["text_encoder"] |= {"tokens": {"embedding": tokens}}
+  if "words" in given:
+    given["words"] = {"embedding": spelt(given["words"]["embedding"])}
+  return given
 
 
 def _take_t5(config: ConfigDict, workdir: Path) -> None:

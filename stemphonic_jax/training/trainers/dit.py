@@ -121,7 +121,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
       _export(config, workdir, params, tokenizer, records, start, turns())
       loop.attempt(preview, int(current.step), workdir / "model")
 
-  create = _initial(config, dit, start, optimizer, named_key(run_key, "init"))
+  create = _initial(config, dit, start, tokenizer, optimizer, named_key(run_key, "init"))
   frames, tokens = records.index.frames, config.text.length
   stage.run(
     workdir / "dit",
@@ -183,6 +183,7 @@ def _initial(
   config: ConfigDict,
   dit: DiT,
   start: Bundle | None,
+  tokenizer: Tokenizer,
   optimizer: optax.GradientTransformation,
   key: jax.Array,
 ) -> Callable[[], state.TrainState]:
@@ -202,8 +203,11 @@ def _initial(
   if start:
     _check_same(start, dit)
     same = dit.clone(ensemble=dit.ensemble and start.dit.ensemble)  # an ensemble may start there
-    check_params(start.directory / "dit.safetensors", start.dit_params, dit_shapes(same))
-    make = Partial(functools.partial(grow, dit, key), start.dit_params)  # on disk still
+    params = start.dit_params  # on disk still
+    if config.text.get("own_tokenizer") and start.tokenizer.model != tokenizer.model:
+      params = text.respell(params, start.tokenizer, tokenizer)
+    check_params(start.directory / "dit.safetensors", params, dit_shapes(same))
+    make = Partial(functools.partial(grow, dit, key), params)
   try:
     jax.eval_shape(begin, make)
   except ValueError as error:
@@ -252,6 +256,7 @@ def _export(
     content["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
   content["types"] = records.index.notes.get("types", [])
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
+  content["text"].pop("own_tokenizer", None)  # which says nothing of the model
   # What a model is made from goes on to hold for it.
   holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]
   content["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))

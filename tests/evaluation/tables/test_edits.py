@@ -1,15 +1,22 @@
 """What models are given to repair and to go on with, and where that is looked at."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from stemphonic_jax.data.stems import Stem
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import DataError, MissingError
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import cut, features
 from stemphonic_jax.evaluation.kept import Heard
-from stemphonic_jax.evaluation.tables import continuing, remade, repairing
+from stemphonic_jax.evaluation.listeners.ears import Ears
+from stemphonic_jax.evaluation.songs import asking
+from stemphonic_jax.evaluation.songs.asking import Prompt
+from stemphonic_jax.evaluation.tables import continuing, prompts, remade, repairing
 from stemphonic_jax.evaluation.tables.basis import Options
 from tests import tiny
 from tests.evaluation.tables.test_paper import piece
@@ -88,3 +95,46 @@ def test_seams_are_where_windows_meet():
   assert all(at < between < mix.seconds for at, between in found)
   short = piece(0, 3, tiny.SAMPLES)  # one window, which begins before what is made in it
   assert continuing.places(pipe, short, 0)[0] == pytest.approx(short.seconds / 6, abs=0.1)
+
+
+def test_prompts_as_people_write_them_are_counted_by_what_is_heard(tmp_path, monkeypatch, mix):
+  loud = {"drums": 0.1, "basses": 3.0, "keys": 0.1, "guitars": 0.001}
+
+  def generate(pipe, asked, *, seconds, seed):
+    for number, prompt in enumerate(asked):
+      stems = {k: Stem(k, np.full((8000, 2), loud[k], np.float32)) for k in prompt.types}
+      made = replace(mix, stems=stems)
+      yield asking.Made(None if number == 2 else made, {})
+
+  monkeypatch.setattr(asking, "generate", generate)
+  texts = prompts.read(prompts.WRITTEN)
+  assert len(texts) == len(set(texts)) == 200
+  kinds = [["drums"], ["basses", "guitars"], ["keys"], *[["drums", "keys"]] * 3]
+  asked = [
+    Prompt(text, text, None, {kind: [(0.0, 1.0)] for kind in some})
+    for text, some in zip(texts, kinds, strict=False)
+  ]
+  model = SimpleNamespace(bundle=SimpleNamespace(fingerprint="f"))
+  of = SimpleNamespace(
+    model=model, options=Options(), seconds=1.0, out=tmp_path, pipe=None, ears=Ears(tmp_path)
+  )
+  cell = prompts.scored(of, "mine", asked, [features(mix)])
+  assert cell.scores["silent"].value == pytest.approx(1 / 9)  # the guitars
+  assert cell.scores["beyond"].value == pytest.approx(2 / 6)  # the basses, and the one of no sound
+  types = [set(p.types) for p in prompts.as_written(texts, 1.0, seed=0)]
+  assert {len(some) for some in types} == {4}
+  assert set.union(*types) == set(STEM_TYPES)
+
+
+def test_a_file_of_prompts_has_one_a_line(tmp_path):
+  path = tmp_path / "mine.txt"
+  path.write_text("calm piano\n\n  静かなピアノ \n", encoding="utf-8")
+  assert prompts.read(path) == ["calm piano", "静かなピアノ"]
+  path.write_bytes(b"\xff\xfe")
+  with pytest.raises(DataError, match=r"mine.txt: not UTF-8"):
+    prompts.read(path)
+  path.write_text("\n")
+  with pytest.raises(DataError, match="no prompts; expected one a line"):
+    prompts.read(path)
+  with pytest.raises(MissingError, match="no such file; expected one prompt a line"):
+    prompts.read(tmp_path / "other.txt")
