@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 def get_config(size: str = "") -> ConfigDict:
   """The full setting, or one with the same parts in the sizes "small" or "tiny"."""
   config = ConfigDict()
+  config.system = "stemphonic"  # or another of stemphonic_jax/systems
   config.seed = 0
   config.init_from = ""  # folder of a trained model whose VAE, text side and weights to start from
   config.licence = ""  # of the model: what its training data allows; empty takes that of init_from
@@ -194,6 +195,40 @@ def get_config(size: str = "") -> ConfigDict:
   elif size:
     raise ValueError(f"config size: got {size!r}, expected nothing, 'small' or 'tiny'")
   return config
+
+
+def of_codes() -> ConfigDict:
+  """What systems that generate codes have in common, and no sections that these do not read."""
+  config = get_config()
+  for name in ("vae", "dit", "dropout", "timestep", "sample", "init_from"):
+    del config[name]
+  for name in ("lora", "trainable"):
+    del config.train[name]
+  config.data = ConfigDict({name: value for name, value in config.data.items() if name in CODED})
+  config.sample_rate = 32_000  # Hz, of one channel
+  config.seconds = 30.0
+  # What codecs are trained on, or fitted to: pieces of the corpus, and crops of them in samples.
+  config.train_vae = ConfigDict(dict(pieces=256, samples=64_000))
+  return config
+
+
+# Of `data`, what is read for any system.
+CODED = (
+  "source", "corpus", "soundfont", "soundfont_share", "root", "records", "captions", "pieces",
+  "held_out", "tolerance", "estimate_tempo", "max_bad", "processes", "workers", "shard",
+)  # fmt: skip
+
+
+def encodec(levels: int) -> ConfigDict:
+  """MusicGen's EnCodec: 50 columns a second, of codes below 2048; `path` is a folder of one."""
+  sizes = dict(filters=64, latent=128, levels=levels, entries=2048, padding="reflect")
+  return ConfigDict(dict(architecture="encodec", path="", **sizes))
+
+
+def spectral_codec(levels: int) -> ConfigDict:
+  """The light codec, which is fitted in seconds (models/spectral_codec.py)."""
+  sizes = dict(levels=levels, entries=512, components=48)
+  return ConfigDict(dict(architecture="spectral", path="", **sizes))
 
 
 def learned_text() -> ConfigDict:

@@ -2,9 +2,9 @@
 
     python -m stemphonic_jax.main --config=configs/c_ii.py [--workdir=DIR] [--mode=MODE]
 
-    train_vae   train the autoencoder               WORKDIR/vae, WORKDIR/vae.safetensors
+    train_vae   train the autoencoder or codecs     WORKDIR/vae, WORKDIR/vae.safetensors
     prepare     encode the corpus                   WORKDIR/records, WORKDIR/tokenizer.model
-    train       train the diffusion transformer     WORKDIR/dit, WORKDIR/model
+    train       train the network                   WORKDIR/dit, WORKDIR/model
     generate    songs from held-out captions        WORKDIR/songs
     describe    parameters, FLOPs, memory and time of a step, from shapes alone
     compile     what XLA says of a step and a generation on --topology, such as v5e:8x8,
@@ -12,11 +12,11 @@
 
 A mode does first what it builds on, and nothing twice: what is finished is left, what was cut off
 goes on from its last checkpoint. Several hosts run the same command on one file system
-(training/distributed/cluster.py).
+(training/distributed/cluster.py). Codecs are in WORKDIR/codecs, and their network is in a folder
+with the name of its kind. What a mode does is in systems/, a file for each system.
 """
 
 import functools
-import itertools
 import json
 import math
 import os
@@ -28,7 +28,8 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
-from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
+from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+from stemphonic_jax.systems.catalogue import system_of
 from stemphonic_jax.training.run.identity import PLACES, differing, flat, lasting
 
 # Numbers of a config that may be negative: -1 devices are all others, and times have any mean.
@@ -75,32 +76,26 @@ def run() -> None:
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
-  """Stage 1: waveforms → autoencoder. Once there are records of its latents, it stays as it is."""
-  from stemphonic_jax.training.distributed import cluster
-  from stemphonic_jax.training.trainers import vae
-
-  if cluster.one_by_one((workdir / "records" / "train").exists):
-    logging.info("%s holds records, so its autoencoder is not trained further", workdir)
-    return
-  vae.train(config, workdir)
+  """Stage 1: waveforms → what codes them: an autoencoder, or codecs."""
+  system_of(config).train_vae(config, workdir)
 
 
 def prepare(config: ConfigDict, workdir: Path) -> None:
   """Stage 2: mixes → records."""
-  from stemphonic_jax.training.inputs import prepare as stage
-
-  stage.prepare(config, workdir)
+  system_of(config).prepare(config, workdir)
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
-  """Stage 3: records → diffusion transformer; each save leaves a song of a held-out piece."""
+  """Stage 3: records → network; each save leaves a song of a held-out piece."""
   from stemphonic_jax.training.distributed import cluster
-  from stemphonic_jax.training.trainers import dit
+
+  system = system_of(config)
+  previews = workdir / system.FOLDER / "previews"
 
   def preview(step: int, model: Path) -> None:
-    held_out_songs(config, workdir, model, workdir / "dit" / "previews" / f"step_{step:06d}", 1)
+    system.songs(config, workdir, model, previews / f"step_{step:06d}", 1)
 
-  dit.train(config, workdir, preview)
+  system.train(config, workdir, preview)
   if cluster.is_first():
     logging.info("the model is in %s; name it to generate: --model %s", workdir / "model", workdir)
 
@@ -110,68 +105,18 @@ def generate(config: ConfigDict, workdir: Path) -> None:
   from stemphonic_jax.training.distributed import cluster
 
   if cluster.is_first():
-    held_out_songs(config, workdir, workdir / "model", workdir / "songs", config.generate.songs)
-
-
-def held_out_songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
-  """Writes songs to `out/0`, `out/1`, …, one for each of the first pieces that are measured on.
-
-  DivergedError, after the others, where what the model made for one is no sound.
-  """
-  from stemphonic_jax.data.batching.records import open_unseen
-  from stemphonic_jax.generation.pipeline import StemPipeline
-  from stemphonic_jax.training.inputs import text
-  from stemphonic_jax.training.inputs.prepare import records_of
-  from stemphonic_jax.weights.bundle import load_bundle
-
-  folder = records_of(config, workdir)
-  records = open_unseen(folder)
-  # With T5 the prompts are among those that were embedded, so it is not loaded beside a training.
-  frozen = config.text.encoder == "t5"
-  pipe = StemPipeline(
-    load_bundle(model), text.reader(config, workdir, folder)[1] if frozen else None
-  )
-  failed: list[DivergedError] = []
-  count = min(count, len(records))
-  for i in range(count):
-    piece = records[i]
-    ask = functools.partial(
-      pipe.generate,
-      piece.caption,
-      # Once each: two stems of one type have one prompt, and would be one stem.
-      stems=list(dict.fromkeys(itertools.compress(piece.types, piece.audible))),
-      bpm=None if math.isnan(piece.bpm) else piece.bpm,
-      seed=config.seed,
-      steps=config.sample.steps,
-      guidance=config.sample.guidance,
-      share_noise=config.sample.share_noise,
-    )
-    try:
-      song = ask()
-    except DivergedError as error:
-      logging.warning("song %d: %s", i, error)
-      failed.append(error)
-      continue
-    song.save(out / str(i), overwrite=True)
-    logging.info("song: %s", out / str(i))
-  if failed:
-    raise DivergedError(f"{out}: {len(failed)} of {count} songs are not there; {failed[0]}")
+    model, songs = workdir / "model", workdir / "songs"
+    system_of(config).songs(config, workdir, model, songs, config.generate.songs)
 
 
 def describe(config: ConfigDict) -> str:
   """The table of parameters, and what a training step takes on some machines."""
-  from stemphonic_jax.training.plan import describe as stage
-
-  door.pass_over_tpus()
-  return stage.describe(config)
+  return system_of(config).describe(config)
 
 
 def compile_for(config: ConfigDict, topology: str) -> str:
   """What XLA says of a training step and a generation on a slice of TPUs."""
-  from stemphonic_jax.training.plan import compile as stage
-
-  stage.set_up()
-  return stage.report(config, topology)
+  return system_of(config).compile_for(config, topology)
 
 
 def claim(config: ConfigDict, workdir: Path) -> None:

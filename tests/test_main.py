@@ -13,6 +13,7 @@ import pytest
 from configs import c_ii
 from stemphonic_jax import main
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
+from stemphonic_jax.systems import stemphonic
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -172,9 +173,9 @@ def test_songs_of_a_run_are_made_though_one_is_no_sound(monkeypatch, tmp_path):
         raise DivergedError("the model made NaN")
       return SimpleNamespace(save=lambda out, overwrite: saved.append(out.name))
 
-  monkeypatch.setattr("stemphonic_jax.data.batching.records.open_unseen", lambda folder: pieces)
+  monkeypatch.setattr("stemphonic_jax.systems.stemphonic.open_unseen", lambda folder: pieces)
   monkeypatch.setattr("stemphonic_jax.generation.pipeline.StemPipeline", Pipe)
   monkeypatch.setattr("stemphonic_jax.weights.bundle.load_bundle", lambda model: None)
   with pytest.raises(DivergedError, match="1 of 3 songs are not there; the model made NaN"):
-    main.held_out_songs(c_ii.get_config("tiny"), tmp_path, tmp_path, tmp_path / "songs", 3)
+    stemphonic.songs(c_ii.get_config("tiny"), tmp_path, tmp_path, tmp_path / "songs", 3)
   assert saved == ["0", "2"]

@@ -21,6 +21,9 @@ STEM_TYPES = (
   "winds",
 )
 MIX = "mix"  # the type of a whole mix's only "stem"
+# The three parts of a song in MusicGen-Stem: bass, drums, and the sum of what is neither nor sung.
+ROLES = {"bass": ("basses",), "drums": ("drums", "percussion"), "other": ()}
+SUNG = ("vocals", "synth-vocals")
 
 # Words in lower case with single spaces; `_key` brings every spelling to that form. The short ones
 # are those of track sheets and file names: "BGV", "OH L", "gtr 2".
@@ -108,6 +111,13 @@ def _key(name: str) -> str:
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of "LeadVox"
 _TYPE_OF = {_key(name): kind for kind, names in ALIASES.items() for name in (kind, *names)}
+
+
+def role_of(kind: str) -> str | None:
+  """The part of a song, one of ROLES, that a stem type belongs to; None of what is sung."""
+  if kind in SUNG:
+    return None
+  return next((role for role, kinds in ROLES.items() if kind in kinds), "other")
 
 
 def parse_type(name: str) -> str:

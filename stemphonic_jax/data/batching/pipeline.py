@@ -12,11 +12,9 @@ makes its share; how many there are changes nothing in what comes out.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import itertools
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, Protocol, TypedDict
@@ -27,10 +25,8 @@ from jaxtyping import Bool, Float16, Float32, Int8, Int32
 
 from stemphonic_jax.data.batching import grouping, prompts
 from stemphonic_jax.data.batching.records import Index, Segment, Statistics
+from stemphonic_jax.data.batching.walk import order, walked
 from stemphonic_jax.data.taxonomy import MIX
-
-THREADS = 4  # that read the records of a batch
-AHEAD = 1  # batches made before they are asked for
 
 # Prompts to ids or embeddings and the mask of what is not padding: a tokenizer's, or of data/texts.
 EncodeText = Callable[[Sequence[str]], tuple[np.ndarray, Bool[np.ndarray, "B S"]]]
@@ -110,9 +106,8 @@ class Walk:
 
   @functools.cached_property
   def order(self) -> grain.MapDataset[int]:
-    """The record of each position; each epoch is shuffled anew."""
-    records = grain.MapDataset.range(len(self.source)).seed(self.seed)
-    return (records.shuffle() if self.shuffle else records).repeat()
+    """The record of each position."""
+    return order(len(self.source), self.seed, self.shuffle)
 
   def draw(self, position: int) -> tuple[np.ndarray, np.random.Generator]:
     """Targets of a position, and the generator to go on drawing from.
@@ -270,12 +265,12 @@ def batches(
     blocks = f" with blocks of {block} rows" if block else ""
     raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts{blocks}")
   own = batch_size // hosts
-  planned = _Batches(
-    Walk(source, seed, group_stems, shuffle, block),
-    start,
-    batch_size,
+  walk = Walk(source, seed, group_stems, shuffle, block)
+  return walked(
+    functools.partial(walk.plan, rows=batch_size),
     functools.partial(
       _make,
+      walk,
       encode_text=encode_text,
       statistics=statistics,
       share_noise=share_noise,
@@ -285,11 +280,9 @@ def batches(
       first=host * own,
       end=(host + 1) * own,
     ),
+    start=start,
+    workers=workers,
   )
-  if workers:
-    options = grain.MultiprocessingOptions(workers, AHEAD)
-    return iter(planned.mp_prefetch(options, worker_init_fn=_outlive_sigterm))
-  return iter(grain.experimental.ThreadPrefetchIterDataset(planned, prefetch_buffer_size=AHEAD))
 
 
 def held_out(source: Source, encode_text: EncodeText, *, count: int, **options: Any) -> list[Batch]:
@@ -299,11 +292,6 @@ def held_out(source: Source, encode_text: EncodeText, *, count: int, **options: 
   """
   with contextlib.closing(batches(source, encode_text, shuffle=False, **options)) as iterator:
     return [batch for _, batch in itertools.islice(iterator, count)]
-
-
-def _outlive_sigterm(worker: int, workers: int) -> None:
-  """SIGTERM to a whole group of processes has the trainer save; until then it needs data."""
-  signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _make(
@@ -353,48 +341,3 @@ def _make(
     weight = (asked * len(asked) / asked.sum()).astype(np.float32)
     batch |= {"known": frames[first:end], "weight": weight[first:end]}
   return batch
-
-
-class _Batches(grain.IterDataset[tuple[int, Batch]]):
-  """All batches from a position on or, in one of several worker processes, every n-th of them."""
-
-  def __init__(self, walk: Walk, start: int, rows: int, make: Callable[..., Batch]) -> None:
-    super().__init__()
-    self.walk, self.start, self.rows, self.make = walk, start, rows, make
-    self.share = slice(0, None, 1)
-
-  def set_slice(self, sl: slice, sequential_slice: bool = False) -> None:
-    """Makes this the share of one worker, as grain asks; sequential shares of no end are none."""
-    assert not sequential_slice
-    self.share = sl
-
-  def __iter__(self) -> grain.DatasetIterator[tuple[int, Batch]]:
-    return _BatchIterator(self)
-
-
-class _BatchIterator(grain.DatasetIterator[tuple[int, Batch]]):
-  def __init__(self, dataset: _Batches) -> None:
-    super().__init__()
-    self._dataset, self._number, self._position = dataset, 0, dataset.start
-    self._pool = concurrent.futures.ThreadPoolExecutor(THREADS)
-
-  def __next__(self) -> tuple[int, Batch]:
-    d = self._dataset
-    while True:
-      groups = d.walk.plan(self._position, d.rows)
-      number, self._number = self._number, self._number + 1
-      self._position += len(groups)
-      if number % d.share.step == d.share.start:
-        return self._position, d.make(d.walk, groups, self._pool.map)
-
-  def get_state(self) -> dict[str, int]:
-    """Grain asks for one; a position is what to start from."""
-    return {"number": self._number, "position": self._position}
-
-  def set_state(self, state: dict[str, int]) -> None:
-    """Goes to where `get_state` was asked."""
-    self._number, self._position = state["number"], state["position"]
-
-  def close(self) -> None:
-    """Ends the threads that read."""
-    self._pool.shutdown(wait=False, cancel_futures=True)

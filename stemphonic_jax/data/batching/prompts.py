@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -30,6 +31,11 @@ def negative_prompt(description: str) -> str:
 def mix_prompt(description: str) -> str:
   """The instruction for a whole mix, used in pre-training; the paper does not give its words."""
   return f"Generate the mix for some music described as: {description}"
+
+
+def song_prompt(description: str, bpm: float | None = None) -> str:
+  """What a system is told of a whole song whose only condition is text: the tempo is part of it."""
+  return description if bpm is None or math.isnan(bpm) else f"{description}, {bpm:g} bpm"
 
 
 def caption_prompt(stem_type: str, description: str, words: str = "") -> str:

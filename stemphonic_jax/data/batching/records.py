@@ -9,6 +9,9 @@ are stored encoded, or the stems' waveforms are, to be summed and encoded when t
     FOLDER/00000-of-00004.array_record    records: safetensors, so nothing in them can run
 
 A whole mix, for pre-training, is a segment with one stem of the type `MIX`.
+
+Systems that generate codes have records of codes, which are whole numbers in the place of latents,
+one for each level of a codec; of these there are no statistics.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Bool, Float16, Float32
+from jaxtyping import Bool, Float32
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
@@ -67,7 +70,7 @@ class Waveforms:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-  """One stretch of a mix, encoded: K stems of T latent frames with C channels.
+  """One stretch of a mix, encoded: K stems of T frames with C channels, or with codes of C levels.
 
   `id` names the mix and the place in it; `bpm` is NaN where unknown; what follows after `seconds`
   is appended silence (None: nothing is). Latents are posterior means, not standardised, and
@@ -82,9 +85,9 @@ class Segment:
   types: tuple[str, ...]
   caption: str
   bpm: float
-  latents: np.ndarray  # float16 [K, T, C]
+  latents: np.ndarray  # float16 [K, T, C], or uint16 where they are codes
   activity: np.ndarray  # int8 [K, T] in {0, 1}
-  submixes: Mapping[int, np.ndarray] = field(default_factory=dict)  # float16 [T, C] each
+  submixes: Mapping[int, np.ndarray] = field(default_factory=dict)  # [T, C] each, as `latents`
   seconds: float | None = None
   deviations: np.ndarray | None = None  # float16 [K, T, C]
   waveforms: Waveforms | None = None
@@ -99,13 +102,14 @@ class Segment:
     expect(self.id, "types", (len(self.types),), (stems,))
     if self.words:
       expect(self.id, "words", (len(self.words),), (stems,))
-    expect(self.id, "latents", (*shape, self.latents.dtype.name), (stems, *shape[1:3], "float16"))
+    kind = "uint16" if self.latents.dtype == np.uint16 else "float16"
+    expect(self.id, "latents", (*shape, self.latents.dtype.name), (stems, *shape[1:3], kind))
     expect(
       self.id, "activity", (*self.activity.shape, self.activity.dtype.name), (*shape[:2], "int8")
     )
     if self.deviations is not None:
-      found = (*self.deviations.shape, self.deviations.dtype.name)
-      expect(self.id, "deviations", found, (*shape, "float16"))
+      found = (*self.deviations.shape, self.deviations.dtype.name, kind)
+      expect(self.id, "deviations", found, (*shape, "float16", "float16"))
     if self.waveforms is not None:
       expect(self.id, "waveforms", self.waveforms.samples.shape[::2], (stems, 2))
       expect(self.id, "gains", self.waveforms.gains.shape, (stems,))
@@ -116,7 +120,7 @@ class Segment:
         )
     for mask, latents in self.submixes.items():
       name = f"sub-mix {mask:b}"
-      expect(self.id, name, (*latents.shape, latents.dtype.name), (*shape[1:], "float16"))
+      expect(self.id, name, (*latents.shape, latents.dtype.name), (*shape[1:], kind))
 
   @property
   def audible(self) -> Bool[np.ndarray, "K"]:
@@ -128,8 +132,8 @@ class Segment:
     """The sub-mixes of two stems or more that can be drawn."""
     return self.waveforms.masks if self.waveforms else tuple(self.submixes)
 
-  def submix(self, mask: int) -> Float16[np.ndarray, "T C"]:
-    """The latents of the stems in `mask` together: one stem's own, or a stored sub-mix."""
+  def submix(self, mask: int) -> np.ndarray:
+    """The latents [T, C] of the stems in `mask` together: one stem's own, or a stored sub-mix."""
     return self.latents[mask.bit_length() - 1] if mask.bit_count() == 1 else self.submixes[mask]
 
 
@@ -160,7 +164,7 @@ class Index:
 
   `audible` has the mask of the stems that sound in each record, from which batches are planned
   without reading any. `notes` say where the records come from: the licence of the audio, the
-  autoencoder's SHA-256.
+  SHA-256 of the autoencoder, or fingerprints of the codecs. Of codes there are no `statistics`.
   """
 
   count: int
@@ -168,7 +172,7 @@ class Index:
   channels: int
   hop: int
   rate: int
-  statistics: Statistics
+  statistics: Statistics | None
   audible: Sequence[int]
   notes: Mapping[str, Any]
 
@@ -266,7 +270,10 @@ def open_records(directory: str | Path) -> Records:
       raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
     files = {str(name): int(size) for name, size in content["files"].items()}
     notes = dict(content.get("notes", {}))
-    statistics = Statistics(*(np.array(content[name], np.float32) for name in ("mean", "std")))
+    moments = [
+      np.array(content[n], np.float32) for n in ("mean", "std") if not content.get("codes")
+    ]
+    statistics = Statistics(*moments) if moments else None
     sizes = {name: int(content[name]) for name in ("count", "frames", "channels", "hop", "rate")}
     audible = [int(mask) for mask in content["audible"]]
     if len(audible) != sizes["count"]:

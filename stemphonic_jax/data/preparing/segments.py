@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt16
 
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.data.batching import grouping, prompts
@@ -17,10 +17,12 @@ from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.data.taxonomy import MIX
 from stemphonic_jax.errors import UsageError
 
-# Posterior means and deviations; takes waveforms one by one, because six stems have 56 sub-mixes.
+# Posterior means and deviations, or codes and None; takes waveforms one by one, because six stems
+# have 56 sub-mixes.
 Encode = Callable[
   [Iterable[Float32[np.ndarray, "samples 2"]]],
-  tuple[Float32[np.ndarray, "n T C"], Float32[np.ndarray, "n T C"]],
+  tuple[Float32[np.ndarray, "n T C"], Float32[np.ndarray, "n T C"]]
+  | tuple[UInt16[np.ndarray, "n T C"], None],
 ]
 TAIL = 0.5  # a rest of a mix is worth a segment of its own from this share of one on
 
@@ -105,7 +107,8 @@ def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Seg
   waveforms = Waveforms.of([stem.audio for stem in stems], masks)
   online = cut.submix == "online"
   sets = [*(1 << k for k in range(len(names))), *(() if online else masks)]
-  means, deviations = (x.astype(np.float16) for x in encode(map(waveforms.submix, sets)))
+  means, deviations = encode(map(waveforms.submix, sets))
+  means = means if deviations is None else means.astype(np.float16)
   return Segment(
     id=mix.id,
     names=tuple(names),
@@ -115,7 +118,7 @@ def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Seg
     latents=means[: len(names)],
     activity=activity,
     submixes={} if online else dict(zip(masks, means[len(names) :], strict=True)),
-    deviations=deviations[: len(names)] if cut.posterior == "sample" else None,
+    deviations=deviations[: len(names)].astype(np.float16) if cut.posterior == "sample" else None,
     waveforms=waveforms if online and masks else None,
     captions=mix.captions,
     words=tuple(stem.words for stem in stems) if any(stem.words for stem in stems) else (),

@@ -277,7 +277,7 @@ def _tidy_up(
 def _write_shard(work: Work, number: int, shards: int, shard: Shard) -> dict[str, Any]:
   """One file of records and its summary; a shard without audible segments has no file."""
   name = shard_name(number, shards)
-  count = frames = silent = 0
+  count = frames = silent = codes = 0
   shape, total, squares, audible = None, np.zeros(1), np.zeros(1), []
   with work.own_file(name) as path:
     with writing(work.directory):
@@ -288,6 +288,7 @@ def _write_shard(work: Work, number: int, shards: int, shard: Shard) -> dict[str
         _check(segment, shape)
         sounding = segment.audible
         latents = segment.latents[sounding].astype(np.float64)
+        codes = segment.latents.dtype == np.uint16
         if not len(latents):
           silent += 1
           continue
@@ -307,6 +308,7 @@ def _write_shard(work: Work, number: int, shards: int, shard: Shard) -> dict[str
     "count": count,
     "silent": silent,
     "shape": shape,
+    "codes": bool(codes),
     "audible": frames,
     "masks": audible,
     "sum": total.tolist(),
@@ -328,22 +330,26 @@ def _merge(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   shape = full[0]["shape"]
   for summary in full:
     expect("of a later shard", "frames and channels", tuple(summary["shape"]), tuple(shape))
-  audible = sum(summary["audible"] for summary in full)
-  mean = sum(np.array(summary["sum"]) for summary in full) / audible
-  squares = sum(np.array(summary["squares"]) for summary in full) / audible
-  std = np.sqrt(np.maximum(squares - mean**2, 0.0))
-  std[std == 0.0] = 1.0  # a channel that is constant stays so
   count = sum(summary["count"] for summary in full)
   logging.info("wrote %d segments, left out %d without an audible stem", count, silent)
   return {
     "count": count,
     "frames": shape[0],
     "channels": shape[1],
-    "mean": mean.tolist(),
-    "std": std.tolist(),
+    **({"codes": True} if full[0].get("codes") else _moments(full)),
     "audible": [mask for summary in full for mask in summary["masks"]],
     "files": {name: size for summary in full for name, size in summary["files"].items()},
   }
+
+
+def _moments(full: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+  """Mean and standard deviation of each channel, of all shards together."""
+  audible = sum(summary["audible"] for summary in full)
+  mean = sum(np.array(summary["sum"]) for summary in full) / audible
+  squares = sum(np.array(summary["squares"]) for summary in full) / audible
+  std = np.sqrt(np.maximum(squares - mean**2, 0.0))
+  std[std == 0.0] = 1.0  # a channel that is constant stays so
+  return {"mean": mean.tolist(), "std": std.tolist()}
 
 
 def _check(segment: Segment, shape: tuple[int, ...]) -> None:

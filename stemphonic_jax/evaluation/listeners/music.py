@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.data.taxonomy import ROLES, role_of
 from stemphonic_jax.evaluation import kept, scores
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.listeners import beats, descriptors, notes
@@ -20,11 +21,9 @@ from stemphonic_jax.evaluation.listeners.ears import Listener, Recall, Scored
 from stemphonic_jax.evaluation.listeners.networks import levelled
 from stemphonic_jax.evaluation.scores import Score
 
-ROLES = {"bass": ("basses",), "drums": ("drums", "percussion"), "other": ()}
-SUNG = ("vocals", "synth-vocals")
 GATE_DB, BLOCK = -35.0, 0.4  # dBFS of the RMS, and seconds of which it is
 PARTS = ("beats", "descriptors", "music", "networks", "notes")
-CODE = tuple(f"evaluation/listeners/{part}.py" for part in PARTS)
+CODE = (*(f"evaluation/listeners/{part}.py" for part in PARTS), "data/taxonomy.py")
 WHOLE, PITCH, CHORDS = "song", "pitch of bass", "chords of other"
 HEARD = (WHOLE, *ROLES, PITCH, CHORDS, *descriptors.NAMES)
 METRICS = ("har", *(f"beat_{role}" for role in ROLES), "mirdd")
@@ -34,13 +33,6 @@ NOTE = (
 )
 
 Tracks = Mapping[str, np.ndarray]
-
-
-def role_of(kind: str) -> str | None:
-  """The part of a song that a stem type belongs to; None of what is sung."""
-  if kind in SUNG:
-    return None
-  return next((role for role, kinds in ROLES.items() if kind in kinds), "other")
 
 
 def listener() -> Listener:

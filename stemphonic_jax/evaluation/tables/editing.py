@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.data.taxonomy import ROLES, role_of
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.listeners import music
 from stemphonic_jax.evaluation.listeners.ears import Ears
-from stemphonic_jax.evaluation.listeners.music import ROLES, Tracks
+from stemphonic_jax.evaluation.listeners.music import Tracks
 from stemphonic_jax.evaluation.scores import Score
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
 from stemphonic_jax.evaluation.tables import remade
@@ -62,8 +63,8 @@ def measure(path: Path, out: Path, options: Options) -> Measured:
 
 def whole(mix: Mix, _: int) -> Mix | None:
   """A piece without what is sung, None where bass, drums or other are missing."""
-  stems = {name: stem for name, stem in mix.stems.items() if music.role_of(stem.type)}
-  roles = {music.role_of(stem.type) for stem in stems.values()}
+  stems = {name: stem for name, stem in mix.stems.items() if role_of(stem.type)}
+  roles = {role_of(stem.type) for stem in stems.values()}
   return replace(mix, stems=stems) if roles == set(ROLES) else None
 
 
@@ -88,4 +89,4 @@ def _with(real: Tracks, song: Tracks, role: str) -> Tracks:
 
 
 def _of_role(role: str, mix: Mix) -> list[str]:
-  return [name for name, stem in mix.stems.items() if music.role_of(stem.type) == role]
+  return [name for name, stem in mix.stems.items() if role_of(stem.type) == role]

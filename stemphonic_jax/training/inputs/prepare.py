@@ -164,10 +164,12 @@ def write_corpora(
   notes: Mapping[str, Any],
   host: int = 0,
   hosts: int = 1,
+  audible: float = AUDIBLE_SHARE,
 ) -> None:
   """Records of each part in `folder`, those to train on last: where they are, all is there.
 
-  Of a test part only stems count that sound in half of a segment or more, as in the paper.
+  Of a test part only stems count that sound in the share `audible` of a segment or more, in half of
+  it in the paper.
   MismatchError where a part is there that was made in another way, or of other mixes.
   """
   notes = {
@@ -186,7 +188,7 @@ def write_corpora(
       f" another folder"
     )
   cuts = {
-    name: replace(cut, min_activity=AUDIBLE_SHARE) if name == "test" else cut
+    name: replace(cut, min_activity=audible) if name == "test" else cut
     for name in reversed(corpora.parts)
   }
   asked = {

@@ -17,7 +17,7 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
 
   MissingError where there is no such folder, or nothing in it to start from.
   """
-  if not config.init_from:
+  if not config.get("init_from"):
     return None
   folder = folder_of(config.init_from)
   folders = (folder / "model", folder)

@@ -8,7 +8,7 @@ t5        WORKDIR/{tokenizer.model, text_encoder.safetensors}, taken as they are
 import functools
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.data.batching.records import Records, open_records, open_unseen
+from stemphonic_jax.data.batching.records import Records, Segment, open_records, open_unseen
 from stemphonic_jax.data.preparing.segments import training_texts
 from stemphonic_jax.data.preparing.shards import bytes_done, is_whole
 from stemphonic_jax.data.preparing.texts import open_texts, segment_texts, write_texts
@@ -30,22 +30,36 @@ from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.tensors import digest, materialize
 
+T5_OF = {768: "google-t5/t5-base", 4096: "google/t5-v1_1-xxl"}  # as wide as configs ask for
 
-def prepare(config: ConfigDict, workdir: Path, records: Path) -> None:
+
+def prepare(
+  config: ConfigDict,
+  workdir: Path,
+  records: Path,
+  training: Callable[[Records], Iterable[str]] = training_texts,
+  every: Callable[[Segment], Iterable[str]] = segment_texts,
+) -> None:
   """Makes what of the text side is not there yet, for the folders of records in `records`.
 
-  Several hosts share the embedding.
+  `training` texts are what a tokenizer is trained on, and `every` text of a segment is embedded
+  where T5 reads. Several hosts share the embedding.
   MissingError where there is no T5; OutputError where its embeddings would not fit on the disk.
   """
-  cluster.one_by_one(functools.partial(_prepare_reader, config, workdir, records))
+  cluster.one_by_one(functools.partial(_prepare_reader, config, workdir, records, training))
   if config.text.encoder == "t5":
     encoder, tokenizer = workdir / TEXT_ENCODER, Tokenizer.load(workdir / "tokenizer.model")
     host, hosts = cluster.host(), cluster.hosts()
-    embed_prompts(records, encoder, tokenizer, config.text.length, host, hosts)
+    embed_prompts(records, encoder, tokenizer, config.text.length, host, hosts, every)
     cluster.wait("texts")
 
 
-def _prepare_reader(config: ConfigDict, workdir: Path, records: Path) -> None:
+def _prepare_reader(
+  config: ConfigDict,
+  workdir: Path,
+  records: Path,
+  training: Callable[[Records], Iterable[str]],
+) -> None:
   """The tokenizer, and the T5 where one reads."""
   path = workdir / "tokenizer.model"
   if config.text.encoder == "t5":
@@ -53,7 +67,7 @@ def _prepare_reader(config: ConfigDict, workdir: Path, records: Path) -> None:
   elif (start := start_file(config, "tokenizer.model")) and not config.text.own_tokenizer:
     take_file(start, path)
   elif not path.exists():
-    texts = training_texts(open_records(records / "train"))
+    texts = training(open_records(records / "train"))
     Tokenizer.train(texts, path, config.text.vocabulary)
 
 
@@ -103,8 +117,9 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
     return
   if not config.text.path:
     raise MissingError(
-      "text.path: no T5 named; download google/t5-v1_1-xxl (config.json, safetensors, spiece.model)"
-      " and give its folder, --config.text.path=DIR, or start from a model that has one"
+      f"text.path: no T5 named; download {T5_OF.get(config.text.width, 'it')} (config.json,"
+      f" safetensors, spiece.model) and give its folder, --config.text.path=DIR, or start from a"
+      f" model that has one"
     )
   folder = Path(config.text.path)
   found, weights = t5.find_tokenizer(folder), t5.open_huggingface(folder)
@@ -125,6 +140,7 @@ def embed_prompts(
   length: int,
   host: int = 0,
   hosts: int = 1,
+  every: Callable[[Segment], Iterable[str]] = segment_texts,
 ) -> None:
   """Fills `records/texts` with the prompts of all parts that are trained or measured on.
 
@@ -150,7 +166,7 @@ def embed_prompts(
   embedder = functools.cache(lambda: Embedder(weights, tokenizer, length))  # large; made on use
   write_texts(
     records / "texts",
-    (text for segment in _segments(sets) for text in segment_texts(segment)),
+    (text for segment in _segments(sets) for text in every(segment)),
     lambda texts: embedder()(texts),
     fingerprint,
     notes=notes,

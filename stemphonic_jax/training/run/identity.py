@@ -14,9 +14,17 @@ FREE = frozenset({
   "places",
 })  # fmt: skip
 # Where a run reads from: known by what is there, not by its path (places.py).
-PLACES = ("data.records", "data.root", "data.captions", "data.soundfont", "init_from", "text.path")
+PLACES = (
+  "data.records", "data.root", "data.captions", "data.soundfont", "init_from", "text.path",
+  "codec.bass.path", "codec.drums.path", "codec.other.path", "codec.stems.path",
+)  # fmt: skip
 # What options were before there was a choice, where that is not off.
-BEFORE = {"data.corpus": 1, "data.soundfont_share": 0.7, "data.words_dropout": 0.5}
+BEFORE = {
+  "system": "stemphonic",
+  "data.corpus": 1,
+  "data.soundfont_share": 0.7,
+  "data.words_dropout": 0.5,
+}
 
 
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def _model(folder: Path) -> str:
   return digest(next(path for path in files if path.is_file()))
 
 
+def _codec(folder: Path) -> str:
+  return digest(folder / "codec.safetensors")
+
+
 def _listing(folder: Path) -> str:
   """Names, two folders deep: enough to know a data set by, without a look at all of its files."""
   names = [path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*"))]
@@ -80,4 +84,5 @@ _CONTENT: Mapping[str, Callable[[Path], str]] = {
   "data.soundfont": digest,
   "init_from": _model,
   "text.path": _sizes,
+  **{name: _codec for name in PLACES if name.startswith("codec.")},
 }

@@ -12,7 +12,6 @@ import pytest
 import soundfile
 
 from configs import c_ii
-from stemphonic_jax import main
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.data.batching import pipeline
 from stemphonic_jax.data.batching.records import open_records
@@ -23,6 +22,7 @@ from stemphonic_jax.data.sources.demo.styles import STYLES
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.errors import DataError, MismatchError, UsageError
 from stemphonic_jax.models.vae import encode_chunked
+from stemphonic_jax.systems import stemphonic
 from stemphonic_jax.training.distributed import mesh
 from stemphonic_jax.training.inputs.corpora import (
   SPARE,
@@ -115,7 +115,7 @@ def test_records_are_trained_on(source, prepared, model, tmp_path):
   prepare(config, tmp_path)
 
   def preview(step, folder):
-    main.held_out_songs(config, tmp_path, folder, tmp_path / "preview", 1)
+    stemphonic.songs(config, tmp_path, folder, tmp_path / "preview", 1)
 
   dit.train(config, tmp_path, preview if source == "folder" else lambda *_: None)
   lines = (tmp_path / "dit" / "metrics.jsonl").read_text().splitlines()

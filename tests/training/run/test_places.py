@@ -25,12 +25,14 @@ FILES = {
   "data.soundfont": "",
   "init_from": "model/manifest.json",
   "text.path": "model.safetensors",
+  **{name: "codec.safetensors" for name in PLACES if name.startswith("codec.")},
 }
 
 
 def claim(workdir, **places):
   config = c_ii.get_config("tiny")
   with config.unlocked():
+    config.codec = {part: {} for part in ("bass", "drums", "other", "stems")}
     config.update_from_flattened_dict({name: str(path) for name, path in places.items()})
   main.claim(config, Path(workdir))
 

@@ -1,0 +1,36 @@
+"""MusicGen-Stem: codecs of bass, drums and other, and a transformer that writes their codes."""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from stemphonic_jax.data.preparing.parts import InParts, in_parts
+from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.systems.codes import compile_for
+from stemphonic_jax.training.inputs import codes, streams, text
+from stemphonic_jax.training.inputs.prepare import records_of
+
+__all__ = ["compile_for"]
+
+FOLDER = "musicgen"
+
+
+def train_vae(config: ConfigDict, workdir: Path) -> None:
+  """Waveforms → a codec for each of bass, drums and other."""
+  from stemphonic_jax.training.trainers import codecs
+
+  def heard(name: str, mix: Mix) -> list[np.ndarray]:
+    return [in_parts(mix).stems[name].audio]
+
+  codecs.train(config, workdir, heard)
+
+
+def prepare(config: ConfigDict, workdir: Path) -> None:
+  """Mixes → records of the codes of bass, drums and other."""
+  found = codes.load_codecs(config, workdir)
+  # All three parts are always there, also where they are silent.
+  codes.prepare(config, workdir, found, streams.encoder(found), InParts, audible=0.0)
+  text.prepare(
+    config, workdir, records_of(config, workdir), streams.training_texts, streams.texts_of
+  )

@@ -1,0 +1,129 @@
+"""Records of codes: mixes through the codecs of a run.
+
+WORKDIR/codecs/NAME    what --mode=train_vae leaves, a folder of weights/codec.py each
+WORKDIR/records        as of latents, with codes in their place; the index names the codecs
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from stemphonic_jax.data.batching.records import Records, open_records
+from stemphonic_jax.data.preparing.segments import Cut, Encode
+from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.errors import MismatchError, MissingError, UsageError
+from stemphonic_jax.training.distributed import cluster
+from stemphonic_jax.training.inputs.corpora import open_corpora
+from stemphonic_jax.training.inputs.prepare import records_of, write_corpora
+from stemphonic_jax.weights.architecture import CODEC, build_codec
+from stemphonic_jax.weights.codec import Codec, open_codec
+
+MOST_ENTRIES = 1 << 16  # that 16 bits hold
+
+
+def codec_folder(workdir: Path, name: str) -> Path:
+  """Where a run has a codec."""
+  return workdir / "codecs" / name
+
+
+def codecs_of(config: ConfigDict) -> dict[str, CODEC]:
+  """The codecs of a config, by name, without weights.
+
+  UsageError for one that cannot be built, or that records have no room for; or where they differ in
+  the length of a frame.
+  """
+  found = {}
+  for name, section in config.codec.items():
+    fields = {key: value for key, value in section.to_dict().items() if key != "path"}
+    try:
+      codec = found[name] = build_codec(fields)
+      hop, entries = codec.hop, codec.entries
+    except (UsageError, ValueError) as error:
+      raise UsageError(f"codec.{name}: {str(error).removeprefix('codec.')}") from None
+    if entries > MOST_ENTRIES:
+      raise UsageError(
+        f"codec.{name}.entries: got {entries}, expected at most {MOST_ENTRIES}, which 16 bits hold"
+      )
+    if hop != next(iter(found.values())).hop:
+      raise UsageError(f"codec.{name}: a frame is {hop} samples, of others it is another number")
+  return found
+
+
+def load_codecs(config: ConfigDict, workdir: Path) -> dict[str, Codec]:
+  """The codecs of a run; MissingError where they are not there, MismatchError where they differ."""
+  found = {}
+  for name, model in codecs_of(config).items():
+    folder = codec_folder(workdir, name)
+    if not folder.is_dir():
+      raise MissingError(f"{folder}: no codec; run --mode=train_vae first")
+    weights = open_codec(folder)
+    if weights.rate != config.sample_rate:
+      raise MismatchError(
+        f"{folder}: this codec hears {weights.rate} Hz, sample_rate is {config.sample_rate}"
+      )
+    for what in ("hop", "levels", "entries"):
+      ours, theirs = getattr(model, what), getattr(weights.model, what)
+      if ours != theirs:
+        raise MismatchError(f"{folder}: this codec has {what} {theirs}, codec.{name} says {ours}")
+    found[name] = Codec(weights)
+  return found
+
+
+def fingerprints(codecs: Mapping[str, Codec]) -> dict[str, str]:
+  """What codes are only worth something together with, as the notes of records have it."""
+  return {name: codec.fingerprint for name, codec in codecs.items()}
+
+
+def open_coded(folder: Path, codecs: Mapping[str, Codec], frames: int) -> Records:
+  """Records of codes of these codecs, in segments of so many frames; MismatchError for others."""
+  records = open_records(folder)
+  theirs = records.index.notes.get("codecs")
+  if theirs is None:
+    raise MismatchError(f"{folder}: holds latents, expected codes; prepare with this config")
+  for name, ours in fingerprints(codecs).items():
+    if theirs.get(name) != ours:
+      raise MismatchError(
+        f"{folder}: was coded by another codec of {name!r} than this run has; give the run that one"
+        f" (--config.codec.{name}.path), or prepare again"
+      )
+  if records.index.frames != frames:
+    raise MismatchError(f"{folder}: segments have {records.index.frames} frames, expected {frames}")
+  return records
+
+
+def prepare(
+  config: ConfigDict,
+  workdir: Path,
+  codecs: Mapping[str, Codec],
+  encode: Encode,
+  arranged: Callable[[Sequence[Mix]], Sequence[Mix]] = lambda mixes: mixes,
+  **options: int | float,
+) -> None:
+  """Fills the run's folder of records, as inputs/prepare.py does with latents.
+
+  `encode` maps waveforms to codes [n, T, levels], `arranged` mixes to those that are cut;
+  `submixes` and `audible` are options of `Cut` and `write_corpora`. Records that were prepared
+  apart are left to `open_coded`.
+  """
+  records, d = records_of(config, workdir), config.data
+  if d.records or cluster.one_by_one((records / "train").exists):
+    return
+  hop = next(iter(codecs.values())).hop
+  corpora = cluster.one_by_one(functools.partial(open_corpora, config, records, hop))
+  parts = {name: arranged(mixes) for name, mixes in corpora.parts.items()}
+  cut = Cut(config.seconds, hop, options.pop("submixes", 0), every=not corpora.composed)
+  write_corpora(
+    records, replace(corpora, parts=parts), encode, cut,
+    rate=config.sample_rate, size=d.shard, seed=config.seed,
+    notes={"codecs": fingerprints(codecs)}, host=cluster.host(), hosts=cluster.hosts(), **options,
+  )  # fmt: skip
+  cluster.wait("records")
+
+
+def codes_of(codec: Codec, audio: np.ndarray) -> np.ndarray:
+  """Codes [T, levels] of a waveform [samples, 2], of which the codec hears the mean."""
+  return codec.encode(np.ascontiguousarray(audio.mean(1)), codec.rate).T

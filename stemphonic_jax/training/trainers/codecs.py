@@ -1,0 +1,124 @@
+"""The codecs of a run: taken from elsewhere, fitted, or trained."""
+
+import functools
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+
+from stemphonic_jax.audio.activity import THRESHOLD_DBFS
+from stemphonic_jax.audio.files import write_wav
+from stemphonic_jax.audio.folders import whole_folder
+from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.flow import named_key
+from stemphonic_jax.models import spectral_codec
+from stemphonic_jax.models.encodec import EnCodec
+from stemphonic_jax.models.spectral_codec import SpectralCodec
+from stemphonic_jax.training.distributed import cluster
+from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of
+from stemphonic_jax.training.inputs.corpora import waveforms
+from stemphonic_jax.weights.architecture import CODEC
+from stemphonic_jax.weights.codec import (
+  CONFIG,
+  WEIGHTS,
+  Codec,
+  CodecWeights,
+  open_codec,
+  save_codec,
+)
+
+# What of a mix a codec of that name is to hear: waveforms [samples, 2].
+Heard = Callable[[str, Mix], Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sounds:
+  """What a codec is made for: pieces to make it with and others, and what of a piece it hears."""
+
+  corpus: Callable[[], tuple[Sequence[Mix], Sequence[Mix]]]
+  heard: Callable[[Mix], Sequence[np.ndarray]]
+
+
+def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
+  """Leaves each codec of `config.codec` in `workdir/codecs`; one that is there stays as it is.
+
+  One with a `path` is a copy of that codec. A spectral codec is fitted to `train_vae.pieces` pieces
+  of the corpus, in seconds and without a gradient. Beside the codecs, in `previews`, is a held-out
+  piece as each gives it back.
+  """
+
+  @functools.cache  # composed or found once, for all codecs
+  def corpus() -> tuple[Sequence[Mix], Sequence[Mix]]:
+    hop = next(iter(codecs_of(config).values())).hop
+    return waveforms(config, workdir / "records", hop)
+
+  for name, model in codecs_of(config).items():
+    folder = codec_folder(workdir, name)
+    if cluster.one_by_one((folder / CONFIG).is_file):
+      logging.info("%s: is there already", folder)
+      continue
+    make = _taken if config.codec[name].path else TRAINERS[type(model)]
+    make(config, workdir, name, model, Sounds(corpus, functools.partial(heard, name)))
+    cluster.wait(f"codec {name}")
+
+
+def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+  """A copy of the codec that the config names."""
+  if not cluster.is_first():
+    return
+  source = Path(config.codec[name].path)
+  open_codec(source)  # which sees that it is whole
+  with whole_folder(codec_folder(workdir, name)) as folder:
+    for file in (CONFIG, WEIGHTS):
+      shutil.copyfile(source / file, folder / file)
+
+
+def _fitted(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+  """A codec of principal components and k-means."""
+  if not cluster.is_first():
+    return
+  pieces, unseen = sounds.corpus()
+  chosen = np.linspace(0, len(pieces) - 1, min(config.train_vae.pieces, len(pieces))).astype(int)
+  found = [audio for i in chosen for audio in sounds.heard(pieces[i])]
+  sounding = [audio.mean(1) for audio in found if dbfs(audio) >= THRESHOLD_DBFS]
+  frames = sum(len(audio) for audio in sounding) // model.hop
+  if frames <= model.entries:
+    raise DataError(
+      f"codec {name!r}: {len(chosen)} pieces have {frames} frames of it, expected more than its"
+      f" {model.entries} entries; take more (train_vae.pieces), or fewer entries"
+    )
+  silence = np.zeros_like(sounding[0])  # which it has to give back as well
+  key = named_key(jax.random.key(config.seed), f"codec {name}")
+  params = spectral_codec.fit(model, key, jnp.asarray(np.stack([*sounding, silence])))
+  about = {"licence": config.licence, "source": config.source}
+  weights = CodecWeights(model, jax.device_get(params), config.sample_rate)
+  save_codec(codec_folder(workdir, name), weights, about)
+  logging.info("codec %s: fitted to %.0f s", name, frames * model.hop / config.sample_rate)
+  preview(Codec(weights), sounds.heard(unseen[0])[0], codec_folder(workdir, "previews"), name)
+
+
+def preview(codec: Codec, audio: np.ndarray, folder: Path, name: str) -> None:
+  """Writes a waveform, and what a codec makes of it, as NAME.wav and NAME_coded.wav."""
+  folder.mkdir(parents=True, exist_ok=True)
+  mono = np.ascontiguousarray(audio.mean(1))
+  coded = codec.decode(codec.encode(mono, codec.rate))[: len(mono)]
+  for label, wave in ((name, mono), (f"{name}_coded", coded)):
+    write_wav(folder / f"{label}.wav", np.stack([wave, wave], 1), codec.rate)
+
+
+def _learned(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+  raise UsageError(
+    f"codec.{name}: an EnCodec is not trained here; name the folder of one,"
+    f" --config.codec.{name}.path=FOLDER, or take a spectral codec, as :small does"
+  )
+
+
+TRAINERS = {SpectralCodec: _fitted, EnCodec: _learned}
