@@ -194,7 +194,7 @@ def equal_steps_compile_once():
 
   from stemphonic_jax.training.losses import setting
   from stemphonic_jax.training.run import state
-  from stemphonic_jax.training.trainers import dit, vae
+  from stemphonic_jax.training.trainers import codec, dit, rebuilding, vae
 
   def described(argument):
     if isinstance(argument, ConfigDict) and not argument.decay:
@@ -217,8 +217,9 @@ def equal_steps_compile_once():
     return equal
 
   homes = [(setting, "velocity_loss"), (state, "train_step"), (dit, "build_optimizer")]
-  ours = ("reconstruction_loss", "adversarial_loss", "build_optimizer", "both_optimizers")
-  homes += [(vae, name) for name in ours]
+  homes += [(vae, name) for name in ("reconstruction_loss", "adversarial_loss")]
+  homes += [(codec, name) for name in ("codec_loss", "adversarial_codec_loss", "following")]
+  homes += [(rebuilding, name) for name in ("build_optimizer", "both_optimizers")]
   with pytest.MonkeyPatch.context() as patch:
     for home, name in homes:
       patch.setattr(home, name, once(getattr(home, name)))

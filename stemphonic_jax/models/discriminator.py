@@ -66,9 +66,11 @@ class Discriminator(nn.Module):
     ]
 
 
-def init_discriminator(discriminator: Discriminator, key: Key[Array, ""]) -> dict:
-  """Fresh parameters of a discriminator of stereo audio."""
-  silence = jnp.zeros((1, max(discriminator.sizes), 2))
+def init_discriminator(
+  discriminator: Discriminator, key: Key[Array, ""], channels: int = 2
+) -> dict:
+  """Fresh parameters of a discriminator of audio of so many channels."""
+  silence = jnp.zeros((1, max(discriminator.sizes), channels))
   return discriminator.init(key, images(silence, discriminator.sizes))["params"]
 
 

@@ -252,6 +252,15 @@ class EnCodec(nn.Module):
     """Audio of T·hop samples."""
     return self.audio(self.recall(self.frames(codes))[0])
 
+  def learn(
+    self, audio: Float[Array, "B N"]
+  ) -> tuple[Float[Array, "B M"], Int[Array, "B K T"], Float[Array, ""]]:
+    """Reconstruction whose gradient passes the quantiser, its codes, and the commitment loss."""
+    latents = self.latents(audio)
+    codes = jax.lax.stop_gradient(quantiser.encode(self.codebooks, latents))
+    quantised, distance = quantiser.straight_through(self.codebooks, latents, codes)
+    return self.audio(self.recall(self.decoder.conv_in(quantised))[0]), codes, distance
+
   def features(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
     """First step of encoding: sees `halo` frames on each side."""
     return self.encoder.features(audio)

@@ -38,6 +38,23 @@ def decode(codebooks: Float[Array, "K V C"], codes: Int[Array, "B K T"]) -> Floa
   return sum(codebook[codes[:, k]] for k, codebook in enumerate(codebooks))
 
 
+def straight_through(
+  codebooks: Float[Array, "K V C"], x: Float[Array, "B T C"], codes: Int[Array, "B K T"]
+) -> tuple[Float[Array, "B T C"], Float[Array, ""]]:
+  """What the codes of x stand for, with the gradient of x, and how far x is from it at each level.
+
+  The second is the commitment loss, a mean over levels of |r_k − e_k[code_k]|²: entries are taken
+  as they are, so it moves x alone.
+  """
+  rest, distance = x, 0.0
+  for k, codebook in enumerate(codebooks):
+    entry = jax.lax.stop_gradient(codebook[codes[:, k]])
+    distance += jnp.mean(jnp.square(rest - entry))
+    rest = rest - entry
+  # rest is x less the sum of entries, and its gradient that of x.
+  return x - jax.lax.stop_gradient(rest), distance / len(codebooks)
+
+
 def nearest(codebook: Float[Array, "V C"], x: Float[Array, "*batch C"]) -> Int[Array, "*batch"]:
   """The entry nearest to each vector: |x − e|² less |x|², which is the same for all entries."""
   rows = x.reshape(-1, x.shape[-1])

@@ -67,3 +67,18 @@ def test_a_dead_entry_is_put_at_a_vector_and_stays_there():
   assert (ENCODE(after.codebooks, x[None]) == 2).any(), "which chooses it from now on"
   later = UPDATE(jax.random.key(2), after, x)
   assert jnp.linalg.norm(later.codebooks[0, 2] - after.codebooks[0, 2]) < 0.5
+
+
+def test_the_gradient_passes_the_quantiser_and_commitment_draws_to_entries():
+  books, x = vectors(K * V).reshape(K, V, C), vectors(6, 3)[None]
+  codes = ENCODE(books, x)
+  out, pull = jax.vjp(lambda x, books: quantiser.straight_through(books, x, codes), x, books)
+  np.testing.assert_allclose(out[0], quantiser.decode(books, codes), atol=1e-5)
+  to_x, to_books = pull((jnp.ones_like(x), jnp.zeros(())))
+  np.testing.assert_array_equal(to_x, jnp.ones_like(x))
+  np.testing.assert_array_equal(to_books, jnp.zeros_like(books))
+  rests = [x - quantiser.decode(books[:k], codes[:, :k]) for k in range(1, K + 1)]
+  np.testing.assert_allclose(out[1], np.mean(np.square(rests)), rtol=1e-4)
+  to_x, to_books = pull((jnp.zeros_like(x), jnp.ones(())))
+  np.testing.assert_allclose(to_x, 2 * sum(rests) / (K * x.size), rtol=1e-4, atol=1e-7)
+  np.testing.assert_array_equal(to_books, jnp.zeros_like(books))

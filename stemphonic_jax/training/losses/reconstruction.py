@@ -60,7 +60,7 @@ def reconstruction_loss(
   weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=spectral)
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
-    return _with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
+    return with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
 
   return loss
 
@@ -78,23 +78,36 @@ def adversarial_loss(
 ) -> state.Loss:
   """The same with a discriminator; params are {"vae", "discriminator"}, and both sides' losses add
   up to one (adversarial.py)."""
-  scale = {"adversarial": weight, "feature": feature_weight, "discriminator": 1.0}
+  contest = contest_of(discriminator, weight, feature_weight)
   spectral = _spectral_term(spectral_weight, rate) if spectral_weight else lambda real, fake: {}
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
     def waveform(real: jax.Array, fake: jax.Array) -> Terms:
-      parts = adversarial_losses(discriminator, params["discriminator"], real, fake)
-      return spectral(real, fake) | {name: (scale[name], part) for name, part in parts.items()}
+      return spectral(real, fake) | contest(params["discriminator"], real, fake)
 
     weights = dict(kl_weight=kl_weight, head_weight=head_weight, waveform=waveform)
-    return _with_sums(*vae_loss(vae, params["vae"], batch["audio"], key, **weights))
+    return with_sums(*vae_loss(vae, params["vae"], batch["audio"], key, **weights))
 
   return loss
+
+
+def contest_of(
+  discriminator: Discriminator, weight: float, feature_weight: float
+) -> Callable[[Any, Float[Array, "B N A"], Float[Array, "B N A"]], Terms]:
+  """The terms of both sides, from a discriminator's parameters, recordings and what was rebuilt."""
+  scale = {"adversarial": weight, "feature": feature_weight, "discriminator": 1.0}
+
+  def terms(params: Any, real: jax.Array, fake: jax.Array) -> Terms:
+    parts = adversarial_losses(discriminator, params, real, fake)
+    return {name: (scale[name], part) for name, part in parts.items()}
+
+  return terms
 
 
 def _spectral_term(weight: float, rate: int) -> WaveformLoss:
   return lambda real, fake: {"spectral": (weight, stereo_spectral_loss(real, fake, rate=rate))}
 
 
-def _with_sums(value: jax.Array, parts: dict) -> tuple[jax.Array, state.Sums]:
+def with_sums(value: jax.Array, parts: dict) -> tuple[jax.Array, state.Sums]:
+  """A loss and its terms as a trainer takes them."""
   return value, {name: (part, jnp.ones(())) for name, part in parts.items() if name != "loss"}

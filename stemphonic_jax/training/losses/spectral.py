@@ -1,4 +1,6 @@
-"""Multi-resolution STFT loss of stereo audio, as in Stable Audio's autoencoder and auraloss."""
+"""Multi-resolution STFT loss of audio, as in Stable Audio's autoencoder and auraloss."""
+
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,19 +23,36 @@ def stereo_spectral_loss(
 
   Weighted by the ear's sensitivity if the sampling `rate` in Hz is given, flat if not.
   """
-  audio = jnp.stack([real, fake])
-  audio = jnp.pad(audio, ((0, 0), (0, 0), (0, -audio.shape[2] % (max(windows) // 4)), (0, 0)))
-  audio = audio.transpose(0, 3, 1, 2)
   losses = []
-  for size in windows:
-    spectra = stft(audio, size, size // 4)
-    if rate is not None:
-      spectra = spectra * a_weighting(np.fft.rfftfreq(size, 1 / rate))
+  for spectra in _spectra(jnp.stack([real, fake]).transpose(0, 3, 1, 2), rate, windows):
     left, right = spectra[:, 0], spectra[:, 1]
     middle = (spectral_distance(*(left + right)) + spectral_distance(*(left - right))) / 2
     sides = (spectral_distance(*left) + spectral_distance(*right)) / 2
     losses.append(middle + sides)
   return sum(losses) / len(losses)
+
+
+def mono_spectral_loss(
+  real: Float[Array, "B N"],
+  fake: Float[Array, "B N"],
+  *,
+  rate: float | None = None,
+  windows: tuple[int, ...] = WINDOWS,
+) -> Float[Array, ""]:
+  """The same of one channel."""
+  found = _spectra(jnp.stack([real, fake]), rate, windows)
+  return sum(spectral_distance(*spectra) for spectra in found) / len(windows)
+
+
+def _spectra(
+  audio: Float[Array, "*B N"], rate: float | None, windows: tuple[int, ...]
+) -> Iterator[Array]:
+  """Of each window length, padded to whole strides of the longest."""
+  more = -audio.shape[-1] % (max(windows) // 4)
+  audio = jnp.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, more)])
+  for size in windows:
+    spectra = stft(audio, size, size // 4)
+    yield spectra if rate is None else spectra * a_weighting(np.fft.rfftfreq(size, 1 / rate))
 
 
 def spectral_distance(real: Array, fake: Array) -> Float[Array, ""]:

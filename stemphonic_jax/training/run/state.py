@@ -8,7 +8,8 @@ An update whose loss or gradient is not finite is left out and counted: paramete
 optimiser stay as they were, so that a state is finite whenever it is saved.
 
 Parameters may be in two parts, trained and frozen. Frozen ones have no gradient, no average and no
-optimiser state, which is what makes fine-tuning by adapters (models/lora.py) small.
+optimiser state, which is what makes fine-tuning by adapters (models/lora.py) small. What learns by
+a law of its own, as codebooks do (models/quantiser.py), is among them too.
 """
 
 import functools
@@ -23,6 +24,7 @@ import optax
 from flax import traverse_util
 from jax.tree_util import Partial
 
+from stemphonic_jax.flow import named_key
 from stemphonic_jax.training.distributed.mesh import shardings
 from stemphonic_jax.weights.lazy import Lazy
 
@@ -32,6 +34,8 @@ Metrics = dict[str, jax.Array]
 # A loss returns a mean over its rows and, by name, sums with the number of rows they run over.
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 Loss = Callable[[Params, Batch, jax.Array], tuple[jax.Array, Sums]]
+# What frozen parameters become after a batch, from all parameters before it.
+Follow = Callable[[Params, Batch, jax.Array], Params]
 
 
 @flax.struct.dataclass
@@ -141,6 +145,7 @@ def train_step(
   micro_batches: int = 1,
   block: int = 1,
   then: tuple[int, Loss] | None = None,
+  follow: Follow | None = None,
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
   """Builds the jitted update: (state, batch, run key) → (state, metrics).
 
@@ -148,7 +153,8 @@ def train_step(
   i mod `micro_batches`: neighbours, which are on one device, are dealt out there, and none moves.
   With a `block`, so many neighbours are dealt out together.
 
-  With `then`, another loss takes over at that step; metrics that only it has are NaN before.
+  With `then`, another loss takes over at that step; metrics that only it has are NaN before. With
+  `follow`, frozen parameters are what it makes of them.
   """
   loss_at = _taken_over(loss, *then) if then else lambda number, *rest: loss(*rest)
 
@@ -177,11 +183,14 @@ def train_step(
     # A running average that starts short: early averages would otherwise be mostly initialisation.
     decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
     ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, state.ema, params)
-    params, ema, opt_state = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old),
-      (params, ema, opt_state),
-      (state.params, state.ema, state.opt_state),
+    new, old = (params, ema, opt_state), (state.params, state.ema, state.opt_state)
+    if follow:
+      everything = join(state.params, state.frozen)
+      new, old = (*new, follow(everything, batch, named_key(key, "follow"))), (*old, state.frozen)
+    params, ema, opt_state, *followed = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old), new, old
     )
+    frozen = followed[0] if follow else state.frozen
     skipped = state.skipped + ~finite
     in_a_row = jnp.where(finite, 0, state.in_a_row + 1)
     metrics = means(sums) | {
@@ -190,7 +199,7 @@ def train_step(
       "skipped": skipped,
       "skipped_in_a_row": in_a_row,
     }
-    after = TrainState(state.step + 1, params, ema, opt_state, state.frozen, skipped, in_a_row)
+    after = TrainState(state.step + 1, params, ema, opt_state, frozen, skipped, in_a_row)
     return _in_place(after), metrics
 
   return jax.jit(step, donate_argnums=0)

@@ -1,39 +1,26 @@
 """Trains the autoencoder on waveforms: crops of stems, sub-mixes and mixes."""
 
-import contextlib
 import functools
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from grain import DatasetIterator
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
-from stemphonic_jax.audio.figures import spectrogram_figure
-from stemphonic_jax.audio.files import check_samples, write_wav
-from stemphonic_jax.data.batching.crops import KINDS, Crops, Kind, crops
+from stemphonic_jax.data.batching.crops import KINDS, Kind
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
-from stemphonic_jax.models.discriminator import Discriminator, init_discriminator
 from stemphonic_jax.models.principal import principal_start
 from stemphonic_jax.models.spectral import Spectral
-from stemphonic_jax.training.distributed import cluster, mesh
+from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.corpora import waveforms
 from stemphonic_jax.training.inputs.prepare import check_records, load_vae
 from stemphonic_jax.training.inputs.start import start_file, take_file
 from stemphonic_jax.training.losses.reconstruction import adversarial_loss, reconstruction_loss
-from stemphonic_jax.training.run import loop, state
-from stemphonic_jax.training.run.optimizer import adamw, build_optimizer
-from stemphonic_jax.training.trainers import stage
-from stemphonic_jax.weights.architecture import build_vae, init_vae, vae_shapes
+from stemphonic_jax.training.trainers import rebuilding, stage
+from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, vae_shapes
 from stemphonic_jax.weights.tensors import open_params, save_params
-
-HELD_OUT_CROPS = 8
-START_CROPS = 128  # that a spectral autoencoder's linear start is computed from
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
@@ -61,92 +48,38 @@ def train(config: ConfigDict, workdir: Path) -> None:
     cluster.wait("autoencoder")
     return
   vae = build_vae(config.vae)
-  opponent = build_discriminator(c)
-  devices = mesh.make_mesh(**config.mesh)
-  mesh.check_rows(devices, c.batch_size, 1)
   run_key = named_key(jax.random.key(config.seed), "vae")
   weights = {name: c[name] for name in ("kl_weight", "head_weight", "spectral_weight")}
   weights["rate"] = config.sample_rate
-  loss = reconstruction_loss(vae, **weights)
-  optimizer = build_optimizer(c)
-  step = state.train_step(loss, optimizer, ema_decay=c.ema_decay)
-  if opponent:
-    d, optimizer = c.discriminator, both_optimizers(optimizer, c)
-    contest = adversarial_loss(
-      vae, opponent, weight=d.weight, feature_weight=d.feature_weight, **weights
-    )
-    step = state.train_step(
-      lambda params, batch, key: loss(params["vae"], batch, key),
-      optimizer,
-      ema_decay=c.ema_decay,
-      then=(d.start, contest),
-    )
-
-  pieces, unseen = cluster.one_by_one(
-    functools.partial(waveforms, config, workdir / "records", vae.hop)
-  )
-  cut = functools.partial(crops, samples=c.samples, seed=config.seed, kinds=_kinds(config))
-  held_out = _first(cut(unseen, batch_size=HELD_OUT_CROPS, ahead=1))
-  measure = jax.jit(loss)
-  reconstruct = jax.jit(lambda params, audio: vae.apply({"params": params}, audio))
-
-  def average(current: state.TrainState) -> Any:
-    return current.model["vae"] if opponent else current.model
-
-  def evaluate(current: state.TrainState) -> state.Metrics:
-    value, sums = measure(average(current), held_out, named_key(run_key, "held out"))
-    metrics = {"loss": value} | state.means(sums)
-    return {f"held_out_{name}": metric for name, metric in metrics.items()}
-
-  def show(current: state.TrainState) -> None:
-    params = cluster.gather(average(current))
-    if cluster.is_first():
-      save_params(workdir / "vae.safetensors", params)
-      preview(int(current.step), params)
-
-  def preview(step: int, params: Any) -> None:
-    original = unseen[0].audio()
-    rebuilt = np.asarray(reconstruct(params, original[None]))[0, : len(original)]
-    folder = workdir / "vae" / "previews" / f"step_{step:06d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {"original": original, "reconstruction": rebuilt}
-    for name, audio in rows.items():
-      check_samples(f"{name} of step {step}", audio, config.sample_rate)
-      write_wav(folder / f"{name}.wav", audio, config.sample_rate)
-    spectrogram_figure(folder / "spectrograms.png", rows, config.sample_rate)
-
-  def create(given: Any, sample: jax.Array | None) -> state.TrainState:
-    params = init_vae(vae, named_key(run_key, "init")) if given is None else given
-    if sample is not None:
-      params = principal_start(vae, params, sample)
-    if opponent:
-      theirs = init_discriminator(opponent, named_key(run_key, "discriminator"))
-      params = {"vae": params, "discriminator": theirs}
-    decoder = ("vae/decoder/*", "discriminator/*") if opponent else ("decoder/*",)
-    return state.create(*state.split(params, decoder if c.decoder_only else ("*",)), optimizer)
-
-  def open_batches(start: int) -> DatasetIterator[tuple[int, Crops]]:
-    hosts = dict(host=cluster.host(), hosts=cluster.hosts())
-    return cut(pieces, batch_size=c.batch_size, start=start, **hosts)
-
-  given, sample = None, None
-  if start:
-    given = open_params(start, vae_shapes(vae))  # on disk still
-  elif isinstance(vae, Spectral):
-    sample = jnp.asarray(_first(cut(pieces, batch_size=START_CROPS, ahead=1))["audio"])
-  stage.run(
+  d, decoder = c.discriminator, ("decoder/*",)
+  given = open_params(start, vae_shapes(vae)) if start else None  # on disk still
+  rebuilding.train(
     workdir / "vae",
     config,
-    c,
-    Partial(create, given, sample),
-    step,
-    open_batches,
-    mesh=devices,
-    run_key=run_key,
-    evaluate=evaluate,
-    show=show,
-    seconds_per_step=c.batch_size * c.samples / config.sample_rate,
+    rebuilding.Learner(
+      name="vae",
+      trainable=decoder if c.decoder_only else ("*",),
+      make=Partial(functools.partial(_begin, vae), named_key(run_key, "init"), given),
+      starts_from_waveforms=isinstance(vae, Spectral) and not start,
+      loss=reconstruction_loss(vae, **weights),
+      contest=lambda opponent: adversarial_loss(
+        vae, opponent, weight=d.weight, feature_weight=d.feature_weight, **weights
+      ),
+      channels=2,
+      hear=lambda mix: mix.audio(),
+      rebuild=lambda params, audio: vae.apply({"params": params}, audio),
+      keep=functools.partial(save_params, workdir / "vae.safetensors"),
+    ),
+    lambda: cluster.one_by_one(lambda: waveforms(config, workdir / "records", vae.hop)),
+    _kinds(config),
+    run_key,
   )
+
+
+def _begin(vae: VAE, key: jax.Array, given: Any, sample: jax.Array | None) -> Any:
+  """Parameters to begin with: those given, or drawn and, for a spectral one, fit to waveforms."""
+  params = init_vae(vae, key) if given is None else given
+  return params if sample is None else principal_start(vae, params, sample)
 
 
 def _kinds(config: ConfigDict) -> tuple[Kind, ...]:
@@ -154,37 +87,3 @@ def _kinds(config: ConfigDict) -> tuple[Kind, ...]:
   if not config.train_vae.decoder_only:
     return KINDS
   return ("mix",) if config.data.whole_mixes else ("stem",)
-
-
-def _first(batches: DatasetIterator[tuple[int, Crops]]) -> Crops:
-  """The first batch, without the names of its mixes."""
-  with contextlib.closing(batches):
-    return loop.arrays(next(batches)[1])
-
-
-def build_discriminator(c: ConfigDict) -> Discriminator | None:
-  """The discriminator of a `train_vae` section; None where its weight is zero.
-
-  UsageError where crops are shorter than its windows.
-  """
-  d = c.discriminator
-  if not d.weight:
-    return None
-  if c.samples < max(d.sizes):
-    raise UsageError(
-      f"train_vae.discriminator.sizes: a window of {max(d.sizes)} samples does not fit a crop of"
-      f" {c.samples} (train_vae.samples)"
-    )
-  return Discriminator(d.filters, tuple(d.sizes), d.stride)
-
-
-def both_optimizers(
-  vae: optax.GradientTransformation, c: ConfigDict
-) -> optax.GradientTransformation:
-  """The autoencoder's optimiser beside the discriminator's own, which begins when that is on."""
-  d = c.discriminator
-  own = adamw(d.learning_rate, clip=c.clip, betas=d.betas, weight_decay=d.weight_decay)
-  if d.start:
-    own = optax.transforms.conditionally_mask(own, lambda step: step >= d.start)
-  names = {name: name for name in ("vae", "discriminator")}
-  return optax.multi_transform({"vae": vae, "discriminator": own}, names)

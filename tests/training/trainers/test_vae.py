@@ -13,7 +13,7 @@ import pytest
 from configs import base
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.training.run.identity import lasting
-from stemphonic_jax.training.trainers import vae
+from stemphonic_jax.training.trainers import rebuilding, vae
 from stemphonic_jax.weights.architecture import build_vae, vae_shapes
 from stemphonic_jax.weights.tensors import load_params
 
@@ -144,8 +144,8 @@ def test_a_decoder_is_fine_tuned_on_what_it_decodes_in_use(
     met.add(options["kinds"])
     return real(*args, **options)
 
-  real = vae.crops
-  monkeypatch.setattr(vae, "crops", crops)
+  real = rebuilding.crops
+  monkeypatch.setattr(rebuilding, "crops", crops)
   config = decoder_only(runs, weight=0.0, steps=1)
   config.data.whole_mixes = whole_mixes
   vae.train(config, tmp_path)
