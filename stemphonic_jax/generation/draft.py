@@ -91,9 +91,9 @@ def windows_of(
   pipe: "StemPipeline", frames: int, holes: Sequence[Hole], bpm: float | None
 ) -> tuple[int, list[Stretch]]:
   """The size of the windows in which holes of a song of `frames` are filled, and which they are."""
-  hop, rate = pipe.bundle.vae.hop, pipe.rate
+  hop, rate = pipe.hop, pipe.rate
   longest = frames_of(pipe.seconds, rate, hop)
-  size = longest if pipe.bundle.dit.timing else min(longest, frames)
+  size = longest if pipe.timed else min(longest, frames)
   if frames <= size:
     return size, [Stretch(0, 0, frames)]
   bar = bar_samples(bpm, rate)
@@ -114,7 +114,7 @@ class _Filling:
     tell: Tell | None,
   ):
     self.pipe, self.draft, self.request, self.holes = pipe, draft, request, holes
-    self.hop, self.ensemble = pipe.bundle.vae.hop, pipe.bundle.dit.ensemble
+    self.hop, self.ensemble = pipe.hop, pipe.ensemble
     self.frames = -(-draft.samples // self.hop)
     self.size, self.stretches = windows_of(pipe, self.frames, holes, request.bpm)
     self.start = min(request.steps - 1, round((1 - strength) * request.steps))
@@ -163,7 +163,7 @@ class _Filling:
 
   def _hears(self) -> bool:
     """Whether the model has learned to hear a sub-mix."""
-    return self.pipe.bundle.config["dropout"]["context"] < 1
+    return self.pipe.config["dropout"]["context"] < 1
 
   def _context(self, names: Sequence[str], stretch: Stretch) -> Float32[np.ndarray, "1 T C"]:
     """Latents of the sub-mix of these stems, in a window."""
@@ -171,13 +171,13 @@ class _Filling:
     stems = {n: self.draft.audio[n][stretch.begin * self.hop : stop] for n in names}
     if stems and self._hears():
       return self.pipe.encode_mix(stems, self.size)[None]
-    return np.zeros((1, self.size, self.pipe.bundle.vae.latent), np.float32)
+    return np.zeros((1, self.size, self.pipe.channels), np.float32)
 
   def _set_latents(self, name: str, empty: bool) -> None:
     """Sees to it that a stem has latents, which are its own to be written to."""
     latents = self.draft.latents
     if empty:
-      latents[name] = np.zeros((self.frames, self.pipe.bundle.vae.latent), np.float32)
+      latents[name] = np.zeros((self.frames, self.pipe.channels), np.float32)
     elif name in latents:
       latents[name] = latents[name].copy()
     else:

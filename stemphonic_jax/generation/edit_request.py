@@ -31,10 +31,10 @@ Activity = Mapping[str, Sequence[tuple[float, float]]]
 
 def check_model(pipe: "StemPipeline", song: Song) -> None:
   """MismatchError where another model made the song: latents and noise would not be the same."""
-  if song.info["model"] != pipe.bundle.fingerprint or song.rate != pipe.rate:
+  if song.info["model"] != pipe.fingerprint or song.rate != pipe.rate:
     raise MismatchError(
       f"another model made this song ({song.info['model'][:12]}, not"
-      f" {pipe.bundle.fingerprint[:12]}); name that one with --model, or play along with the song:"
+      f" {pipe.fingerprint[:12]}); name that one with --model, or play along with the song:"
       f" stemphonic follow"
     )
 
@@ -113,12 +113,12 @@ def beside(
   """
   asked, sampler = song.info["request"], song.info["sampler"]
   guidance = sampler["guidance"] if guidance is None else guidance
-  if negative is None and asked.get("negative") and unguided(pipe.bundle.config, guidance):
+  if negative is None and asked.get("negative") and unguided(pipe.config, guidance):
     logging.info("what the song avoids has no effect here: words have a guidance of 1")
     negative = ""
   request = check_request(
-    pipe.bundle.config,
-    pipe.bundle.vae.hop,
+    pipe.config,
+    pipe.hop,
     prompt=asked["prompt"] if prompt is None else prompt,
     negative=(asked.get("negative") if negative is None else negative) or None,
     stems=stems,
@@ -144,7 +144,7 @@ def fitting(
   guidance, stems = song.info["sampler"]["guidance"], song.info["stems"]
   stay = [name for name, stem in stems.items() if stem["type"] and name not in made]
   plain = not isinstance(guidance, Mapping) and guidance != 1
-  if options.get("guidance") is not None or not (pipe.bundle.dit.ensemble and stay and plain):
+  if options.get("guidance") is not None or not (pipe.ensemble and stay and plain):
     return options
   return {**options, "guidance": {REST: guidance, "others": OTHERS}}
 
@@ -162,7 +162,7 @@ def playing(
   pipe: "StemPipeline", song: Song, activity: Activity | None, request: Request
 ) -> Request:
   """The request with the activity that is asked for or, of stems that have one, with theirs."""
-  config, hop = pipe.bundle.config, pipe.bundle.vae.hop
+  config, hop = pipe.config, pipe.hop
   asked = check_activity(config, hop, activity or {}, request.stems, seconds_of(song))
   lanes = {**song.info["request"]["activity"], **asked}
   return replace(request, activity={n: lanes[n] for n in request.stems if n in lanes})

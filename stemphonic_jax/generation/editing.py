@@ -31,7 +31,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.carried import continued, moved
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
-from stemphonic_jax.generation.draft import Draft, fill
+from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.edit_request import (
   Activity,
   beside,
@@ -99,7 +99,7 @@ def again(
     raise UsageError(f"strength: got {strength}, expected {WEAKEST} to 1, which keeps nothing")
   options = fitting(pipe, song, names, options)
   request = of_stems(pipe, song, typed(song, names), **options)
-  found = holes(range, song.samples, song.rate, pipe.bundle.vae.hop)
+  found = holes(range, song.samples, song.rate, pipe.hop)
   request = playing(pipe, song, activity, request)
   said = {**request.words, **{name: new for name, new in words.items() if new is not None}}
   request = replace(request, words={name: new for name, new in said.items() if new})
@@ -138,14 +138,14 @@ def add(
   hear others.
   """
   check_model(pipe, song)
-  if not pipe.bundle.dit.ensemble and pipe.bundle.config["dropout"]["context"] >= 1:
+  if not pipe.ensemble and pipe.config["dropout"]["context"] >= 1:
     raise UsageError("add: this model was trained without context, it cannot hear other stems")
   options = fitting(pipe, song, (), options)
   request = beside(pipe, song, stems, **options, passes="K")
   passes = min(song.info["sampler"]["passes"], len(request.stems))
   request = replace(request, passes=passes)
   request = playing(pipe, song, activity, request)
-  everything = holes(None, song.samples, song.rate, pipe.bundle.vae.hop)
+  everything = holes(None, song.samples, song.rate, pipe.hop)
   draft = _draft(pipe, song)
   draft.types = {**draft.types, **request.stems}
   ask = {"stems": request.asked, "activity": request.activity}
@@ -166,7 +166,7 @@ def extend(
   To the left it grows by whole bars, where the tempo is known, so that bars stay on the grid.
   """
   check_model(pipe, song)
-  hop, rate, samples = pipe.bundle.vae.hop, song.rate, song.samples
+  hop, rate, samples = pipe.hop, song.rate, song.samples
   seconds, left = values.number("seconds", seconds), values.flag("left", left)
   if not seconds_of(song) < seconds <= LONGEST:
     raise UsageError(
@@ -213,7 +213,7 @@ def loop(
   """
   check_model(pipe, song)
   start, stop = _loop_samples(song, (0, seconds_of(song)) if range is None else range)
-  hop, rate, length = pipe.bundle.vae.hop, song.rate, stop - start
+  hop, rate, length = pipe.hop, song.rate, stop - start
   bar = bar_samples(song.info["request"]["bpm"], rate) or length
   seam = int(min(SEAM * rate, bar, length // 4))
   half = length // 2
@@ -248,7 +248,7 @@ def follow(
 
   `context` is a mix or stems, as `StemPipeline.variations` takes it; options are those of `add`.
   """
-  types = pipe.bundle.config.get("types", ())
+  types = pipe.config.get("types", ())
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
@@ -268,11 +268,11 @@ def given_song(
 ) -> Song:
   """A song of given audio alone; what else is said is for what is to follow it, and for edits."""
   samples = max(map(len, given.audio.values()))
-  given = fit(given, samples, pipe.rate, pipe.bundle.vae.hop)
+  given = fit(given, samples, pipe.rate, pipe.hop)
   ask = {"prompt": values.text("prompt", prompt), "bpm": bpm and values.number("bpm", bpm)}
   if negative is not None:
     ask["negative"] = values.text("negative", negative)
-  own, asked = pipe.bundle.config["sample"], {}
+  own, asked = pipe.config["sample"], {}
   if steps is not None:
     asked["steps"] = values.whole("steps", steps)
   if guidance is not None:
@@ -280,19 +280,18 @@ def given_song(
   sampler = {name: own[name] for name in SAMPLER} | asked
   counts = {"seed": 0, "passes": 1, "variations": 1}
   request = Request(stems={}, seconds=samples / pipe.rate, **ask, **counts, **sampler)
-  info = begun(info_of(pipe.bundle, request, given, 0, (), {}), "given", ask | asked, given.audio)
-  return Song(given.audio, pipe.rate, pipe.bundle.vae.hop, {}, {}, info)
+  info = begun(info_of(pipe, request, given, 0, (), {}), "given", ask | asked, given.audio)
+  return Song(given.audio, pipe.rate, pipe.hop, {}, {}, info)
 
 
-# Of each edit what is needed of what is asked, and what may be left out.
-EDITS = {
-  "again": (again, (), ("stems", "range", "activity")),
-  "vary": (vary, ("strength",), ("stems", "range", "activity")),
-  "add": (add, ("stems",), ("activity",)),
-  "extend": (extend, ("seconds",), ("left",)),
-  "loop": (loop, (), ("range",)),
-  "remove": (Song.remove, ("stems",), ()),
-  "use": (Song.use, ("stem", "step"), ()),
+EDITS = {  # what is needed of what is asked of each, and what may be left out
+  "again": ((), ("stems", "range", "activity")),
+  "vary": (("strength",), ("stems", "range", "activity")),
+  "add": (("stems",), ("activity",)),
+  "extend": (("seconds",), ("left",)),
+  "loop": ((), ("range",)),
+  "remove": (("stems",), ()),
+  "use": (("stem", "step"), ()),
 }
 OF_SONGS = ("remove", "use")  # for which no model is needed
 
@@ -303,13 +302,15 @@ def edit(
   """An edit by its name and what is asked, as a step of song.json has it; UsageError for others."""
   if do not in EDITS:
     raise UsageError(f"no edit is called {str(do)[:40]!r}; expected one of {', '.join(EDITS)}")
-  work, needed, rest = EDITS[do]
+  needed, rest = EDITS[do]
   allowed = (*needed, *rest, *(() if do in OF_SONGS else OPTIONS))
   if others := [name for name in ask if name not in allowed]:
     raise UsageError(f"{do}: got {others[0][:40]!r}, expected {', '.join(allowed)}")
   if missing := [name for name in needed if ask.get(name) is None]:
     raise UsageError(f"{do}: {missing[0]} is missing")
-  return work(song, **ask) if do in OF_SONGS else work(pipe, song, progress=progress, **ask)
+  if do not in OF_SONGS:
+    return getattr(pipe, do)(song, progress=progress, **ask)
+  return getattr(song, do)(**ask)
 
 
 def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
@@ -334,8 +335,8 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
 
 def _draft(pipe: "StemPipeline", song: Song) -> Draft:
   """The song as it is, to be given holes."""
-  frames = -(-song.samples // pipe.bundle.vae.hop)
-  latents = {n: z for n, z in song.latents.items() if z.shape == (frames, pipe.bundle.vae.latent)}
+  frames = -(-song.samples // pipe.hop)
+  latents = {n: z for n, z in song.latents.items() if z.shape == (frames, pipe.channels)}
   types = {name: stem["type"] for name, stem in song.info["stems"].items()}
   return Draft(dict(song.stems), types, latents)
 
@@ -362,11 +363,11 @@ def _made(
   if request.guidance != song.info["sampler"]["guidance"]:  # what it has need not fit to an edit
     others = {n: audio for n, audio in draft.audio.items() if n not in request.stems}
     types = {name: draft.types[name] for name in others if draft.types[name]}
-    check_weighed(pipe.bundle.config, request, Context(others, types))
+    check_weighed(pipe.config, request, Context(others, types))
   begun_at = time.perf_counter()
-  fill(pipe, draft, request, found, strength=strength, tell=progress)
+  pipe.fill(draft, request, found, strength=strength, tell=progress)
   timings = {"edit": round(time.perf_counter() - begun_at, 3)}
-  missing = unknown(found, -(-draft.samples // pipe.bundle.vae.hop))
+  missing = unknown(found, -(-draft.samples // pipe.hop))
   whole = turned or draft.samples != song.samples
   names = [name for name in draft.audio if name in request.stems or whole]
   made, about = {}, {}
@@ -382,7 +383,7 @@ def _made(
         about[name][key] = getattr(request, key)[name]
     if name in (kept or {}):
       new = np.zeros_like(missing) if turned else missing
-      about[name]["activity"] = continued(kept[name], audio, new, pipe.bundle.vae.hop, pipe.rate)
+      about[name]["activity"] = continued(kept[name], audio, new, pipe.hop, pipe.rate)
     made[name] = Take(np.roll(audio, turned, 0), None) if turned else Take(audio, latents)
   ask = {**ask, **{name: getattr(request, name) for name in OPTIONS}}
   ask["negative"] = request.negative or ""
@@ -393,7 +394,7 @@ def _is_silent(
   pipe: "StemPipeline", request: Request, name: str, audio: np.ndarray, missing: np.ndarray
 ) -> bool:
   """Whether what was made of a stem is silent though it was to sound."""
-  asked, hop = missing.astype(np.int8), pipe.bundle.vae.hop
+  asked, hop = missing.astype(np.int8), pipe.hop
   if name in request.activity:
     asked &= lanes_from_ranges(request.activity[name], len(missing), hop, pipe.rate)
   return is_silent(audio, hop, asked)

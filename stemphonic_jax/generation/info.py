@@ -1,24 +1,26 @@
 """What song.json says of a song that was generated, beside its steps (session.py)."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.request import Request
 from stemphonic_jax.sampler import rescale_interval
-from stemphonic_jax.weights.bundle import Bundle
+
+if TYPE_CHECKING:
+  from stemphonic_jax.generation.pipeline import StemPipeline
 
 
-def guided_steps(bundle: Bundle, request: Request) -> tuple[int, int] | None:
+def guided_steps(model: Mapping[str, Any], request: Request) -> tuple[int, int] | None:
   """The guided steps; None where there is nothing to guide."""
-  config = bundle.config["sample"]
-  if request.guidance == 1:
+  config = model["sample"]
+  if request.guidance == 1 or "interval" not in config:
     return None
   return rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
 
 
 def info_of(
-  bundle: Bundle,
+  pipe: "StemPipeline",
   request: Request,
   given: Context,
   variation: int,
@@ -43,14 +45,14 @@ def info_of(
       "steps": request.steps,
       "guidance": request.guidance,
       "guidance_in_turn": request.in_turn,
-      "guided_steps": guided_steps(bundle, request),
+      "guided_steps": guided_steps(pipe.config, request),
       "passes": request.passes,
       "share_noise": request.share_noise,
-      "align_noise": bool(bundle.turns),
+      "align_noise": bool(pipe.config["sample"].get("align_noise")),
     },
-    "model": bundle.fingerprint,
-    "sample_rate": bundle.config["sample_rate"],
-    "hop": bundle.vae.hop,
+    "model": pipe.fingerprint,
+    "sample_rate": pipe.rate,
+    "hop": pipe.hop,
     "stems": {
       **{name: {"type": given.types.get(name), "given": True} for name in given.audio},
       **{

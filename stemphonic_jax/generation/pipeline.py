@@ -12,7 +12,7 @@ An ensemble (models/stems.py) hears stems that are there one by one: each is a r
 """
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,15 @@ from jaxtyping import Float32, Int8, Int32
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
-from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
-from stemphonic_jax.errors import TooLongError
-from stemphonic_jax.generation import editing, replaying, stepwise, wording
-from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation import asking, editing, replaying, stepwise, wording
+from stemphonic_jax.generation.context import Context
+from stemphonic_jax.generation.draft import fill
 from stemphonic_jax.generation.guided import guided, weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
-from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress, Tell
-from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed, plan
+from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress
+from stemphonic_jax.generation.request import Request, plan
 from stemphonic_jax.generation.rows import Row, for_each_row, known_frames, noise_groups, run_rows
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
@@ -72,95 +71,47 @@ class StemPipeline:
     """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name."""
     return cls(load_bundle(find_model(model)))
 
+  @property
+  def config(self) -> Mapping[str, Any]:
+    """What the model's config.json says."""
+    return self.bundle.config
+
+  @property
+  def fingerprint(self) -> str:
+    """What the model is known by."""
+    return self.bundle.fingerprint
+
+  @property
+  def hop(self) -> int:
+    """Samples of a latent frame."""
+    return self.bundle.vae.hop
+
+  @property
+  def channels(self) -> int:
+    """Numbers of a latent frame."""
+    return self.bundle.vae.latent
+
+  @property
+  def ensemble(self) -> bool:
+    """Whether stems hear each other while they are made."""
+    return self.bundle.dit.ensemble
+
+  @property
+  def timed(self) -> bool:
+    """Whether the model is told how much of its longest window is music."""
+    return self.bundle.dit.timing
+
+  generate, variations = asking.generate, asking.variations
+  fill = fill
   again, vary, add = editing.again, editing.vary, editing.add
   extend, loop, follow, edit = editing.extend, editing.loop, editing.follow, editing.edit
   replay = replaying.replay
 
-  def generate(self, prompt: str, stems: Sequence[str] | Mapping[str, str], **options: Any) -> Song:
-    """One song with the stems asked for; `options` are those of `variations` but `count`."""
-    return self.variations(prompt, stems, count=1, **options)[0]
+  def adapted(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options of a request as this system takes them: all as they are."""
+    return options
 
-  def variations(
-    self,
-    prompt: str,
-    stems: Sequence[str] | Mapping[str, str],
-    *,
-    count: int,
-    bpm: float | None = None,
-    seed: int = 0,
-    context: str | Path | Mapping[str, np.ndarray] | np.ndarray | Context | None = None,
-    activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
-    duration: float | None = None,
-    passes: int | str = 1,
-    steps: int | None = None,
-    guidance: float | Mapping[str, float] | None = None,
-    negative: str | None = None,
-    guidance_in_turn: bool = False,
-    share_noise: bool | None = None,
-    first: int = 0,
-    allow: Callable[[Collection[str]], None] | None = None,
-    progress: Tell | None = None,
-  ) -> list[Song]:
-    """`count` songs from one request and as many noises, made together.
-
-    `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone,
-    or they map types to words; `context` is given audio (a file, a folder of stems, or
-    arrays at the model's rate) that the new stems fit to and that stays as it is; `activity` maps a
-    stem to seconds in which it plays; `passes` is a number or "K"; `guidance` is a number or
-    weights, as {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less
-    memory where it is `guidance_in_turn`; `first` is the number of the first variation, to make
-    that one alone. What is None is the model's own, but for `duration`, which then is that of the
-    context, where there is one.
-    `allow` is called with the names of a song's stems before the work, which it may refuse;
-    `progress` from time to time with what is done and of how much, and what it raises ends it.
-    Raises UsageError, DataError or MissingError before anything is generated, and DivergedError
-    where what is generated is no sound. What is silent though it was to sound, the log says.
-    """
-    given = self._context(context)
-    if given and duration is None:
-      longest = max(map(len, given.audio.values())) / self.rate
-      duration = max(SHORTEST, min(longest, self.seconds))
-    request = check_request(
-      self.bundle.config,
-      self.bundle.vae.hop,
-      prompt=prompt,
-      stems=stems,
-      bpm=bpm,
-      seed=seed,
-      seconds=duration,
-      passes=passes,
-      variations=count,
-      steps=steps,
-      guidance=guidance,
-      share_noise=share_noise,
-      activity=activity,
-      context=None if given is None else list(given.audio),
-      negative=negative,
-      in_turn=guidance_in_turn,
-      first=first,
-    )
-    check_weighed(self.bundle.config, request, given)
-    if allow:
-      allow([*(given.audio if given else ()), *request.stems])
-    samples = samples_of(request.seconds, self.rate)
-    given = fit(given, samples, self.rate, self.bundle.vae.hop) if given else Context({}, {})
-    work = (SAMPLED + DECODED) * len(request.stems) * request.variations
-    return self._songs(request, given, samples, Progress(work, progress))
-
-  def _context(self, context: Any) -> Context | None:
-    if context is None or isinstance(context, Context):
-      return context
-    longest = self.seconds + (self.bundle.vae.hop - 1) / self.rate  # less than a frame is cut off
-    free_types = self.bundle.config.get("types", ())
-    read = read_context if isinstance(context, str | Path) else given_context
-    try:
-      return read(context, self.rate, longest, free_types)
-    except TooLongError as error:
-      raise TooLongError(f"{error}, or follow it from end to end: `stemphonic follow`") from None
-
-  def _songs(
-    self, request: Request, given: Context, samples: int, progress: Progress
-  ) -> list[Song]:
+  def songs(self, request: Request, given: Context, samples: int, progress: Progress) -> list[Song]:
     """Runs the passes of a request for all variations at once."""
     clock = Clock()
     hop = self.bundle.vae.hop
@@ -204,7 +155,7 @@ class StemPipeline:
       silent = [n for n in request.stems if is_silent(stems[n], hop, lanes.get(n))]
       for name in silent:
         say_silent(request, v, name)
-      info = info_of(self.bundle, request, given, v, silent, clock.seconds)
+      info = info_of(self, request, given, v, silent, clock.seconds)
       info = begun(info, "generate", request.ask(v, [*given.audio]), stems)
       songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))
     return songs
@@ -276,7 +227,7 @@ class StemPipeline:
       jax.random.fold_in(key, window) if window else key,
       guidance,
       steps=request.steps,
-      interval=guided_steps(self.bundle, request) if seen else None,
+      interval=guided_steps(self.config, request) if seen else None,
       **({} if seen in (None, PLAIN) else {"views": seen, "in_turn": request.in_turn}),
       **({"start": start} if start else {}),
     )

@@ -165,7 +165,7 @@ def check_weighed(model: Mapping[str, Any], request: Request, given: Context | N
   if not isinstance(request.guidance, Mapping):
     return
   audio, types = (given.audio, given.types) if given else ({}, {})
-  ensemble = bool(model["dit"].get("ensemble"))
+  ensemble = bool(model.get("dit", {}).get("ensemble"))
   there = {
     "stem_words": bool(request.words),
     "tempo": request.bpm is not None,

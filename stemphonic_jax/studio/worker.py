@@ -171,19 +171,19 @@ def line_of(error: Exception) -> str:
 
 def about(pipe: Any) -> dict[str, Any]:
   """What the page has to know of a model."""
-  config = pipe.bundle.config
+  config = pipe.config
   conditions = [name for name, rate in config["dropout"].items() if rate < 1]
   return {
     "rate": pipe.rate,
     "seconds": pipe.seconds,
-    "hop": pipe.bundle.vae.hop,
-    "fingerprint": pipe.bundle.fingerprint,
+    "hop": pipe.hop,
+    "fingerprint": pipe.fingerprint,
     "steps": config["sample"]["steps"],
     "guidance": config["sample"]["guidance"],
     "conditions": conditions,
     "whole_mixes": config["whole_mixes"],
     "types": list(config.get("types", ())),
-    "ensemble": bool(pipe.bundle.dit.ensemble),
+    "ensemble": bool(pipe.ensemble),
   }
 
 

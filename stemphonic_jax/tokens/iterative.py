@@ -43,6 +43,12 @@ def steps_of(levels: int, frames: int) -> tuple[int, ...]:
   return tuple(max(FEWEST, round(number * frames / FRAMES)) for number in numbers)
 
 
+def steps_from(first: int, levels: int) -> tuple[int, ...]:
+  """Steps of each level in the same proportion, where the coarsest has `first` of them."""
+  numbers = [STEPS[min(level, len(STEPS) - 1)] for level in range(levels)]
+  return tuple(max(1, round(first * number / STEPS[0])) for number in numbers)
+
+
 def views(context: float = 3.0, instrument: float = 3.0) -> dict[View, float]:
   """What guidance looks at, and the factors of (3), without those that are zero."""
   if context == instrument == 1:

@@ -7,7 +7,6 @@ with "die" the process ends, and with "deaf" it hears of no cancelling.
 import os
 import sys
 import time
-import types
 
 import numpy as np
 
@@ -41,8 +40,7 @@ class Fake:
 
   def __init__(self, pause: float = 0.3):
     self.rate, self.seconds, self._pause = RATE, 8.0, pause
-    vae, dit = types.SimpleNamespace(hop=HOP), types.SimpleNamespace(ensemble=True)
-    self.bundle = types.SimpleNamespace(config=CONFIG, fingerprint="fake", vae=vae, dit=dit)
+    self.config, self.fingerprint, self.hop, self.ensemble = CONFIG, "fake", HOP, True
 
   def variations(self, prompt, stems, *, count, progress, **options):
     self._work(prompt, len(stems) * count, progress)

@@ -167,7 +167,7 @@ def _apply(vae: Any, method: str, params: Any, x: jax.Array) -> Any:
 
 def tempo_for(pipe: StemPipeline, bpm: float | None) -> float | None:
   """The tempo, for a model that listens to it."""
-  return bpm if pipe.bundle.config["dropout"]["bpm"] < 1 else None
+  return bpm if pipe.config["dropout"]["bpm"] < 1 else None
 
 
 def _mix_of(song: Song, prompt: Prompt) -> Mix:

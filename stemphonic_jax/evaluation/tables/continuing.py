@@ -85,7 +85,7 @@ def places(pipe: StemPipeline, mix: Mix, number: int) -> tuple[float, float]:
 
   Each piece has another window looked at, by its number.
   """
-  hop, given = pipe.bundle.vae.hop, mix.samples // PARTS
+  hop, given = pipe.hop, mix.samples // PARTS
   frames = -(-mix.samples // hop)
   hole = Hole(given // hop, frames, given, mix.samples)
   _, found = windows_of(pipe, frames, [hole], asking.tempo_for(pipe, mix.bpm))

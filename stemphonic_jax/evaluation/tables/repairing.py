@@ -80,7 +80,7 @@ def repaired(whole: bool) -> Make:
 
   def make(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
     song, name = remade.as_song(pipe, mix), target(mix)
-    quarter, frame = mix.samples / 4, pipe.bundle.vae.hop
+    quarter, frame = mix.samples / 4, pipe.hop
     edges = math.floor(quarter / frame), math.ceil(3 * quarter / frame)
     hidden = None if whole else [edge * frame / pipe.rate for edge in edges]
     made = pipe.again(song, [name], range=hidden, seed=seed).stems[name]
