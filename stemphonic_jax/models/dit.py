@@ -15,7 +15,7 @@ ensemble, which is not the paper's, stems hear each other (stems.py).
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import flax
 import jax
@@ -47,6 +47,8 @@ from stemphonic_jax.models.stems import StemAttention
 BPM_RANGE = (20.0, 400.0)
 
 SECONDS_RANGE = (0.0, 512.0)  # Stable Audio's
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # What the backward pass finds of a block, by name: everything; only what went into the block, the
 # rest being computed again; or that and the results of its linear maps, so that attention, norms
@@ -178,10 +180,14 @@ def for_sampling(params: Any, dtype: DTypeLike) -> Any:
   return params | {"blocks": rows}
 
 
-def for_this_machine(dit: "DiT") -> "DiT":
-  """The network with its products in the type that this machine is fast in (`dtype_here`)."""
-  encoder = dit.text_encoder and dit.text_encoder.clone(dtype=dtype_here(dit.text_encoder.dtype))
-  return dit.clone(dtype=dtype_here(dit.dtype), text_encoder=encoder)
+def for_this_machine(network: Network) -> Network:
+  """The network with its products in the type that this machine is fast in (`dtype_here`).
+
+  It may be any that has a text encoder, or None for one.
+  """
+  encoder = network.text_encoder
+  encoder = encoder and encoder.clone(dtype=dtype_here(encoder.dtype))
+  return network.clone(dtype=dtype_here(network.dtype), text_encoder=encoder)
 
 
 def for_machine(dit: "DiT", machine: Machine) -> "DiT":

@@ -18,8 +18,8 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.weights.signed import MUSICGEN_STEM, STEMPHONIC
 
-STEMPHONIC, MUSICGEN_STEM = "stemphonic", "musicgen-stem"
 SYSTEMS = {
   STEMPHONIC: "stemphonic_jax.systems.stemphonic",
   MUSICGEN_STEM: "stemphonic_jax.systems.musicgen_stem",

@@ -1,5 +1,6 @@
 """MusicGen-Stem: codecs of bass, drums and other, and a transformer that writes their codes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +35,10 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   text.prepare(
     config, workdir, records_of(config, workdir), streams.training_texts, streams.texts_of
   )
+
+
+def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None]) -> None:
+  """Records → the transformer that writes their codes."""
+  from stemphonic_jax.training.trainers import musicgen
+
+  musicgen.train(config, workdir, preview)

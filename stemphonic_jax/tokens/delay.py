@@ -58,20 +58,20 @@ def training_pair(
   codes: Int[Array, "B K T"],
   delays: Sequence[int],
   special: int,
-  scored: Bool[Array, "T"] | None = None,
-) -> tuple[Int[Array, "B K T"], Int[Array, "B K T"], Bool[Array, "K T"]]:
+  scored: Bool[Array, "*R T"] | None = None,
+) -> tuple[Int[Array, "B K T"], Int[Array, "B K T"], Bool[Array, "*R K T"]]:
   """What the network reads, what it is to predict there, and which of that counts.
 
   As in audiocraft, only the first T columns are read: stream k is scored on T − delay_k frames, and
   the last frames of delayed streams are never learned. With `scored`, only codes of those frames
-  count.
+  count, which may be others in each row.
   """
   frames = codes.shape[-1]
   delayed = delay(codes, delays, special)[..., : frames + 1]
   frame = _frame(frames, delays)[:, 1 : frames + 1]
   counts = jnp.asarray(frame >= 0)
   if scored is not None:
-    counts = counts & scored[np.maximum(frame, 0)]
+    counts = counts & scored[..., np.maximum(frame, 0)]
   return delayed[..., :-1], delayed[..., 1:], counts
 
 

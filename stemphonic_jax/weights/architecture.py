@@ -107,16 +107,21 @@ def build_dit(
     fields["frame_rate"] = frame_rate
     if (head := config["width"] // config["heads"]) < 4 * len(CYCLES):
       raise UsageError(f"dit.beats: heads are {head} wide, expected {4 * len(CYCLES)} at least")
-  match text["encoder"]:
-    case "learned":
-      encoder = TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)
-    case "t5":
-      encoder = None
-    case other:
-      raise UsageError(f"text.encoder: got {other!r}, expected 'learned' or 't5'")
+  encoder = build_text_encoder(text, dtype)
   return DiT(
     channels=channels, text_width=text["width"], text_encoder=encoder, dtype=dtype, **fields
   )
+
+
+def build_text_encoder(text: Mapping[str, Any], dtype: Any) -> TextEncoder | None:
+  """The text encoder of a config's `text` that is trained along, None where a frozen one reads."""
+  match text["encoder"]:
+    case "learned":
+      return TextEncoder(text["vocabulary"], text["width"], text["depth"], text["heads"], dtype)
+    case "t5":
+      return None
+    case other:
+      raise UsageError(f"text.encoder: got {other!r}, expected 'learned' or 't5'")
 
 
 def frames_of(seconds: float, rate: int, hop: int) -> int:

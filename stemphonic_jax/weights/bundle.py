@@ -25,14 +25,12 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from stemphonic_jax.audio.folders import settled, whole_folder
+from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.batching.alignment import Turns
 from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import (
-  DataError,
   MismatchError,
-  MissingError,
   OutputError,
   UsageError,
 )
@@ -46,6 +44,15 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
   vae_shapes,
 )
+from stemphonic_jax.weights.signed import (
+  FORMAT,
+  STEMPHONIC,
+  check_files,
+  find_bundle,
+  read_config,
+  sign,
+  system_of,
+)
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
 from stemphonic_jax.weights.tensors import (
   digest,
@@ -53,12 +60,9 @@ from stemphonic_jax.weights.tensors import (
   materialize,
   open_params,
   open_tensors,
-  read_json,
   save_params,
 )
-from stemphonic_jax.weights.wrappers import hint
 
-KIND, VERSION = "stemphonic_jax model", 1
 FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
 TEXT_ENCODER, ALIGNMENT = "text_encoder.safetensors", "alignment.safetensors"
 EVERY_FILE = frozenset({*FILES, TEXT_ENCODER, ALIGNMENT, "manifest.json"})
@@ -94,6 +98,16 @@ class Bundle:
   fingerprint: str
   turns: Turns = field(default_factory=dict)
 
+  @property
+  def hop(self) -> int:
+    """Samples per frame."""
+    return self.vae.hop
+
+  @property
+  def ensemble(self) -> bool:
+    """Whether stems hear each other."""
+    return bool(self.dit.ensemble)
+
 
 def save_bundle(
   directory: Path,
@@ -112,7 +126,7 @@ def save_bundle(
   with sample.align_noise. OutputError where the folder cannot be written.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
-  content = {"format": f"{KIND} {VERSION}", **config, "latents": latents}
+  content = {"format": FORMAT, **config, "latents": latents}
   with whole_folder(directory, lambda _: EVERY_FILE) as folder:
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / "vae.safetensors", vae_params)
@@ -122,7 +136,7 @@ def save_bundle(
     if turns is not None:
       save_params(folder / ALIGNMENT, turns)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
-    _sign(folder)
+    sign(folder)
 
 
 def load_bundle(directory: Path) -> Bundle:
@@ -132,15 +146,10 @@ def load_bundle(directory: Path) -> Bundle:
   folder is another kind of model or its tensors do not fit its config.
   """
   directory = find_bundle(directory)
-  config = read_json(directory / "config.json")
-  _check_format(directory, str(config.get("format")))
-  manifest = read_json(directory / "manifest.json")
-  for name in _files(config):
-    path = directory / name
-    if not path.is_file():
-      raise MissingError(f"{directory}: {name} is missing; copy the whole model folder")
-    if manifest.get(name) != _entry(path):
-      raise DataError(f"{path}: is not what manifest.json says it is; copy the model folder again")
+  config = read_config(directory)
+  if (system := system_of(config)) != STEMPHONIC:
+    raise MismatchError(f"{directory}: is a model of {system}, expected one of {STEMPHONIC}")
+  check_files(directory, _files(config))
   try:
     vae = build_vae(config["vae"])
     dit = build_dit(config["dit"], config["text"], vae.latent, config["sample_rate"] / vae.hop)
@@ -174,19 +183,6 @@ def load_bundle(directory: Path) -> Bundle:
     statistics=statistics,
     fingerprint=digest(directory / "manifest.json"),
     turns=_open_turns(directory / ALIGNMENT, vae.latent) if ALIGNMENT in _files(config) else {},
-  )
-
-
-def find_bundle(directory: Path) -> Path:
-  """The model folder that `directory` is or, as a training workdir, holds; MissingError if none."""
-  if not directory.is_dir():
-    raise MissingError(f"{directory}: no such model folder{hint(directory)}")
-  for candidate in map(settled, (directory, directory / "model")):
-    if (candidate / "manifest.json").is_file():
-      return candidate
-  raise MissingError(
-    f"{directory}: holds no model (no manifest.json); it should be a model folder or the workdir of"
-    f" a finished --mode=train{hint(directory)}"
   )
 
 
@@ -236,7 +232,7 @@ def export_bundle(
       save_params(folder / "dit.safetensors", halved(bundle.dit_params))
     config = {**bundle.config, **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    _sign(folder)
+    sign(folder)
   return load_bundle(out)
 
 
@@ -259,20 +255,6 @@ def check_absent(out: Path) -> None:
   """OutputError where `out` exists; asked before the work."""
   if out.exists():
     raise OutputError(f"{out}: already exists; name a new folder, or remove this one")
-
-
-def _check_format(directory: Path, found: str) -> None:
-  kind, _, version = found.rpartition(" ")
-  if kind == KIND and version.isdecimal() and int(version) > VERSION:
-    raise MismatchError(
-      f"{directory}: format {found!r} is newer than this program, which reads {KIND} {VERSION}; "
-      f"update stemphonic_jax"
-    )
-  if found != f"{KIND} {VERSION}":
-    raise MismatchError(
-      f"{directory}: format {found!r} in config.json, expected '{KIND} {VERSION}'; a model folder"
-      f" is what --mode=train leaves in WORKDIR/model, or `stemphonic bundle import` makes"
-    )
 
 
 def _files(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -300,14 +282,3 @@ def _check_keys(config: Mapping[str, Any]) -> None:
     for part in parts:
       if part not in config[name]:
         raise KeyError(f"{name}.{part}")
-
-
-def _sign(folder: Path) -> None:
-  """Writes the manifest of all that is in the folder."""
-  manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
-  manifest.pop("manifest.json", None)
-  (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-def _entry(path: Path) -> dict[str, Any]:
-  return {"size": path.stat().st_size, "sha256": digest(path)}

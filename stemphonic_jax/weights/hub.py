@@ -19,7 +19,7 @@ NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCI
 
 def find_model(name: str | Path) -> Path:
   """The model folder, or workdir, that `name` is, fetched where it is hf://owner/name."""
-  return fetch(str(name)) if str(name).startswith("hf://") else bundle.find_bundle(folder_of(name))
+  return fetch(str(name)) if str(name).startswith("hf://") else find_bundle(folder_of(name))
 
 
 def folder_of(name: str | Path) -> Path:

@@ -19,7 +19,7 @@ from stemphonic_jax.errors import (
   OutputError,
   StemphonicError,
 )
-from stemphonic_jax.weights import bundle
+from stemphonic_jax.weights import bundle, signed
 from stemphonic_jax.weights.tensors import materialize, save_params
 from tests import tiny
 
@@ -100,8 +100,8 @@ def test_the_same_model_has_the_same_fingerprint(tmp_path):
 
 
 def test_a_workdir_is_as_good_as_its_model(folder):
-  assert bundle.find_bundle(folder) == folder
-  assert bundle.find_bundle(folder.parent) == folder
+  assert signed.find_bundle(folder) == folder
+  assert signed.find_bundle(folder.parent) == folder
 
 
 def test_where_there_is_no_model_the_error_says_so(tmp_path):

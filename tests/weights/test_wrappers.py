@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stemphonic_jax.errors import MissingError
-from stemphonic_jax.weights.bundle import find_bundle
+from stemphonic_jax.weights.signed import find_bundle
 from stemphonic_jax.weights.stable_audio_folder import open_peer
 from stemphonic_jax.weights.t5 import open_huggingface
 from stemphonic_jax.weights.wrappers import hint, unwrap

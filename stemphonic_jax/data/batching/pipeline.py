@@ -12,7 +12,6 @@ makes its share; how many there are changes nothing in what comes out.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from jaxtyping import Bool, Float16, Float32, Int8, Int32
 
 from stemphonic_jax.data.batching import grouping, prompts
 from stemphonic_jax.data.batching.records import Index, Segment, Statistics
-from stemphonic_jax.data.batching.walk import order, walked
+from stemphonic_jax.data.batching.walk import first, order, walked
 from stemphonic_jax.data.taxonomy import MIX
 
 # Prompts to ids or embeddings and the mask of what is not padding: a tokenizer's, or of data/texts.
@@ -290,8 +289,7 @@ def held_out(source: Source, encode_text: EncodeText, *, count: int, **options: 
 
   A small source is walked several times, with other draws each time. `options` as in `batches`.
   """
-  with contextlib.closing(batches(source, encode_text, shuffle=False, **options)) as iterator:
-    return [batch for _, batch in itertools.islice(iterator, count)]
+  return first(batches(source, encode_text, shuffle=False, **options), count)
 
 
 def _make(

@@ -7,6 +7,8 @@ one number is all there is to save, and every worker process plans all batches a
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -40,6 +42,12 @@ def walked(
     options = grain.MultiprocessingOptions(workers, AHEAD)
     return iter(planned.mp_prefetch(options, worker_init_fn=_outlive_sigterm))
   return iter(grain.experimental.ThreadPrefetchIterDataset(planned, prefetch_buffer_size=AHEAD))
+
+
+def first(batches: grain.DatasetIterator[tuple[int, Any]], count: int) -> list[Any]:
+  """The first `count` batches of a walk, which is closed."""
+  with contextlib.closing(batches) as iterator:
+    return [batch for _, batch in itertools.islice(iterator, count)]
 
 
 def _outlive_sigterm(worker: int, workers: int) -> None:

@@ -98,7 +98,10 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     logging.warning("no mix is held out: held_out_loss is that of mixes that are trained on")
   held_out = pipeline.held_out(unseen, encode_text, count=c.held_out_batches, **options)
   measure = functools.partial(
-    held_out_loss, jax.jit(loss), [place(loop.arrays(encode(batch))) for batch in held_out], run_key
+    stage.held_out_loss,
+    jax.jit(loss),
+    [place(loop.arrays(encode(batch))) for batch in held_out],
+    run_key,
   )
 
   def open_batches(position: int) -> Iterator[tuple[int, dict]]:
@@ -147,20 +150,6 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     ),
     peak=cost.peak(jax.devices()),
   )
-
-
-def held_out_loss(
-  loss: state.Loss, batches: list[dict], key: jax.Array, params: Any
-) -> state.Metrics:
-  """The loss over fixed batches with fixed noise and times: equal parameters, equal numbers."""
-  results = [
-    loss(params, batch, jax.random.fold_in(named_key(key, "held out"), i))
-    for i, batch in enumerate(batches)
-  ]
-  values, sums = zip(*results, strict=True)
-  total = jax.tree.map(lambda *parts: sum(parts), *sums)
-  metrics = {"loss": sum(values) / len(values)} | state.means(total)
-  return {f"held_out_{name}": value for name, value in metrics.items()}
 
 
 def encode_submixes(

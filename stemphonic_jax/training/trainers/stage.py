@@ -11,6 +11,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from stemphonic_jax.flow import named_key
 from stemphonic_jax.training.distributed.mesh import spread
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.checkpoints import Checkpoints, reached
@@ -68,3 +69,17 @@ def run(
       show=show,
       guard=Guard(folder, c.hang_seconds),
     )
+
+
+def held_out_loss(
+  loss: state.Loss, batches: list[dict], key: jax.Array, params: Any
+) -> state.Metrics:
+  """The loss over fixed batches with fixed noise and times: equal parameters, equal numbers."""
+  results = [
+    loss(params, batch, jax.random.fold_in(named_key(key, "held out"), i))
+    for i, batch in enumerate(batches)
+  ]
+  values, sums = zip(*results, strict=True)
+  total = jax.tree.map(lambda *parts: sum(parts), *sums)
+  metrics = {"loss": sum(values) / len(values)} | state.means(total)
+  return {f"held_out_{name}": value for name, value in metrics.items()}

@@ -25,7 +25,7 @@ from stemphonic_jax.training.run.checkpoints import Checkpoints
 from stemphonic_jax.training.run.guard import Guard
 from stemphonic_jax.training.run.metrics import MetricsLog
 from stemphonic_jax.training.run.optimizer import adamw, schedule
-from stemphonic_jax.training.trainers import dit as training
+from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import dit_shapes, init_dit
 from tests import tiny
 
@@ -147,10 +147,10 @@ def test_losses_by_time_add_up_to_the_loss(world):
 def test_held_out_loss_is_a_function_of_the_parameters(world):
   loss, params = jax.jit(make_loss(world)), moved_params(world)
   batches = [first_batch(world), first_batch(world, share_noise=False)]
-  once, again = (training.held_out_loss(loss, batches, KEY, params) for _ in range(2))
+  once, again = (stage.held_out_loss(loss, batches, KEY, params) for _ in range(2))
   assert once == again
   assert np.isfinite(once["held_out_loss"])
-  zero = training.held_out_loss(loss, batches, KEY, jax.tree.map(jnp.zeros_like, params))
+  zero = stage.held_out_loss(loss, batches, KEY, jax.tree.map(jnp.zeros_like, params))
   assert zero["held_out_loss"] != once["held_out_loss"]
 
 

@@ -1,0 +1,189 @@
+"""A model that generates codes, as one folder.
+
+config.json                system, architecture, sample rate, longest generation, settings to
+                           generate with, licence and source
+codec_NAME.safetensors     each codec, to the byte as it was trained with
+network.safetensors        what writes their codes, with its text encoder if that is learned
+text_encoder.safetensors   T5, where the text encoder is frozen (t5.py)
+tokenizer.model            sentencepiece, where the system reads texts
+manifest.json              as of all models (signed.py)
+"""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stemphonic_jax.audio.folders import whole_folder
+from stemphonic_jax.data.tokenizer import Tokenizer
+from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.weights.architecture import (
+  CODEC,
+  build_codec,
+  codec_config,
+  codec_shapes,
+  parameter_count,
+)
+from stemphonic_jax.weights.codec import WEIGHTS, CodecWeights, open_codec
+from stemphonic_jax.weights.networks import build_musicgen, musicgen_shapes
+from stemphonic_jax.weights.signed import (
+  CONFIG,
+  FORMAT,
+  MANIFEST,
+  MUSICGEN_STEM,
+  check_files,
+  find_bundle,
+  read_config,
+  sign,
+  system_of,
+)
+from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
+from stemphonic_jax.weights.tensors import digest, open_params, save_params
+
+NETWORK, TOKENIZER = "network.safetensors", "tokenizer.model"
+TEXT_ENCODER = "text_encoder.safetensors"
+NEEDED = ("sample_rate", "seconds", "dropout", "sample", "whole_mixes", "types")
+
+
+def musicgen_stem(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
+  """The network of a config with these codecs, and the shapes of its parameters."""
+  model = build_musicgen(config["network"], config["text"], codecs)
+  return model, musicgen_shapes(model)
+
+
+# By system what builds its network.
+NETWORKS: Mapping[str, Callable[..., tuple[Any, Any]]] = {MUSICGEN_STEM: musicgen_stem}
+
+
+@dataclass(frozen=True, eq=False)
+class CodeBundle:
+  """A model of codes: its network, parameters as `Lazy` leaves, codecs, and its config.
+
+  `fingerprint` is the SHA-256 of the manifest. Where no text is read there is no tokenizer.
+  """
+
+  directory: Path
+  config: Mapping[str, Any]
+  network: Any
+  params: Any
+  codecs: Mapping[str, CodecWeights]
+  tokenizer: Tokenizer | None
+  text_encoder: TextWeights | None
+  fingerprint: str
+  ensemble = False
+  turns = ()
+
+  @property
+  def system(self) -> str:
+    """The name of the system."""
+    return system_of(self.config)
+
+  @functools.cached_property
+  def hop(self) -> int:
+    """Samples per frame."""
+    return next(iter(self.codecs.values())).model.hop
+
+
+def codec_file(name: str) -> str:
+  """The file of a codec in a model's folder."""
+  return f"codec_{name}.safetensors"
+
+
+def _files(config: Mapping[str, Any]) -> list[str]:
+  text = config.get("text") or {}
+  names = [CONFIG, NETWORK, *map(codec_file, config["codec"])]
+  names += [TOKENIZER] if text else []
+  return names + ([TEXT_ENCODER] if text.get("encoder") == "t5" else [])
+
+
+def save_code_bundle(
+  directory: Path,
+  config: Mapping[str, Any],
+  *,
+  params: Any,
+  codecs: Mapping[str, Path],
+  tokenizer: Tokenizer | None = None,
+  text_encoder: TextWeights | None = None,
+) -> None:
+  """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
+
+  `codecs` are folders of weights/codec.py. OutputError where the folder cannot be written.
+  """
+  models = {name: codec_config(open_codec(folder).model) for name, folder in codecs.items()}
+  content = {"format": FORMAT, **config, "codec": models}
+  every = {*_files(content), TOKENIZER, TEXT_ENCODER, MANIFEST}
+  with whole_folder(directory, lambda _: every) as folder:
+    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+    save_params(folder / NETWORK, params)
+    for name, source in codecs.items():
+      shutil.copyfile(source / WEIGHTS, folder / codec_file(name))
+    if text_encoder:
+      save_text_encoder(folder / TEXT_ENCODER, text_encoder)
+    if tokenizer:
+      (folder / TOKENIZER).write_bytes(tokenizer.model)
+    sign(folder)
+
+
+def load_code_bundle(directory: Path) -> CodeBundle:
+  """Opens a model folder, or the `model` folder of a training workdir, after checking all of it.
+
+  Errors as of bundle.load_bundle.
+  """
+  directory = find_bundle(directory)
+  config = read_config(directory)
+  build = NETWORKS.get(system_of(config))
+  if build is None:
+    raise MismatchError(
+      f"{directory}: is a model of {system_of(config)}, expected one of {', '.join(NETWORKS)}"
+    )
+  try:
+    models = {name: build_codec(fields) for name, fields in config["codec"].items()}
+    network, shapes = build(config, models)
+    for name in NEEDED:
+      if config[name] is None:
+        raise KeyError(name)
+    rate, text = int(config["sample_rate"]), config.get("text")
+  except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+    raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None
+  check_files(directory, _files(config))
+  codecs = {}
+  for name, model in models.items():
+    path = directory / codec_file(name)
+    codecs[name] = CodecWeights(model, open_params(path, codec_shapes(model)), rate, digest(path))
+  frozen = text and text["encoder"] == "t5"
+  return CodeBundle(
+    directory=directory,
+    config=config,
+    network=network,
+    params=open_params(directory / NETWORK, shapes),
+    codecs=codecs,
+    tokenizer=Tokenizer.load(directory / TOKENIZER) if text else None,
+    text_encoder=open_text_encoder(directory / TEXT_ENCODER) if frozen else None,
+    fingerprint=digest(directory / MANIFEST),
+  )
+
+
+def describe(bundle: CodeBundle) -> str:
+  """What a model is, in a few lines."""
+  config = bundle.config
+  parts = {name: codec.params for name, codec in bundle.codecs.items()} | {"network": bundle.params}
+  if bundle.text_encoder:
+    parts["text encoder"] = bundle.text_encoder.params
+  codecs = (
+    f"{name} {codec.model.levels} of {codec.model.entries}" for name, codec in bundle.codecs.items()
+  )
+  lines = {
+    "model": bundle.directory,
+    "system": bundle.system,
+    "makes": f"stems of up to {config['seconds']:.4g} s at {config['sample_rate']} Hz, mono",
+    "parameters": ", ".join(f"{name} {parameter_count(tree):,}" for name, tree in parts.items()),
+    "codes": f"levels and entries: {', '.join(codecs)}; one frame per {bundle.hop} samples",
+    "sampling": ", ".join(f"{name} {value}" for name, value in config["sample"].items()),
+    "licence": config.get("licence") or "not stated",
+    "source": config.get("source") or "not stated",
+    "fingerprint": bundle.fingerprint,
+  }
+  return "\n".join(f"{name:<12} {value}" for name, value in lines.items())

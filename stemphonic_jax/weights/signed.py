@@ -1,0 +1,78 @@
+"""Model folders of all systems: a config that says what they are, and a manifest of their files.
+
+`config.json` has the format, and the name of the system where it is not stemphonic; `manifest.json`
+size and SHA-256 of each file but itself. Nothing is read of a file that is not what it says.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stemphonic_jax.audio.folders import settled
+from stemphonic_jax.errors import DataError, MismatchError, MissingError
+from stemphonic_jax.weights.tensors import digest, read_json
+from stemphonic_jax.weights.wrappers import hint
+
+KIND, VERSION = "stemphonic_jax model", 1
+FORMAT = f"{KIND} {VERSION}"
+CONFIG, MANIFEST = "config.json", "manifest.json"
+STEMPHONIC, MUSICGEN_STEM = "stemphonic", "musicgen-stem"
+
+
+def find_bundle(directory: Path) -> Path:
+  """The model folder that `directory` is or, as a training workdir, holds; MissingError if none."""
+  if not directory.is_dir():
+    raise MissingError(f"{directory}: no such model folder{hint(directory)}")
+  for candidate in map(settled, (directory, directory / "model")):
+    if (candidate / MANIFEST).is_file():
+      return candidate
+  raise MissingError(
+    f"{directory}: holds no model (no {MANIFEST}); it should be a model folder or the workdir of"
+    f" a finished --mode=train{hint(directory)}"
+  )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+  """The config of a model folder; MismatchError where it is of another format."""
+  config = read_json(directory / CONFIG)
+  found = str(config.get("format"))
+  kind, _, version = found.rpartition(" ")
+  if kind == KIND and version.isdecimal() and int(version) > VERSION:
+    raise MismatchError(
+      f"{directory}: format {found!r} is newer than this program, which reads {FORMAT}; "
+      f"update stemphonic_jax"
+    )
+  if found != FORMAT:
+    raise MismatchError(
+      f"{directory}: format {found!r} in {CONFIG}, expected '{FORMAT}'; a model folder"
+      f" is what --mode=train leaves in WORKDIR/model, or `stemphonic bundle import` makes"
+    )
+  return config
+
+
+def system_of(config: Mapping[str, Any]) -> str:
+  """The system whose model a config is of."""
+  return str(config.get("system", STEMPHONIC))
+
+
+def check_files(directory: Path, names: Iterable[str]) -> None:
+  """MissingError where a file is not there, DataError where it is not what the manifest says."""
+  manifest = read_json(directory / MANIFEST)
+  for name in names:
+    path = directory / name
+    if not path.is_file():
+      raise MissingError(f"{directory}: {name} is missing; copy the whole model folder")
+    if manifest.get(name) != _entry(path):
+      raise DataError(f"{path}: is not what {MANIFEST} says it is; copy the model folder again")
+
+
+def sign(folder: Path) -> None:
+  """Writes the manifest of all that is in the folder."""
+  manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
+  manifest.pop(MANIFEST, None)
+  (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _entry(path: Path) -> dict[str, Any]:
+  return {"size": path.stat().st_size, "sha256": digest(path)}
