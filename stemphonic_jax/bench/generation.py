@@ -28,7 +28,7 @@ def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> Non
   With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB.
   """
   pipe = StemPipeline.load(model)
-  frames = frames_of(pipe.seconds, pipe.rate, pipe.bundle.vae.hop)
+  frames = frames_of(pipe.seconds, pipe.rate, pipe.hop)
   params = materialize(pipe.bundle.dit_params, jnp.asarray)
   forward("of the model", for_this_machine(pipe.bundle.dit), params, frames, repeats)
   generation(pipe, repeats)

@@ -61,18 +61,18 @@ def _import(request: argparse.Namespace) -> None:
 
 
 def _verify(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.bundle import load_bundle
   from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.models import open_model
 
-  bundle = load_bundle(find_model(request.model))
+  bundle = open_model(find_model(request.model))
   print(f"{bundle.directory}: whole, fingerprint {bundle.fingerprint}")
 
 
 def _show(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.bundle import describe, load_bundle
   from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.models import describe, open_model
 
-  print(describe(load_bundle(find_model(request.model))))
+  print(describe(open_model(find_model(request.model))))
 
 
 def _convert(request: argparse.Namespace) -> None:

@@ -336,8 +336,8 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
 def _draft(pipe: "StemPipeline", song: Song) -> Draft:
   """The song as it is, to be given holes."""
   frames = -(-song.samples // pipe.hop)
-  latents = {n: z for n, z in song.latents.items() if z.shape == (frames, pipe.channels)}
   types = {name: stem["type"] for name, stem in song.info["stems"].items()}
+  latents = {n: z for n, z in song.latents.items() if pipe.fits(z, types[n], frames)}
   return Draft(dict(song.stems), types, latents)
 
 

@@ -35,13 +35,14 @@ from stemphonic_jax.generation.request import Request, plan
 from stemphonic_jax.generation.rows import Row, for_each_row, known_frames, noise_groups, run_rows
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.systems import open_pipeline
 from stemphonic_jax.guidance import PLAIN
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import one_pass
 from stemphonic_jax.weights.architecture import VAE, frames_of, parameter_count
-from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model
 from stemphonic_jax.weights.tensors import materialize
@@ -68,8 +69,12 @@ class StemPipeline:
 
   @classmethod
   def load(cls, model: str | Path) -> "StemPipeline":
-    """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name."""
-    return cls(load_bundle(find_model(model)))
+    """Loads the demo model, a model folder, the workdir of a training, or hf://owner/name.
+
+    A model of another system is opened by what makes songs with that (systems.py), and has these
+    methods too.
+    """
+    return open_pipeline(find_model(model))
 
   @property
   def config(self) -> Mapping[str, Any]:
@@ -106,6 +111,10 @@ class StemPipeline:
   again, vary, add = editing.again, editing.vary, editing.add
   extend, loop, follow, edit = editing.extend, editing.loop, editing.follow, editing.edit
   replay = replaying.replay
+
+  def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
+    """Whether these are latents of this model, for a stem of a type and so many frames."""
+    return latents.shape == (frames, self.channels)
 
   def adapted(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Options of a request as this system takes them: all as they are."""

@@ -1,16 +1,23 @@
 """MusicGen-Stem: codecs of bass, drums and other, and a transformer that writes their codes."""
 
+import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.generation.musicgen_stem import TYPES, MusicGenStem
+from stemphonic_jax.generation.song import Song
+from stemphonic_jax.systems import held_out
 from stemphonic_jax.systems.codes import compile_for
 from stemphonic_jax.training.inputs import codes, streams, text
 from stemphonic_jax.training.inputs.prepare import records_of
+from stemphonic_jax.weights.code_bundle import load_code_bundle
 
 __all__ = ["compile_for"]
 
@@ -42,3 +49,22 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   from stemphonic_jax.training.trainers import musicgen
 
   musicgen.train(config, workdir, preview)
+
+
+def songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int) -> None:
+  """Songs from the captions, parts and tempi of held-out pieces, as `held_out.songs`."""
+  folder = records_of(config, workdir)
+  # With T5 the texts are among those that were embedded, so it is not loaded beside a training.
+  frozen = text.reader(config, workdir, folder)[1] if config.text.encoder == "t5" else None
+  pipe = MusicGenStem(load_code_bundle(model), frozen)
+
+  def song(piece: Segment) -> Song:
+    return pipe.generate(
+      piece.caption,
+      stems=[TYPES[part] for part in itertools.compress(piece.types, piece.audible)],
+      bpm=None if math.isnan(piece.bpm) else piece.bpm,
+      seed=config.seed,
+      guidance=config.sample.guidance,
+    )
+
+  held_out.songs(open_unseen(folder), song, out, count)

@@ -48,6 +48,7 @@ from stemphonic_jax.weights.signed import (
   FORMAT,
   STEMPHONIC,
   check_files,
+  check_keys,
   find_bundle,
   read_config,
   sign,
@@ -103,11 +104,6 @@ class Bundle:
     """Samples per frame."""
     return self.vae.hop
 
-  @property
-  def ensemble(self) -> bool:
-    """Whether stems hear each other."""
-    return bool(self.dit.ensemble)
-
 
 def save_bundle(
   directory: Path,
@@ -156,7 +152,7 @@ def load_bundle(directory: Path) -> Bundle:
     statistics = Statistics(*(np.float32(config["latents"][name]) for name in ("mean", "std")))
     if {statistics.mean.shape, statistics.std.shape} != {(vae.latent,)}:
       raise ValueError("latents")
-    _check_keys(config)
+    check_keys(config, NEEDED)
   except (KeyError, TypeError, ValueError, UsageError) as error:
     raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
   path = directory / TEXT_ENCODER
@@ -272,13 +268,3 @@ def _open_turns(path: Path, channels: int) -> Turns:
         f"{path}: {name} is {found.shape} {found.dtype}, expected ({channels}, {channels}) float32"
       )
   return turns
-
-
-def _check_keys(config: Mapping[str, Any]) -> None:
-  """KeyError for the first key that a generation would miss."""
-  for name, parts in NEEDED.items():
-    if config[name] is None:
-      raise KeyError(name)
-    for part in parts:
-      if part not in config[name]:
-        raise KeyError(f"{name}.{part}")

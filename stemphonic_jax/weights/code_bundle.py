@@ -20,6 +20,7 @@ from typing import Any
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.models.conditioning import CONDITIONS
 from stemphonic_jax.weights.architecture import (
   CODEC,
   build_codec,
@@ -35,6 +36,7 @@ from stemphonic_jax.weights.signed import (
   MANIFEST,
   MUSICGEN_STEM,
   check_files,
+  check_keys,
   find_bundle,
   read_config,
   sign,
@@ -45,7 +47,13 @@ from stemphonic_jax.weights.tensors import digest, open_params, save_params
 
 NETWORK, TOKENIZER = "network.safetensors", "tokenizer.model"
 TEXT_ENCODER = "text_encoder.safetensors"
-NEEDED = ("sample_rate", "seconds", "dropout", "sample", "whole_mixes", "types")
+NEEDED = {  # of a config, beside what its modules are built from
+  "seconds": (),
+  "whole_mixes": (),
+  "types": (),
+  "dropout": CONDITIONS,
+  "sample": ("steps", "guidance", "share_noise"),
+}
 
 
 def musicgen_stem(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
@@ -73,8 +81,6 @@ class CodeBundle:
   tokenizer: Tokenizer | None
   text_encoder: TextWeights | None
   fingerprint: str
-  ensemble = False
-  turns = ()
 
   @property
   def system(self) -> str:
@@ -142,9 +148,7 @@ def load_code_bundle(directory: Path) -> CodeBundle:
   try:
     models = {name: build_codec(fields) for name, fields in config["codec"].items()}
     network, shapes = build(config, models)
-    for name in NEEDED:
-      if config[name] is None:
-        raise KeyError(name)
+    check_keys(config, NEEDED)
     rate, text = int(config["sample_rate"]), config.get("text")
   except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
     raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None

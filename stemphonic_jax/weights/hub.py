@@ -9,10 +9,19 @@ import re
 from pathlib import Path
 
 from stemphonic_jax.errors import MissingError, UsageError
-from stemphonic_jax.weights import bundle
+from stemphonic_jax.weights import bundle, code_bundle
+from stemphonic_jax.weights.signed import find_bundle
 
 # Named one by one: patterns of the hub go into subfolders, and a foreign repository may be huge.
-FILES = ("manifest.json", *bundle.FILES, bundle.TEXT_ENCODER)
+CODECS = tuple(code_bundle.codec_file(name) for name in ("bass", "drums", "other", "stems"))
+FILES = (
+  "manifest.json",
+  *bundle.FILES,
+  bundle.TEXT_ENCODER,
+  bundle.ALIGNMENT,
+  code_bundle.NETWORK,
+  *CODECS,
+)
 DEMO = Path(__file__).parents[1] / "demo"
 NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 

@@ -67,6 +67,16 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
       raise DataError(f"{path}: is not what {MANIFEST} says it is; copy the model folder again")
 
 
+def check_keys(config: Mapping[str, Any], needed: Mapping[str, Iterable[str]]) -> None:
+  """KeyError for the first key, or part of one, that a generation would miss."""
+  for name, parts in needed.items():
+    if config[name] is None:
+      raise KeyError(name)
+    for part in parts:
+      if part not in config[name]:
+        raise KeyError(f"{name}.{part}")
+
+
 def sign(folder: Path) -> None:
   """Writes the manifest of all that is in the folder."""
   manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}

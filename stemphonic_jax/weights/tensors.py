@@ -28,6 +28,7 @@ DTYPES = {
   "F64": np.dtype(np.float64),
   "I64": np.dtype(np.int64),
   "I32": np.dtype(np.int32),
+  "U16": np.dtype(np.uint16),
   "BOOL": np.dtype(np.bool_),
 }
 HALVES = (DTYPES["F16"], DTYPES["BF16"])

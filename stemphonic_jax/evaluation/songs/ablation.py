@@ -142,7 +142,7 @@ def ask(
     "timed": timed,
     "hardware": hardware(),
   }
-  hop, rate = model.bundle.vae.hop, model.bundle.config["sample_rate"]
+  hop, rate = model.bundle.hop, model.bundle.config["sample_rate"]
 
   def make(first: int) -> Iterator[Heard]:
     made = asking.generate(

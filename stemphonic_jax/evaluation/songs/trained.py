@@ -191,7 +191,7 @@ def length_of(models: Sequence[Model], seconds: float | None) -> tuple[float, in
   if len(rates) > 1:
     raise MismatchError(f"models of different sample rates: {sorted(rates)} Hz; compare like ones")
   longest = min(config["seconds"] for config in configs.values())
-  rate, hop = rates.pop(), min(model.bundle.vae.hop for model in models)
+  rate, hop = rates.pop(), min(model.bundle.hop for model in models)
   shortest = min(1.0, longest)
   found = longest if seconds is None else cut_to(seconds, longest, rate, hop)
   if not within(found, shortest, longest, rate):

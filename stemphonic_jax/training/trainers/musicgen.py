@@ -95,6 +95,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     # Of what requests may ask: the tempo is part of the text, and nothing says when stems play.
     content["dropout"] = {"text": config.dropout.text, "bpm": 0.0, "context": 0.0, "activity": 1.0}
     content |= {"text": described, "whole_mixes": False, "types": ["other"]}
+    content["sample"] |= {"steps": 1, "share_noise": True}
     content["licence"] = config.licence or records.index.notes.get("licence", "")
     if config.data.source == "demo":  # what to measure it on (evaluation/songs/trained.py)
       share = config.data.soundfont_share if config.data.soundfont else 0.0
