@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from stemphonic_jax import door
 from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.data.stems import Mix
@@ -68,3 +69,11 @@ def songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int)
     )
 
   held_out.songs(open_unseen(folder), song, out, count)
+
+
+def describe(config: ConfigDict) -> str:
+  """The table of parameters, and what a training step takes."""
+  from stemphonic_jax.training.plan.codes import describe_musicgen
+
+  door.pass_over_tpus()
+  return describe_musicgen(config)

@@ -12,17 +12,37 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.tokens import delay, editing
 from stemphonic_jax.tokens.loss import cross_entropy
 from stemphonic_jax.training.run.state import Loss, Sums
+from stemphonic_jax.weights.architecture import CODEC
+from stemphonic_jax.weights.networks import delays_of, streams_of
 
 
 def columns(frames: int, song: int, edits: float) -> int:
   """Frames that a row takes, whether it is an edit of a song of `song` frames or not."""
   return max(frames, editing.prefix_frames(song) + song) if edits else frames
+
+
+def loss_of(
+  config: ConfigDict, model: MusicGen, codecs: Mapping[str, CODEC], frames: int
+) -> tuple[Loss, int]:
+  """The loss of a config for segments of so many frames, and the columns of a row.
+
+  The song of an edit is as long as the segment or, with its prefix, as long as that.
+  """
+  e = config.editing
+  if not 0 <= e.share <= 1:
+    raise UsageError(f"editing.share: got {e.share}, expected a share from 0 to 1")
+  song = frames if e.whole else editing.song_frames(frames)
+  streams, delays = streams_of(codecs), delays_of(codecs)
+  options = dict(song=song, edits=e.share, text_dropout=config.dropout.text)
+  return musicgen_loss(model, streams, delays, **options), columns(frames, song, e.share)
 
 
 def musicgen_loss(

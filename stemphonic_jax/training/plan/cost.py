@@ -203,17 +203,17 @@ def memory(
   # weights are whole while it is computed, and the next one's arrive meanwhile.
   model = join(state.params, state.frozen)
   size = jnp.dtype(dit.dtype).itemsize / 4  # of a cast kernel, in sizes of a parameter
-  cast = CAST_AHEAD * _bytes(model, mesh) if size < 1 else 0
-  block = _bytes(model["blocks"]) / dit.depth / tensor
-  gradients = _bytes(state.params, mesh) * min(micro_batches, 2)
+  cast = CAST_AHEAD * tree_bytes(model, mesh) if size < 1 else 0
+  block = tree_bytes(model["blocks"]) / dit.depth / tensor
+  gradients = tree_bytes(state.params, mesh) * min(micro_batches, 2)
   # Devices that share a row all have the inputs of its blocks, and a part of what is inside them.
   inside = row.inside + (0 if flash else row.logits)
   return {
-    "parameters": _bytes(state.params, mesh) + _bytes(state.frozen, mesh),
-    "average": _bytes(state.ema, mesh),
-    "optimizer": _bytes(state.opt_state, mesh),
+    "parameters": tree_bytes(state.params, mesh) + tree_bytes(state.frozen, mesh),
+    "average": tree_bytes(state.ema, mesh),
+    "optimizer": tree_bytes(state.opt_state, mesh),
     "gradients": gradients + size * (block * min(fsdp, 2) + cast),
-    "batch": _bytes(inputs(dit, rows, frames, tokens)) / parts,
+    "batch": tree_bytes(inputs(dit, rows, frames, tokens)) / parts,
     "activations": (row.inputs + inside / tensor) * rows / (parts * micro_batches),
   }
 
@@ -234,7 +234,7 @@ def _handed_over(dit: DiT, params: Any, frames: int, tokens: int) -> tuple[float
   logits = [(dit.heads, length, n) for n in (length, _memory_tokens(dit, tokens))]
   pairs = [(a, b) for a, b in zip(one, two, strict=True) if a.shape[-3:] not in logits]
   stacked = [pair for pair in pairs if pair[0].shape[:1] == pair[1].shape[:1] == (dit.depth,)]
-  row, blocks = (sum(_bytes(b) - _bytes(a) for a, b in part) for part in (pairs, stacked))
+  row, blocks = (sum(tree_bytes(b) - tree_bytes(a) for a, b in part) for part in (pairs, stacked))
   return row, blocks / dit.depth
 
 
@@ -258,7 +258,7 @@ def inputs(dit: DiT, rows: int, frames: int, tokens: int) -> tuple[Any, Any, Con
   return latents, row, conditions
 
 
-def _bytes(tree: Any, mesh: Mesh | AbstractMesh | None = None) -> float:
+def tree_bytes(tree: Any, mesh: Mesh | AbstractMesh | None = None) -> float:
   """Bytes of the arrays or shapes of a tree, on one device where there is a mesh."""
   leaves = jax.tree.leaves(tree)
   shapes = [leaf.shape for leaf in leaves]

@@ -36,7 +36,7 @@ def describe(config: ConfigDict) -> str:
     f" {vae.latent} channels"
   )
   models = {"vae": architecture.vae_shapes(vae), "dit": architecture.dit_shapes(dit)}
-  return "\n".join([head, *_parameters(models), "", *_step(config, dit, size)])
+  return "\n".join([head, *parameters(models), "", *_step(config, dit, size)])
 
 
 def network(config: ConfigDict) -> DiT:
@@ -56,7 +56,8 @@ def step_size(config: ConfigDict) -> dict[str, int]:
   }
 
 
-def _parameters(models: dict[str, Any]) -> list[str]:
+def parameters(models: dict[str, Any]) -> list[str]:
+  """The number of parameters of each model, and of its parts."""
   lines = []
   for name, shapes in models.items():
     lines.append(f"{name:<32}{architecture.parameter_count(shapes):>16,}")

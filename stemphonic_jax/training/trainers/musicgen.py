@@ -16,12 +16,11 @@ from stemphonic_jax.data.batching import songs, walk
 from stemphonic_jax.data.batching.records import open_unseen
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.dit import for_this_machine
-from stemphonic_jax.tokens.editing import song_frames
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of, load_codecs, open_coded
 from stemphonic_jax.training.inputs.prepare import records_of
-from stemphonic_jax.training.losses.codes import columns, musicgen_loss
+from stemphonic_jax.training.losses.codes import loss_of
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.plan.codes import musicgen_flops
 from stemphonic_jax.training.run import loop, state
@@ -29,13 +28,8 @@ from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import frames_of
 from stemphonic_jax.weights.code_bundle import TEXT_ENCODER, save_code_bundle
-from stemphonic_jax.weights.networks import build_musicgen, delays_of, init_musicgen, streams_of
+from stemphonic_jax.weights.networks import build_musicgen, init_musicgen
 from stemphonic_jax.weights.t5 import open_text_encoder
-
-
-def edited_frames(config: ConfigDict, frames: int) -> int:
-  """The frames of a song that is edited in training: all or, with its prefix, as many as others."""
-  return frames if config.editing.whole else song_frames(frames)
 
 
 def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None]) -> None:
@@ -59,15 +53,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   model = for_this_machine(build_musicgen(config.network, described, models))
   if jnp.dtype(model.dtype).name != config.network.dtype:
     logging.info("products in float32, because this CPU would emulate %s", config.network.dtype)
-  song = edited_frames(config, frames)
-  loss = musicgen_loss(
-    model,
-    streams_of(models),
-    delays_of(models),
-    song=song,
-    edits=config.editing.share,
-    text_dropout=config.dropout.text,
-  )
+  loss, length = loss_of(config, model, models, frames)
   optimizer, devices = build_optimizer(c), mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, c.micro_batches)
   run_key = jax.random.key(config.seed)
@@ -120,7 +106,6 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     return state.create(init_musicgen(model, key), {}, optimizer)
 
   create = Partial(create, named_key(run_key, "init"))
-  length = columns(frames, song, config.editing.share)
   shapes = state.abstract(create, devices)
   stage.run(
     place,
