@@ -7,9 +7,9 @@ import pytest
 
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.demo import arranger, composer, drums, effects, playing, voices
-from stemphonic_jax.data.sources.demo.more_styles import GHOSTS, STYLES_TWO, WALKING
 from stemphonic_jax.data.sources.demo.parts import Section
 from stemphonic_jax.data.sources.demo.styles import Effects, Groove, Line
+from stemphonic_jax.data.sources.demo.styles_of_version_2 import GHOSTS, STYLES_TWO, WALKING
 from stemphonic_jax.data.sources.demo.theory import Key, chord
 from stemphonic_jax.data.sources.demo.triple import COMMONS, STEPS
 from stemphonic_jax.data.taxonomy import STEM_TYPES

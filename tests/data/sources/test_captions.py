@@ -10,8 +10,8 @@ import pytest
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.demo import captions, facts
 from stemphonic_jax.data.sources.demo.arranger import compose
-from stemphonic_jax.data.sources.demo.more_styles import STYLES_TWO as STYLES
 from stemphonic_jax.data.sources.demo.styles import Groove
+from stemphonic_jax.data.sources.demo.styles_of_version_2 import STYLES_TWO as STYLES
 from stemphonic_jax.data.sources.demo.theory import TONICS, Key
 from stemphonic_jax.data.sources.demo.triple import COMMONS
 from stemphonic_jax.data.taxonomy import STEM_TYPES

@@ -11,8 +11,8 @@ from configs import demo as demo_config
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.demo import arranger, composer, drums, sampled, soundfont, voices
 from stemphonic_jax.data.sources.demo.facts import table
-from stemphonic_jax.data.sources.demo.more_styles import STYLES_TWO
 from stemphonic_jax.data.sources.demo.styles import COMMON, Groove
+from stemphonic_jax.data.sources.demo.styles_of_version_2 import STYLES_TWO
 from stemphonic_jax.data.sources.demo.triple import COMMONS
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.training.inputs import corpora

@@ -4,9 +4,9 @@ It has what training needs (synchronised stems of all eleven types that enter an
 captions and tempi) and needs nothing itself: no download, no licence; a sound font may play it. It
 is not the music to train a real model on. The same seed and index give the same samples.
 
-Reading order: theory and styles (data), parts and composer (notes); more_styles, playing and
-arranger (those of the second version); synth, voices, drums and
-effects (sound), soundfont and sampled (sampled sound), render (stems), facts and captions (words).
+Reading order: theory and styles (data), parts and composer (notes); styles_of_version_2, playing
+and arranger (those of the second version); synth, voices, drums and effects (sound), soundfont
+and sampled (sampled sound), render (stems), facts and captions (words).
 """
 
 from __future__ import annotations

@@ -9,8 +9,19 @@ from dataclasses import replace
 import numpy as np
 
 from stemphonic_jax.data.sources.demo import playing
-from stemphonic_jax.data.sources.demo.composer import Part, Piece, cast_of, draw_types
-from stemphonic_jax.data.sources.demo.more_styles import (
+from stemphonic_jax.data.sources.demo.composer import (
+  Part,
+  Piece,
+  cast_of,
+  draw_progressions,
+  draw_types,
+  lay_out,
+  seconds_of,
+)
+from stemphonic_jax.data.sources.demo.parts import Note, Section
+from stemphonic_jax.data.sources.demo.playing import Sheet
+from stemphonic_jax.data.sources.demo.styles import Effects, Groove, Line, Style
+from stemphonic_jax.data.sources.demo.styles_of_version_2 import (
   GHOSTS,
   OTHERWISE,
   OTHERWISE_SHARE,
@@ -18,10 +29,7 @@ from stemphonic_jax.data.sources.demo.more_styles import (
   WALKING,
   WEIGHTS,
 )
-from stemphonic_jax.data.sources.demo.parts import Note, Section
-from stemphonic_jax.data.sources.demo.playing import Sheet
-from stemphonic_jax.data.sources.demo.styles import Effects, Groove, Line, Style
-from stemphonic_jax.data.sources.demo.theory import Key, chord
+from stemphonic_jax.data.sources.demo.theory import Key
 from stemphonic_jax.data.sources.demo.triple import COMMONS, STEPS
 from stemphonic_jax.data.taxonomy import parse_type
 
@@ -32,7 +40,6 @@ FORMS = (
   (0.65, 1.0, 0.65, 1.0, 0.4, 1.0),
   (0.5, 0.8, 1.0, 0.8, 0.55, 1.0),
 )
-CHORUS = 1.0
 JITTER, LAYBACK = 0.003, 0.004  # seconds: from note to note, and of a player as a whole
 SOFTEST = 0.6  # velocity of a bar of no loudness, of one of full loudness
 
@@ -82,30 +89,17 @@ def _in_a_metre(name: str, rng: np.random.Generator) -> Style:
 
 
 def _write(style: Style, key: Key, bars: int, rng: np.random.Generator) -> Sheet:
-  """Sections of four or eight bars, a chord for each bar, and how loud it is.
-
-  A rest of at most two bars at the end belongs to the last section.
-  """
-  progressions = style.major if key.mode == "major" else style.minor
-  verse, chorus = (str(rng.choice(progressions)).split() for _ in range(2))
+  """Sections of one of several forms, a chord for each bar, and how loud it is."""
+  tunes = draw_progressions(style, key, rng)
   form = FORMS[int(rng.integers(len(FORMS)))]
-  entry = int(rng.integers(len(form)))
-  sections, chords, first = [], [], 0
-  while first < bars:
-    length = 8 if bars - first >= 12 and rng.random() < 0.35 else 4
-    length = bars - first if 0 < bars - first - length <= 2 else length
-    section = Section(first, length, form[(entry + len(sections)) % len(form)])
-    numerals = chorus if section.energy == CHORUS else verse
-    chords += [chord(numerals[bar % len(numerals)], key) for bar in range(length)]
-    sections.append(section)
-    first += length
+  chords, sections = lay_out(form, tunes, key, bars, rng)
   after = [*(section.energy for section in sections[1:]), 0.0]
   loudness = [
     section.energy + max(0.0, following - section.energy) * max(0.0, place / section.bars - 0.4)
     for section, following in zip(sections, after, strict=True)
     for place in range(section.bars)
   ]
-  return Sheet(key, style.metre, (*chords, chords[0]), tuple(sections), tuple(loudness))
+  return Sheet(key, style.metre, chords, sections, tuple(loudness))
 
 
 def _arrange(
@@ -161,22 +155,12 @@ def _perform(
   """From steps to seconds: tempo, swing, how loud the bar is, and what players do by chance."""
   late = LAYBACK * rng.standard_normal()
   for note in notes:
-    start = _seconds(note.start, style, bpm, sheet.beat)
+    start = seconds_of(note.start, style, bpm, sheet.beat)
     # Rounded, so that equal notes are equal sounds, which the synthesiser makes only once.
-    length = round(_seconds(note.start + note.length, style, bpm, sheet.beat) - start, 2)
+    length = round(seconds_of(note.start + note.length, style, bpm, sheet.beat) - start, 2)
     loud = sheet.loudness[min(int(note.start // sheet.bar), len(sheet.loudness) - 1)]
     chance = 1.0 + 0.06 * rng.standard_normal()
     velocity = note.velocity * (SOFTEST + (1.0 - SOFTEST) * loud) * chance
     start = max(0.0, start + late + JITTER * rng.standard_normal())
     velocity = float(np.clip(velocity, 0.05, 1.0))
     yield note._replace(start=start, length=max(length, 0.02), velocity=velocity)
-
-
-def _seconds(step: float, style: Style, bpm: float, beat: int) -> float:
-  """When a step sounds. Swing makes the first of two steps longer and the second shorter."""
-  unit = style.swing_steps
-  pair, place = divmod(step, 2 * unit)
-  long = unit * (1.0 + style.swing)
-  late = long + (place - unit) * (1.0 - style.swing)
-  swung = place * (1.0 + style.swing) if place < unit else late
-  return (2 * unit * pair + swung) * 60.0 / (bpm * beat)

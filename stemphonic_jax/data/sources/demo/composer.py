@@ -11,7 +11,7 @@ import numpy as np
 from stemphonic_jax.data.sources.demo import parts
 from stemphonic_jax.data.sources.demo.parts import Note, Score, Section
 from stemphonic_jax.data.sources.demo.styles import COMMON, STYLES, Effects, Groove, Line, Style
-from stemphonic_jax.data.sources.demo.theory import Key, chord
+from stemphonic_jax.data.sources.demo.theory import Chord, Key, chord
 from stemphonic_jax.data.taxonomy import STEM_TYPES, parse_type
 
 HARMONY = ("keys", "guitars", "synths", "strings")  # every piece has at least one of these
@@ -92,23 +92,41 @@ def compose(
 
 
 def _write_score(style: Style, key: Key, bars: int, rng: np.random.Generator) -> Score:
-  """Sections of four bars, or eight where the piece is long enough, and a chord for each bar.
+  """Sections of one form, and a chord for each bar."""
+  tunes = draw_progressions(style, key, rng)
+  return Score(key, *lay_out(ENERGIES, tunes, key, bars, rng))
 
-  A rest of at most two bars at the end belongs to the last section.
-  """
+
+def draw_progressions(style: Style, key: Key, rng: np.random.Generator) -> list[list[str]]:
+  """Numerals of the chords of verse and chorus."""
   progressions = style.major if key.mode == "major" else style.minor
-  verse, chorus = (str(rng.choice(progressions)).split() for _ in range(2))
+  return [str(rng.choice(progressions)).split() for _ in range(2)]
+
+
+def lay_out(
+  form: Sequence[float],
+  tunes: Sequence[Sequence[str]],
+  key: Key,
+  bars: int,
+  rng: np.random.Generator,
+) -> tuple[tuple[Chord, ...], tuple[Section, ...]]:
+  """A chord for each bar and one more, and sections of a form, which is entered anywhere.
+
+  They have four bars, or eight where the piece is long enough. A rest of at most two bars at the
+  end belongs to the last section.
+  """
+  verse, chorus = tunes
   sections, chords, first = [], [], 0
-  entry = int(rng.integers(len(ENERGIES)))
+  entry = int(rng.integers(len(form)))
   while first < bars:
     length = 8 if bars - first >= 12 and rng.random() < 0.35 else 4
     length = bars - first if 0 < bars - first - length <= 2 else length
-    section = Section(first, length, ENERGIES[(entry + len(sections)) % len(ENERGIES)])
+    section = Section(first, length, form[(entry + len(sections)) % len(form)])
     numerals = chorus if section.energy == CHORUS else verse
     chords += [chord(numerals[bar % len(numerals)], key) for bar in range(length)]
     sections.append(section)
     first += length
-  return Score(key, (*chords, chords[0]), tuple(sections))
+  return (*chords, chords[0]), tuple(sections)
 
 
 def draw_types(style: Style, rng: np.random.Generator) -> list[str]:
@@ -185,22 +203,25 @@ def _perform(
 ) -> Iterator[Note]:
   """From steps to seconds: tempo, swing, and small deviations in time and loudness."""
   for note in notes:
-    start = _seconds(note.start, style, bpm)
+    start = seconds_of(note.start, style, bpm)
     # Rounded, so that equal notes are equal sounds, which the synthesiser makes only once.
-    length = round(_seconds(note.start + note.length, style, bpm) - start, 2)
+    length = round(seconds_of(note.start + note.length, style, bpm) - start, 2)
     velocity = float(np.clip(note.velocity * (1.0 + 0.06 * rng.standard_normal()), 0.05, 1.0))
     start = max(0.0, start + JITTER * rng.standard_normal())
     yield note._replace(start=start, length=max(length, 0.02), velocity=velocity)
 
 
-def _seconds(step: float, style: Style, bpm: float) -> float:
-  """When a step sounds. Swing makes the first of two steps longer and the second shorter."""
+def seconds_of(step: float, style: Style, bpm: float, beat: int = 4) -> float:
+  """When a step sounds, `beat` of which are a beat.
+
+  Swing makes the first of two steps longer and the second shorter.
+  """
   unit = style.swing_steps
   pair, place = divmod(step, 2 * unit)
   long = unit * (1.0 + style.swing)
   late = long + (place - unit) * (1.0 - style.swing)
   swung = place * (1.0 + style.swing) if place < unit else late
-  return (2 * unit * pair + swung) * 15.0 / bpm
+  return (2 * unit * pair + swung) * 60.0 / (bpm * beat)
 
 
 def _caption(
