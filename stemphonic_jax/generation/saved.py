@@ -25,6 +25,8 @@ from stemphonic_jax.generation.song import (
   Take,
   no_song,
   read_latents,
+  song_files,
+  stamps,
 )
 
 HOP = 3584  # samples in a latent frame, where an older song does not say
@@ -46,6 +48,7 @@ def load_song(directory: str | Path) -> Song:
   files = {name: file for name, file in files.items() if file.is_file()}
   added = _added(folder, list(now["stems"]), files)
   files |= {name: added.pop(name) for name in now["stems"] if name in added}
+  seen = stamps(folder, {*song_files(folder), *(file.name for file in added.values())})
   names = [name for name in now["stems"] if name in files]
   removed = [name for name in now["stems"] if name not in files]
   audio = {n: _fitting(file, rate, samples, hop) for n, file in (files | added).items()}
@@ -63,7 +66,7 @@ def load_song(directory: str | Path) -> Song:
     for name in step["made"]
   }
   takes = {key: Take(file=file) for key, file in kept.items() if file.is_file()}
-  song = Song(audio, rate, hop, latents, lanes_of(info, hop), info, takes, folder)
+  song = Song(audio, rate, hop, latents, lanes_of(info, hop), info, takes, folder, seen=seen)
   if not (added or removed or changed):
     return song
   song = replace(song, adopted=dict.fromkeys(added, len(info["steps"])))

@@ -30,6 +30,10 @@ from stemphonic_jax.generation.session import Info, described, lanes_of, stepped
 TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
 TAKES = "takes"  # the folder of takes that are not heard now, by step
+MADE_OF_STEMS = (INFO, MIX_FILE, LATENTS, FIGURE)  # files that are written anew by each save
+CHANGED = (
+  "was changed since it was read; nothing is saved; read the song again, or save to another folder"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +66,9 @@ class Song:
 
   `latents` [T, C] are those of the generated stems, `lanes` the activity asked for, `info` what
   song.json records. `takes` are those that are not heard now, by step and stem (session.py). Of a
-  song that was read, `folder` is where it lies, and `adopted` are stems that somebody put there,
-  each with the step that found it.
+  song that was read, `folder` is where it lies, `adopted` are stems that somebody put there, each
+  with the step that found it, and `seen` are its files with the time and size of each, for this
+  song and those that it is edited to: `save` brings them up to date.
   """
 
   stems: Mapping[str, Float32[np.ndarray, "samples 2"]]
@@ -75,6 +80,7 @@ class Song:
   takes: Mapping[tuple[int, str], Take] = field(default_factory=dict)
   folder: Path | None = None
   adopted: Mapping[str, int] = field(default_factory=dict)
+  seen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
   @property
   def samples(self) -> int:
@@ -195,7 +201,7 @@ class Song:
     one, as song.json and `read_context` see it (audio/folders.py). DataError where a stem is no
     sound; OutputError where it cannot be written, or exists and `overwrite` is not set, or a file
     that is not the old song's has the name of a new stem, or where the song was read from that
-    folder and somebody else has changed it since.
+    folder and somebody else has changed it since. A stem or take that came to it since then stays.
     """
     directory = Path(directory).absolute()
     check_output(directory, overwrite, {*self.stems} - {*self.adopted})
@@ -222,6 +228,9 @@ class Song:
       colours = {name: colour_of(stem["type"]) for name, stem in self.info["stems"].items()}
       stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title, colours)
       (folder / INFO).write_text(json.dumps(self.info, indent=2) + "\n")
+    if directory == self.folder:
+      self.seen.clear()
+      self.seen.update(stamps(directory, song_files(directory)))
 
   def _in_place(self, directory: Path) -> list[str]:
     """Stems of which the folder that the song was read from holds the take that is heard."""
@@ -247,7 +256,7 @@ class Song:
     here = {name for name in stay if (directory / name).is_file()}
     heard = {f"{name}.wav" for name in self._in_place(directory)}
     if not same or here != stay or heard != {name for name in stay if "/" not in name}:
-      raise OutputError(f"{directory}: was changed since it was read; nothing is saved; try again")
+      raise OutputError(f"{directory}: {CHANGED}")
 
   def _replaced(self, stay: Collection[str], directory: Path) -> set[str]:
     """The files of the song in a folder that are to go, or to be replaced: not those that `stay`.
@@ -255,9 +264,19 @@ class Song:
     It is asked for while nobody else may write there.
     """
     self._refuse_changed(directory, stay)
-    adopted = {f"{name}.wav" for name in self.adopted} if directory == self.folder else set()
+    own = song_files(directory)
+    if directory == self.folder:
+      own |= {f"{name}.wav" for name in self.adopted}
+      # What came since the song was read, or is another file by now, is somebody else's work.
+      there = stamps(directory, own - set(stay))
+      theirs = {name for name, stamp in there.items() if self.seen.get(name) != stamp}
+      new = {f"{name}.wav" for name in self.stems}
+      new |= {f"{TAKES}/{step}/{name}.wav" for step, name in self.takes}
+      if lost := sorted(new & theirs):
+        raise OutputError(f"{directory / lost[0]}: {CHANGED}")
+      own -= theirs
     latents = {str(Path(name).with_suffix(".safetensors")) for name in stay}
-    return (song_files(directory) | adopted) - set(stay) - latents
+    return own - set(stay) - latents
 
 
 def listed(stems: Sequence[str]) -> list[str]:
@@ -302,7 +321,7 @@ def song_files(folder: Path) -> set[str]:
   """Names of the files that are the song's in a folder, by its song.json; none without one."""
   if not (folder / INFO).is_file():
     return set()
-  files = {INFO, MIX_FILE, LATENTS, FIGURE}
+  files = {*MADE_OF_STEMS}
   with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
     info = json.loads((folder / INFO).read_text())
     files |= {f"{name}.wav" for name in info["stems"]}
@@ -310,6 +329,17 @@ def song_files(folder: Path) -> set[str]:
       stems = [f"{TAKES}/{number}/{name}" for name in step["made"]]
       files |= {f"{stem}{kind}" for stem in stems for kind in (".wav", ".safetensors")}
   return files
+
+
+def stamps(folder: Path, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+  """When the stems and takes among some files of a song were last changed, and their sizes."""
+  found = {}
+  for name in names:
+    if name not in MADE_OF_STEMS:
+      with suppress(OSError):
+        about = (folder / name).stat()
+        found[name] = (about.st_mtime_ns, about.st_size)
+  return found
 
 
 def check_output(directory: Path, overwrite: bool, stems: Iterable[str] = ()) -> None:

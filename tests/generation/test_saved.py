@@ -161,6 +161,27 @@ def test_a_take_is_not_lost_where_somebody_else_went_back_meanwhile(folder):
   assert content(folder) == before
 
 
+def test_what_came_to_the_folder_since_the_song_was_read_is_not_lost(folder):
+  """A take that comes back from the bin, a stem that was away, a file that a DAW wrote."""
+  away = {name: (folder / name).read_bytes() for name in ("takes/0/basses.wav", "keys.wav")}
+  for name in away:
+    (folder / name).unlink()
+  mine = load_song(folder)
+  assert mine.info["steps"][-1]["ask"]["removed"] == ["keys"]
+  for name, wav in away.items():
+    (folder / name).write_bytes(wav)
+  edited = mine.remove(["basses"])
+  edited.save(folder, overwrite=True)
+  assert {name: (folder / name).read_bytes() for name in away} == away
+  assert load_song(folder).info["steps"][-1]["ask"]["added"] == ["keys"]
+  edited.use("basses", 1).save(folder, overwrite=True)  # who saved goes on with what was saved
+  write_wav(folder / "basses.wav", tone(330), tiny.RATE)
+  before = content(folder)
+  with pytest.raises(OutputError, match=r"basses\.wav: was changed since it was read; nothing is"):
+    tiny.pipeline().again(edited.use("basses", 1), ["basses"]).save(folder, overwrite=True)
+  assert content(folder) == before
+
+
 def test_a_song_goes_to_another_folder_with_its_takes(folder, tmp_path):
   before = content(folder)
   load_song(folder).remove(["drums"]).save(tmp_path / "other")
