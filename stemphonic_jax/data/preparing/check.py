@@ -22,17 +22,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from absl import logging
 
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.files import whole_file
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.preparing import captions, tempo
 from stemphonic_jax.data.sources.catalogue import Catalogue, Entry
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.tree import STAMP, WORK
 from stemphonic_jax.errors import DataError, OutputError, StemphonicError, UsageError
 
-CHUNK = 8  # mixes whose rows are kept together
+CHUNK, CHUNKS = 8, 256  # mixes whose rows are kept together at most, if there are so many of them
 REPORT = "report.jsonl"
 
 Row = dict[str, Any]
@@ -69,22 +70,24 @@ def check(
   """
   path, stamp = folder / REPORT, _stamp(catalogue, rules, file_captions)
   if not is_checked(catalogue, folder, rules, file_captions):
-    chunks = [catalogue.entries[i : i + CHUNK] for i in range(0, len(catalogue.entries), CHUNK)]
     try:
       folder.mkdir(parents=True, exist_ok=True)
       work = _work_folder(folder, stamp)
     except OSError as error:
       raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    task = functools.partial(_check_chunk, work, rules, file_captions)
-    todo = [(i, chunk) for i, chunk in enumerate(chunks) if not _chunk_file(work, i).is_file()]
+    mixes = len(catalogue.entries)
+    size = max(1, min(CHUNK, mixes // CHUNKS))
+    chunks = [catalogue.entries[i : i + size] for i in range(0, mixes, size)]
+    places = [work / f"{i:06d}-of-{len(chunks):06d}.jsonl" for i in range(len(chunks))]
+    task = functools.partial(_check_chunk, rules, file_captions)
+    todo = [(p, chunk) for p, chunk in zip(places, chunks, strict=True) if not p.is_file()]
     processes = min(processes or os.cpu_count() or 1, len(todo))
-    with tqdm(total=len(catalogue.entries), unit=" mixes", desc="check", disable=None) as bar:
-      bar.update(len(catalogue.entries) - sum(len(chunk) for _, chunk in todo))
+    done = mixes - sum(len(chunk) for _, chunk in todo)
+    logging.info("check: %d mixes, %d processes: every file is read", mixes - done, processes)
+    with bar(None, "check", mixes, "mixes", done) as told:
       for count in _run(task, todo, processes):
-        bar.update(count)
-    rows = [
-      line for i in range(len(chunks)) for line in _chunk_file(work, i).read_text().splitlines()
-    ]
+        told.update(count)
+    rows = [line for place in places for line in place.read_text().splitlines()]
     rows += [_line(_rejected(mix, reason)) for mix, reason in sorted(catalogue.rejected.items())]
     with whole_file(path) as partial:
       partial.write_text("\n".join(rows) + "\n")
@@ -173,19 +176,11 @@ def _work_folder(folder: Path, stamp: str) -> Path:
   return work
 
 
-def _chunk_file(work: Path, number: int) -> Path:
-  return work / f"{number:06d}.jsonl"
-
-
 def _check_chunk(
-  work: Path,
-  rules: Rules,
-  file_captions: Mapping[str, str],
-  number: int,
-  entries: Sequence[Entry],
+  rules: Rules, file_captions: Mapping[str, str], place: Path, entries: Sequence[Entry]
 ) -> int:
   rows = [_line(_check_entry(entry, rules, file_captions)) for entry in entries]
-  with whole_file(_chunk_file(work, number)) as partial:
+  with whole_file(place) as partial:
     partial.write_text("\n".join(rows) + "\n")
   return len(rows)
 

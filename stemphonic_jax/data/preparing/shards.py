@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.batching import grouping
 from stemphonic_jax.data.batching.records import (
   FORMAT,
@@ -177,7 +177,7 @@ def fill(
     if int(re.match(r"\.(\d+)", path.name)[1]) in own:  # from a run that was killed
       path.unlink(missing_ok=True)
   name = work.directory.name
-  for number in tqdm(own, desc=f"{name} by shards", unit=" shards", disable=None):
+  for number in bar(own, f"{name} by shards", len(own), "shards"):
     if not work.done(number):
       summary = json.dumps(write(number))
       with work.own_file(work.summary(number).name) as path:

@@ -30,8 +30,8 @@ import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Bool, Float16, Float32, Int64, UInt64
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.batching import grouping, prompts
 from stemphonic_jax.data.batching.records import Segment, allow_open_files
 from stemphonic_jax.data.preparing.shards import (
@@ -207,7 +207,7 @@ def _find_all(
 
 def _write_prompts(folder: Path, texts: Iterable[str]) -> None:
   """Writes each distinct text on a line, as JSON, and the arrays that `_find_all` returns."""
-  texts = iter(tqdm(texts, desc="prompts", unit=" texts", unit_scale=True, disable=None))
+  texts = iter(bar(texts, "prompts", None, "texts"))
   found = np.zeros(0, FOUND)
   with writing(folder):
     file = (folder / "texts.jsonl").open("wb")

@@ -9,11 +9,13 @@ import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from absl import logging
+
 from stemphonic_jax.data.sources import folder, mixes, moisesdb, musdb, slakh
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 
-__all__ = ["SOURCES", "Catalogue", "Entry", "Part", "scan"]
+__all__ = ["SOURCES", "Catalogue", "Entry", "Part", "check_source", "scan"]
 
 SOURCES: Mapping[str, Callable[[Path], Catalogue]] = {
   "musdb": musdb.scan,
@@ -24,6 +26,14 @@ SOURCES: Mapping[str, Callable[[Path], Catalogue]] = {
 }
 
 
+def check_source(source: str) -> None:
+  """UsageError for a name that is of no source."""
+  if source not in SOURCES:
+    near = difflib.get_close_matches(source, SOURCES, n=1)
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    raise UsageError(f"unknown source {source!r};{hint} sources: {', '.join(SOURCES)}")
+
+
 def scan(source: str, root: str | Path) -> Catalogue:
   """The catalogue of the set at `root`, in an order that depends on nothing but the names in it.
 
@@ -31,15 +41,13 @@ def scan(source: str, root: str | Path) -> Catalogue:
   way; DataError where no usable mix is left.
   """
   unnamed, root = not str(root), Path(root)
-  if source not in SOURCES:
-    near = difflib.get_close_matches(source, SOURCES, n=1)
-    hint = f" did you mean {near[0]!r}?" if near else ""
-    raise UsageError(f"unknown source {source!r};{hint} sources: {', '.join(SOURCES)}")
+  check_source(source)
   if unnamed:  # which for Path is the folder we are in
     raise UsageError(f"{source}: its root is not named; name the folder (--root, data.root)")
   if not root.is_dir():
     what = "not a folder" if root.exists() else "no such folder"
     raise MissingError(f"{root}: {what}; expected the root of {source}")
+  logging.info("%s: looking for mixes", root)
   try:
     found = SOURCES[source](root)
   except OSError as error:

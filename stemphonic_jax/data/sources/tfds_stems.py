@@ -32,8 +32,8 @@ from absl import logging
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Float32
 from scipy.io import wavfile
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.sources import folder, moisesdb, musdb, slakh
 from stemphonic_jax.data.sources import mixes as whole_mixes
 from stemphonic_jax.data.sources.catalogue import Entry, scan
@@ -200,8 +200,8 @@ class Stems(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(self, items: Sequence[Item], read: Read) -> Any:
     """An iterator of (position, example), or what Beam makes of it; MissingError without Beam."""
     if not self.builder_config.beam:
-      bar = tqdm(items, desc="mixes", disable=None)
-      return itertools.chain.from_iterable(map(read, bar))
+      told = bar(items, "mixes", len(items), "mixes")
+      return itertools.chain.from_iterable(map(read, told))
     try:
       import apache_beam as beam
     except ImportError:

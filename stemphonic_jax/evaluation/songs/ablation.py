@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from absl import logging
 from jaxtyping import Int8
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import DataError, DivergedError, MismatchError
 from stemphonic_jax.evaluation import features, kept
@@ -149,8 +149,8 @@ def ask(
       load(), real.prompts[first:], seconds=seconds, seed=seed + first,
       passes=run.passes, share_noise=run.share_noise, activity=run.activity, timed=timed,
     )  # fmt: skip
-    bar = tqdm(made, model.name, len(real.prompts), unit=" songs", initial=first, disable=None)
-    return corpus.in_threads(functools.partial(_heard, real.ears, hop), bar)
+    told = bar(made, model.name, len(real.prompts), "songs", first)
+    return corpus.in_threads(functools.partial(_heard, real.ears, hop), told)
 
   @functools.cache
   def sounding() -> tuple[list[Heard], list[dict[str, Int8[np.ndarray, "T"]]]]:
@@ -226,8 +226,8 @@ def baselines(out: Path, real: Pieces, seed: int) -> dict[str, Cell]:
 def _together(real: Pieces, make: Callable[[], Sequence[SongFeatures]]) -> list[SongFeatures]:
   """Shuffled songs as listeners hear them: of their mixes they have heard nothing yet."""
   mixes = together(make(), real.real, real.read)
-  bar = tqdm(mixes, "shuffled", len(real.real), unit=" songs", disable=None)
-  return list(corpus.in_threads(real.ears.listen, bar))
+  told = bar(mixes, "shuffled", len(real.real), "songs")
+  return list(corpus.in_threads(real.ears.listen, told))
 
 
 def through_autoencoder(out: Path, model: Model, mixes: Sequence[Mix], real: Pieces) -> Cell:

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.lengths import whole_times
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.preparing.check import Rules
 from stemphonic_jax.data.sources import demo
 from stemphonic_jax.data.sources.catalogue import scan
@@ -147,7 +147,7 @@ def held_out(
     return look(mix) if will_do else None
 
   looks = (one for one in in_threads(seen, range(len(mixes))) if one is not None)
-  found = list(tqdm(itertools.islice(looks, count), "pieces", count, unit=" pieces", disable=None))
+  found = list(bar(itertools.islice(looks, count), "pieces", count, "pieces"))
   if len(found) < count:
     what = f"{stems} stems" if stems else "two stems or more"
     logging.warning("%d pieces of %s wanted, %d of %d found", count, what, len(found), len(mixes))

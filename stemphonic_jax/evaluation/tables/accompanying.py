@@ -7,8 +7,8 @@ stems of the same contexts. The context is some of a piece's other stems, drawn.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from stemphonic_jax.evaluation.scores import Score
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
 from stemphonic_jax.evaluation.tables import published, remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
-from stemphonic_jax.evaluation.tables.remade import Chosen
+from stemphonic_jax.evaluation.tables.remade import Shuffled, matches, target
 
 STEM = "stem"  # the type of all: populations are of every type together
 NOTE = (
@@ -69,38 +69,6 @@ def pair(seed: int, mix: Mix, place: int) -> Mix:
   last, *others = rng.permutation(list(mix.stems)).tolist()
   given = others[: rng.integers(1, len(others) + 1)]
   return replace(mix, stems={name: mix.stems[name] for name in (*given, last)})
-
-
-def target(mix: Mix | SongFeatures) -> str:
-  """The name of the stem that is to be made."""
-  return list(mix.stems)[-1]
-
-
-@dataclass(frozen=True, eq=False)
-class Shuffled(Sequence):
-  """Pieces whose last stem is that of another one, by their numbers."""
-
-  pieces: Chosen
-  numbers: Sequence[tuple[int, int]]
-
-  def __len__(self) -> int:
-    return len(self.numbers)
-
-  def __getitem__(self, place: int) -> Mix:
-    one, other = (self.pieces[number] for number in self.numbers[place])
-    return replace(one, stems=one.stems | {target(one): other.stems[target(other)]})
-
-
-def matches(songs: Sequence[SongFeatures]) -> list[tuple[int, int]]:
-  """Each piece that has one, with the next whose last stem is of the same type."""
-
-  def matches() -> Iterator[tuple[int, int]]:
-    for number, song in enumerate(songs):
-      later = [(number + step) % len(songs) for step in range(1, len(songs))]
-      same = (other for other in later if target(songs[other]) == target(song))
-      yield from [(number, other) for other in (next(same, None),) if other is not None]
-
-  return list(matches())
 
 
 def _cell(

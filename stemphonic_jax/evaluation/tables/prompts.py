@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from absl import logging
-from tqdm import tqdm
 
 from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError
 from stemphonic_jax.evaluation import kept, scores
@@ -101,8 +101,8 @@ def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) 
   def make() -> Cell:
     silent, beyond, songs = [], [], []
     made = asking.generate(of.pipe, prompts, seconds=of.seconds, seed=seed)
-    bar = tqdm(made, name, len(prompts), unit=" songs", disable=None)
-    for prompt, mix in zip(prompts, (one.mix for one in bar), strict=True):
+    told = bar(made, name, len(prompts), "songs")
+    for prompt, mix in zip(prompts, (one.mix for one in told), strict=True):
       if mix is None:
         beyond.append([1.0])
         continue

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DataError, DivergedError
 from stemphonic_jax.evaluation import kept
@@ -140,10 +140,42 @@ def chosen(mixes: Sequence[Mix], count: int, choose: Choose) -> Chosen:
   return Chosen(mixes, choose, found)
 
 
+def target(mix: Mix | SongFeatures) -> str:
+  """The name of the stem that is to be made."""
+  return list(mix.stems)[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffled(Sequence):
+  """Pieces whose last stem is that of another one, by their numbers."""
+
+  pieces: Chosen
+  numbers: Sequence[tuple[int, int]]
+
+  def __len__(self) -> int:
+    return len(self.numbers)
+
+  def __getitem__(self, place: int) -> Mix:
+    one, other = (self.pieces[number] for number in self.numbers[place])
+    return replace(one, stems=one.stems | {target(one): other.stems[target(other)]})
+
+
+def matches(songs: Sequence[SongFeatures]) -> list[tuple[int, int]]:
+  """Each piece that has one, with the next whose last stem is of the same type."""
+
+  def matches() -> Iterator[tuple[int, int]]:
+    for number, song in enumerate(songs):
+      later = [(number + step) % len(songs) for step in range(1, len(songs))]
+      same = (other for other in later if target(songs[other]) == target(song))
+      yield from [(number, other) for other in (next(same, None),) if other is not None]
+
+  return list(matches())
+
+
 def heard(pieces: Sequence[Mix], ears: Ears, name: str) -> list[SongFeatures]:
   """What is heard in pieces as they are."""
   looks = corpus.in_threads(lambda i: ears.listen(pieces[i]), range(len(pieces)))
-  return list(tqdm(looks, name, len(pieces), unit=" songs", disable=None))
+  return list(bar(looks, name, len(pieces), "songs"))
 
 
 def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
@@ -166,8 +198,7 @@ def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
 
   def songs(first: int) -> Iterator[Heard]:
     numbers = range(first, len(of.pieces))
-    bar = tqdm(numbers, name, len(of.pieces), unit=" songs", initial=first, disable=None)
-    for number in bar:
+    for number in bar(numbers, name, len(of.pieces), "songs", first):
       mix = of.pieces[number]
       try:
         made = make(of.pipe, mix, (options.seed + number) % MAX_SEED)

@@ -20,9 +20,8 @@ from stemphonic_jax.evaluation.measures.synchrony import synchrony
 from stemphonic_jax.evaluation.scores import Score
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
 from stemphonic_jax.evaluation.tables import remade
-from stemphonic_jax.evaluation.tables.accompanying import Shuffled, matches, target
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
-from stemphonic_jax.evaluation.tables.remade import Make
+from stemphonic_jax.evaluation.tables.remade import Make, Shuffled, matches, target
 from stemphonic_jax.generation.pipeline import StemPipeline
 
 MEASURES = {"synchrony": synchrony, "harmony": harmony, "chords": chords}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.sources import folder, tree
 from stemphonic_jax.data.sources.entries import Entry
 from stemphonic_jax.data.sources.reader import read_entry
@@ -119,7 +119,7 @@ def opened(path: Path, name: str) -> System:
       return 0
 
   looks = corpus.in_threads(length, catalogue.entries)
-  lengths = list(tqdm(looks, name, len(catalogue.entries), unit=" songs", disable=None))
+  lengths = list(bar(looks, name, len(catalogue.entries), "songs"))
   for song, reason in sorted(bad.items()):
     logging.warning("%s: %s is left out: %s", path, song, reason)
   good = [place for place, samples in enumerate(lengths) if samples]
@@ -136,7 +136,7 @@ def heard(system: System, places: Sequence[int], samples: int, ears: Ears) -> li
   def listen() -> Iterator[SongFeatures]:
     return corpus.in_threads(lambda place: ears.listen(system.read(place, samples)), places)
 
-  return list(tqdm(listen(), system.name, len(places), unit=" songs", disable=None))
+  return list(bar(listen(), system.name, len(places), "songs"))
 
 
 def told(mix: Mix, place: Path) -> Mix:

@@ -67,6 +67,7 @@ def test_a_report_is_the_same_wherever_the_set_is(catalogue, root, tmp_path, mon
 
 def test_several_processes_write_the_same_report(catalogue, tmp_path, monkeypatch):
   monkeypatch.setattr(checking, "CHUNK", 2)
+  monkeypatch.setattr(checking, "CHUNKS", 1)
   for processes in (1, 2):
     check(catalogue, tmp_path / str(processes), RULES, {}, processes=processes)
   one, two = ((tmp_path / n / "report.jsonl").read_bytes() for n in "12")
@@ -75,6 +76,7 @@ def test_several_processes_write_the_same_report(catalogue, tmp_path, monkeypatc
 
 def test_a_check_goes_on_where_it_was_cut_off(catalogue, tmp_path, monkeypatch):
   monkeypatch.setattr(checking, "CHUNK", 2)
+  monkeypatch.setattr(checking, "CHUNKS", 1)
   expected = check(catalogue, tmp_path / "whole", RULES, {}, processes=1)
   read, seen = checking.read_entry, []
 
@@ -108,6 +110,7 @@ def test_a_report_holds_until_something_else_is_asked(catalogue, tmp_path, monke
 
 def test_other_rules_begin_anew(catalogue, tmp_path, monkeypatch):
   monkeypatch.setattr(checking, "CHUNK", 2)
+  monkeypatch.setattr(checking, "CHUNKS", 1)
   monkeypatch.setattr(checking, "_run", lambda *_: (_ for _ in [0] if check))
   with pytest.raises(FileNotFoundError):
     check(catalogue, tmp_path, RULES, {}, processes=1)
