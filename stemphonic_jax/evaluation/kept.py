@@ -35,8 +35,9 @@ SONG = (
   *("evaluation/features.py", "evaluation/kept.py", "evaluation/listeners/ears.py"),
   *(f"evaluation/songs/{name}.py" for name in ("ablation", "asking", "corpus")),
   "evaluation/tables/remade.py",
-  *("audio", "data/batching/prompts.py", "data/sources/demo", "data/stems.py", "data/taxonomy.py"),
-  *("data/tokenizer.py", "flow.py", "guidance.py", "generation", "models", "sampler.py", "weights"),
+  *("audio", "data/batching/prompts.py", "data/batching/records.py", "data/sources/demo"),
+  *("data/stems.py", "data/taxonomy.py", "data/tokenizer.py", "flow.py", "guidance.py"),
+  *("generation", "models", "sampler.py", "tokens", "weights"),
 )
 # What a cell depends on besides: how it is measured, not how a table shows it.
 CELL = (

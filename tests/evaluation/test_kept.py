@@ -1,7 +1,9 @@
 """What is kept is found again only where all that it depends on is the same."""
 
+import ast
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from stemphonic_jax.errors import DataError
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import SongFeatures, StemFeatures
+from stemphonic_jax.evaluation.listeners import ears, music, networks
 from stemphonic_jax.evaluation.songs.ablation import Pieces
 from stemphonic_jax.evaluation.songs.asking import Prompt
 
@@ -54,6 +57,63 @@ def test_another_release_of_jax_makes_other_songs(package, monkeypatch):
 
 def test_all_places_are_there():
   assert [place for place in kept.CELL if not (kept.PACKAGE / place).exists()] == []
+
+
+# What is imported and no part of a hash, because it changes nothing of what is kept: errors, lines
+# of log, tables of numbers, weights as they are (their digest counts), which pieces are measured
+# (what is heard in them counts).
+NO_PART = {
+  *("__init__.py", "errors.py", "data/bar.py", "evaluation/scores.py", "evaluation/kept.py"),
+  *(f"weights/{name}.py" for name in ("checkpoint", "lazy", "tensors", "wrappers")),
+  *(f"evaluation/{name}.py" for name in ("songs/trained", "tables/basis", "tables/published")),
+  *("data/preparing/check.py", "data/sources/catalogue.py", "evaluation/shown/sheet.py"),
+  *(f"training/inputs/{name}.py" for name in ("corpora", "prepare")),
+  *(f"data/batching/{name}.py" for name in ("alignment", "grouping", "pipeline")),  # to train
+  "data/sources/folder.py",  # of audio that users give
+}
+MEASURED = ("evaluation/measures", "evaluation/distances", "evaluation/listeners")
+OTHERS = {  # what else is no part of one hash: how songs are measured, and what hands them over
+  "song": (*MEASURED, "data/bpe.py"),
+  "cell": ("data/bpe.py",),
+  **dict.fromkeys(("vggish", "clap", "music"), ("evaluation", "data/stems.py")),
+  "features": (),
+  **dict.fromkeys(("accompanying", "continuing", "editing", "prompts", "repairing"), MEASURED),
+}
+
+
+def sources(places):
+  found = [
+    [kept.PACKAGE / p] if p.endswith(".py") else (kept.PACKAGE / p).rglob("*.py") for p in places
+  ]
+  return {path.relative_to(kept.PACKAGE).as_posix() for some in found for path in some}
+
+
+def imported(source):
+  """The modules of the package that one imports, wherever it does."""
+  for node in ast.walk(ast.parse((kept.PACKAGE / source).read_text())):
+    if isinstance(node, ast.ImportFrom) and node.module.startswith("stemphonic_jax"):
+      place = Path(*node.module.split(".")[1:])
+      for name in (alias.name for alias in node.names):
+        modules = (
+          place / f"{name}.py",
+          place / name / "__init__.py",
+          f"{place}.py",
+          place / "__init__.py",
+        )
+        yield next(str(m) for m in modules if (kept.PACKAGE / m).is_file())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_whatever_is_kept_depends_on_all_that_it_is_made_with(name):
+  """A table whose songs are made with the functions of another would not see them change."""
+  parts = {"song": kept.SONG, "cell": kept.CELL, "features": ears.FEATURES}
+  parts |= {"vggish": networks.VGGISH, "clap": networks.CLAP, "music": music.CODE}
+  table = f"evaluation/tables/{name}.py"
+  own = sources(parts.get(name, (table,)))
+  known = (
+    own | NO_PART | sources(OTHERS[name]) | (sources(kept.SONG) if name not in parts else set())
+  )
+  assert sorted({module for source in own for module in imported(source)} - known) == []
 
 
 def song(level=0.0, kind="keys"):

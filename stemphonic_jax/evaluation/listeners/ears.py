@@ -28,7 +28,8 @@ from stemphonic_jax.evaluation.features import LATENT_HOP, SongFeatures, StemFea
 from stemphonic_jax.evaluation.kept import Heard
 from stemphonic_jax.evaluation.scores import Score
 
-FEATURES = ("audio", "evaluation/listeners/ears.py", "evaluation/features.py", "evaluation/kept.py")
+FEATURES = ("audio", "data/stems.py")
+FEATURES += tuple(f"evaluation/{part}.py" for part in ("features", "kept", "listeners/ears"))
 
 Recall = Callable[[SongFeatures | StemFeatures, str], np.ndarray | None]
 Scored = tuple[dict[str, Score], dict[str, Any]]

@@ -23,7 +23,8 @@ from stemphonic_jax.evaluation.scores import Score
 
 GATE_DB, BLOCK = -35.0, 0.4  # dBFS of the RMS, and seconds of which it is
 PARTS = ("beats", "descriptors", "music", "networks", "notes")
-CODE = (*(f"evaluation/listeners/{part}.py" for part in PARTS), "data/taxonomy.py")
+CODE = tuple(f"evaluation/listeners/{part}.py" for part in PARTS)
+CODE += ("audio/levels.py", "data/taxonomy.py")
 WHOLE, PITCH, CHORDS = "song", "pitch of bass", "chords of other"
 HEARD = (WHOLE, *ROLES, PITCH, CHORDS, *descriptors.NAMES)
 METRICS = ("har", *(f"beat_{role}" for role in ROLES), "mirdd")

@@ -24,11 +24,12 @@ from stemphonic_jax.evaluation.listeners.ears import Listener, Recall, Scored
 CODE = ("audio/levels.py", "evaluation/judges/judge.py", "evaluation/listeners/networks.py")
 PLACES = ("evaluation/judges", "models", "weights")  # of a judge's files
 VGGISH = (*CODE, *(f"{place}/vggish.py" for place in PLACES))
-VGGISH += ("evaluation/judges/resampling.py",)
+VGGISH += ("evaluation/judges/resampling.py", "models/layers.py", "models/machine.py")
 CLAP = (
   *CODE,
   "data/bpe.py",
   *(f"{place}/clap.py" for place in PLACES),
+  *(f"models/{part}.py" for part in ("htsat", "layers", "machine", "roberta")),
 )
 NAME = "vggish"  # of the columns, whatever network hears; the note says which
 DISTANCES = ("fad_stem", "fad_mix", "fad_inf_stem", "fad_inf_mix", "kad_stem", "kad_mix")
