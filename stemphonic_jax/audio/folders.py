@@ -146,6 +146,11 @@ def settled(path: Path) -> Path:
   return path
 
 
+def if_file(path: Path) -> str:
+  """What to do where a folder was expected and a file, most often one in it, is there; or ""."""
+  return f"; it is a file: name the folder, {path.parent}" if path.is_file() else ""
+
+
 def refuse_taken(path: Path, names: Iterable[str], own: Collection[str]) -> None:
   """OutputError where a file `names` would take the place of what is not `own` in `path`."""
   for name in names:

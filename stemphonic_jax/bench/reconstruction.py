@@ -25,6 +25,7 @@ from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.bench.vae import measure
 from stemphonic_jax.data.sources.demo import Corpus
 from stemphonic_jax.data.stems import Mix
+from stemphonic_jax.errors import MissingError
 from stemphonic_jax.evaluation.songs.corpus import PROMPTS
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
@@ -32,6 +33,7 @@ from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count, vae_shapes
 from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.tensors import load_params, read_json
+from stemphonic_jax.weights.wrappers import hint
 
 REFINEMENTS = (4, 12, 32)
 WINDOW, HOP, MELS = 2048, 512, 80
@@ -86,6 +88,8 @@ def run(
 
 def load_vae(folder: Path) -> tuple[VAE, Any, int]:
   """The autoencoder of a model folder or workdir, its parameters, and its rate in Hz."""
+  if not folder.is_dir():
+    raise MissingError(f"{folder}: no such model folder{hint(folder)}")
   config = read_json(folder / "config.json")
   vae = build_vae(config["vae"])
   params = load_params(folder / "vae.safetensors", vae_shapes(vae))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.data.bpe import BytePairs
 from stemphonic_jax.errors import MismatchError, MissingError
 from stemphonic_jax.models.clap import CLAP
@@ -153,7 +154,7 @@ def import_clap(
 def _find_weights(folder: Path) -> Path:
   if not folder.is_dir():
     raise MissingError(
-      f"{folder}: no such folder of a CLAP, with weights and the tokenizer's files"
+      f"{folder}: no such folder of a CLAP, with weights and the tokenizer's files{if_file(folder)}"
     )
   for name in ("model.safetensors", "pytorch_model.bin"):
     if (folder / name).is_file():

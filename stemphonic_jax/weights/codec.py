@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from stemphonic_jax.audio.folders import settled, whole_folder
+from stemphonic_jax.audio.folders import if_file, settled, whole_folder
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.architecture import CODEC, build_codec, codec_config, codec_shapes
 from stemphonic_jax.weights.tensors import (
@@ -81,7 +81,9 @@ def open_codec(directory: Path) -> CodecWeights:
   folder is another kind of model, or its tensors do not fit its config.
   """
   if not (settled(directory) / CONFIG).is_file():
-    raise MissingError(f"{directory}: no codec here; expected {CONFIG} and {WEIGHTS}")
+    raise MissingError(
+      f"{directory}: no codec here; expected {CONFIG} and {WEIGHTS}{if_file(directory)}"
+    )
   config = read_json(directory / CONFIG)
   if (found := config.get("format")) != f"{KIND} {VERSION}":
     raise MismatchError(f"{directory}: format {found!r}, expected '{KIND} {VERSION}'")

@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from flax import traverse_util
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.encodec import COMPRESS, KERNEL, PADDINGS, UNIT, EnCodec
 from stemphonic_jax.weights.architecture import codec_shapes
@@ -93,6 +94,8 @@ def open_encodec(path: Path) -> CodecWeights:
     config, given = _audiocraft(path)
     source = path
   else:
+    if not path.is_dir():
+      raise MissingError(f"{path}: no such folder of an EnCodec{if_file(path)}")
     config = read_json(path / "config.json")
     if (kind := config.get("model_type", "encodec")) != "encodec":
       raise MismatchError(f"{path}: is a model of type {kind!r}, expected 'encodec'")

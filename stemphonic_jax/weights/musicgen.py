@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 from flax import traverse_util
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.tokens.delay import MUSICGEN_STEM, MUSICGEN_STEM_7
@@ -25,6 +26,7 @@ from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
 from stemphonic_jax.weights.musicgen_parts import MusicGenWeights
 from stemphonic_jax.weights.tensors import check_params, read_json
 from stemphonic_jax.weights.torch_file import open_torch
+from stemphonic_jax.weights.wrappers import CHECKPOINTS
 
 HEAD_WIDTH = 64  # of all published ones, where no config says otherwise
 AUDIOCRAFT = "state_dict.bin"
@@ -112,10 +114,10 @@ def open_musicgen(path: Path) -> MusicGenWeights:
   if path.is_dir() and (path / "config.json").is_file():
     return _open_hugging_face(path)
   file = path / AUDIOCRAFT if path.is_dir() else path
-  if not file.is_file():
+  if not file.is_file() or file.suffix not in CHECKPOINTS or file.name in FILES:
     raise MissingError(
       f"{path}: no MusicGen here; expected a folder with config.json and {FILES[0]}, or with"
-      f" {AUDIOCRAFT}"
+      f" {AUDIOCRAFT}{if_file(path)}"
     )
   return _open_audiocraft(file)
 

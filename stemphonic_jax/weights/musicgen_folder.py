@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.checkpoint import open_weights
 from stemphonic_jax.weights.codec import CodecWeights
@@ -33,6 +34,8 @@ def open_folder(folder: Path, t5: Path | None = None, codec: Path | None = None)
   where it has none. Errors as of each part; UsageError where a folder is missing or one too many;
   MismatchError where the codecs are not those of the network's streams.
   """
+  if not folder.is_dir():
+    raise MissingError(f"{folder}: no such folder of a MusicGen{if_file(folder)}")
   network = open_musicgen(folder)
   if (folder / "config.json").is_file():
     if more := t5 or codec:

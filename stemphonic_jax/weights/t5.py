@@ -150,6 +150,8 @@ def open_text_encoder(path: Path) -> TextWeights:
 def find_tokenizer(folder: Path) -> Tokenizer:
   """The tokenizer beside a T5; DataError where the folder lacks its sentencepiece model."""
   path = folder / "spiece.model"
+  if not folder.is_dir():
+    raise MissingError(f"{folder}: no such folder of a T5{hint(folder)}")
   if not path.is_file():
     raise DataError(
       f"{path}: missing, which is the tokenizer of a T5 (tokenizer.json is not read in its place)"

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.weights.tensors import ROWS
 
 Tensor = TypeVar("Tensor")
@@ -56,7 +57,7 @@ def hint(path: Path) -> str:
   if path.is_file() and path.suffix in CHECKPOINTS:
     return _convert(path, "it is a PyTorch checkpoint, not a folder")
   if path.is_file():
-    return f"; it is a file: name the folder, {path.parent}"
+    return if_file(path)
   if path.is_dir():
     for file in sorted(path.iterdir()):
       if file.suffix in CHECKPOINTS and file.is_file():

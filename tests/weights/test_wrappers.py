@@ -1,13 +1,23 @@
 """What training tools put around a model is taken off, and said; hints for lone checkpoints."""
 
+import functools
 from pathlib import Path
 
 import pytest
 
+from stemphonic_jax.bench.reconstruction import load_vae
+from stemphonic_jax.data.batching.records import open_records
+from stemphonic_jax.data.sources.catalogue import scan
 from stemphonic_jax.errors import MissingError
+from stemphonic_jax.evaluation.songs.trained import find_models
+from stemphonic_jax.weights.clap import open_clap
+from stemphonic_jax.weights.codec import open_codec
+from stemphonic_jax.weights.encodec import open_encodec
+from stemphonic_jax.weights.musicgen import open_musicgen
+from stemphonic_jax.weights.musicgen_folder import open_folder
 from stemphonic_jax.weights.signed import find_bundle
 from stemphonic_jax.weights.stable_audio_folder import open_peer
-from stemphonic_jax.weights.t5 import open_huggingface
+from stemphonic_jax.weights.t5 import find_tokenizer, open_huggingface
 from stemphonic_jax.weights.wrappers import hint, unwrap
 
 PARTS = ("model.model.a.weight", "pretransform.model.b", "conditioner.conditioners.c")
@@ -79,6 +89,20 @@ def test_a_lone_checkpoint_names_what_makes_safetensors_of_it(tmp_path, opened):
   with pytest.raises(MissingError, match=f"it is a file: name the folder, {tmp_path}$"):
     opened(tmp_path / "weights.safetensors")
   assert hint(tmp_path) == hint(tmp_path / "none") == ""
+
+
+OPENERS = [open_encodec, open_codec, open_clap, open_musicgen, open_folder, find_tokenizer]
+OPENERS += [open_records, load_vae, functools.partial(scan, "folder"), find_models]
+
+
+@pytest.mark.parametrize("opened", OPENERS, ids=str)
+def test_a_file_of_a_folder_names_the_folder(tmp_path, opened):
+  """Whatever opens a folder is given a file in it by people who look at the largest."""
+  file = tmp_path / "model.safetensors"
+  file.touch()
+  more = ("a",) if opened is find_models else ()
+  with pytest.raises(MissingError, match=f"it is a file: name the folder, {tmp_path}$"):
+    opened(file, *more)
 
 
 @pytest.mark.parametrize("opened", [find_bundle, open_peer])

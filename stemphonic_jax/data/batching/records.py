@@ -31,6 +31,7 @@ from jaxtyping import Bool, Float32
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.data.batching import grouping
 from stemphonic_jax.errors import DataError, MissingError, OutputError, first_line
 
@@ -263,7 +264,8 @@ def open_records(directory: str | Path) -> Records:
   path = directory / "index.json"
   if not path.is_file():
     what = "no index.json in this folder" if directory.is_dir() else "no such folder of records"
-    raise MissingError(f"{directory}: {what}; make one with --mode=prepare")
+    hint = if_file(directory) or "; make one with --mode=prepare"
+    raise MissingError(f"{directory}: {what}{hint}")
   try:
     content = json.loads(path.read_text())
     if content["format"] != FORMAT:

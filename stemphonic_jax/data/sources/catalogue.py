@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.data.sources import folder, mixes, moisesdb, musdb, slakh
 from stemphonic_jax.data.sources.entries import Catalogue, Entry, Part
 from stemphonic_jax.errors import DataError, MissingError, UsageError
@@ -46,7 +47,7 @@ def scan(source: str, root: str | Path) -> Catalogue:
     raise UsageError(f"{source}: its root is not named; name the folder (--root, data.root)")
   if not root.is_dir():
     what = "not a folder" if root.exists() else "no such folder"
-    raise MissingError(f"{root}: {what}; expected the root of {source}")
+    raise MissingError(f"{root}: {what}; expected the root of {source}{if_file(root)}")
   logging.info("%s: looking for mixes", root)
   try:
     found = SOURCES[source](root)

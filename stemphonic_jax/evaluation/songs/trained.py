@@ -17,6 +17,7 @@ from typing import Any
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.data.preparing.check import REPORT, read_report
@@ -70,7 +71,7 @@ def find_models(folder: Path, setting: str) -> list[Model]:
   its name says.
   """
   if not folder.is_dir():
-    raise MissingError(f"{folder}: no such folder of models")
+    raise MissingError(f"{folder}: no such folder of models{if_file(folder)}")
   numbered = {_number(path, setting): path for path in folder.iterdir()}
   numbered.pop(None, None)
   if not numbered:

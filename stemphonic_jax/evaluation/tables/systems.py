@@ -16,6 +16,7 @@ from typing import Any
 
 from absl import logging
 
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.sources import folder, tree
 from stemphonic_jax.data.sources.entries import Entry
@@ -107,7 +108,8 @@ def opened(path: Path, name: str) -> System:
   MissingError where there is no such folder, or none in it; DataError where none can be read.
   """
   if not path.is_dir():
-    raise MissingError(f"{path}: no such folder of songs; expected {path.name}/SONG/STEM.wav")
+    expected = if_file(path) or f"; expected {path.name}/SONG/STEM.wav"
+    raise MissingError(f"{path}: no such folder of songs{expected}")
   catalogue = folder.scan(path)
   bad = dict(catalogue.rejected)
 
