@@ -207,9 +207,39 @@ def of_codes() -> ConfigDict:
   config.data = ConfigDict({name: value for name, value in config.data.items() if name in CODED})
   config.sample_rate = 32_000  # Hz, of one channel
   config.seconds = 30.0
-  # What codecs are trained on, or fitted to: pieces of the corpus, and crops of them in samples.
-  config.train_vae = ConfigDict(dict(pieces=256, samples=64_000))
+  config.train_vae = codec_training(config.train_vae)
   return config
+
+
+def codec_training(section: ConfigDict) -> ConfigDict:
+  """How an EnCodec is trained, from a VAE's `train_vae`: MusicGen's numbers, but for the balance.
+
+  The public code scales each loss by its gradient; these weights are those of EnCodec's paper.
+  """
+  names = ("kl_weight", "head_weight", "decoder_only")
+  section = ConfigDict({name: value for name, value in section.items() if name not in names})
+  section.update(
+    steps=400_000,
+    batch_size=64,
+    samples=32_000,  # of a crop
+    learning_rate=3e-4,
+    warmup=0,
+    betas=(0.5, 0.9),
+    weight_decay=0.0,
+    commitment_weight=1.0,  # of how far latents are from their entries
+    waveform_weight=0.1,  # of the mean difference of samples
+    spectral_weight=1.0,
+    ema_decay=0.99,
+  )
+  section.discriminator.update(
+    weight=3.0, feature_weight=3.0, filters=32, stride=2, betas=(0.5, 0.9), weight_decay=0.0
+  )
+  return section
+
+
+def codec_fit(pieces: int) -> ConfigDict:
+  """What a light codec is fitted to: pieces of the corpus; of sets on disk, crops of `samples`."""
+  return ConfigDict(dict(pieces=pieces, samples=64_000))
 
 
 # Of `data`, what is read for any system.

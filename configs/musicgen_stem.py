@@ -54,7 +54,7 @@ def _laptop(config: ConfigDict) -> None:
   """What two cores train within two hours on the demo corpus."""
   config.seconds = 8.0
   config.codec = ConfigDict({name: base.spectral_codec(levels) for name, levels in LEVELS.items()})
-  config.train_vae.pieces = 96
+  config.train_vae = base.codec_fit(96)
   config.data.update(pieces=4_000, held_out=32)
   config.text = base.learned_text()
   config.text.update(width=96, heads=3, length=64)

@@ -1,7 +1,7 @@
 """Trains a codec on waveforms: its networks by gradient, its codebooks by following them."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import quantiser
 from stemphonic_jax.models.encodec import EnCodec
+from stemphonic_jax.training.inputs.codes import codec_folder
 from stemphonic_jax.training.losses.codec import (
   AVERAGES,
   adversarial_codec_loss,
@@ -26,7 +27,7 @@ from stemphonic_jax.training.losses.codec import (
 from stemphonic_jax.training.trainers import rebuilding, stage
 from stemphonic_jax.weights.codec import CodecWeights, save_codec
 
-CODECS, TRAINING = "codecs", "codec_training"
+FOLDER = "codec_training"  # of a workdir, with a folder for each codec
 NETWORKS = ("encoder/*", "decoder/*")
 ROWS = 8  # crops at once that are encoded for the start
 WEIGHTS = ("commitment_weight", "waveform_weight", "spectral_weight")
@@ -37,16 +38,16 @@ def train(
   workdir: Path,
   name: str,
   codec: EnCodec,
-  mixes: tuple[Sequence[Mix], Sequence[Mix]],
+  open_mixes: Callable[[], tuple[Sequence[Mix], Sequence[Mix]]],
   kinds: Sequence[Kind] = ("stem",),
 ) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged codec to `workdir/codecs/name`.
 
-  It hears crops of the first `mixes`, one channel of them, and is measured on the others. Codebooks
-  begin as clusters of what the untrained encoder makes of the first crops. Continues from the
-  newest checkpoint in `workdir/codec_training/name` where there is one.
+  It hears crops of the first of the mixes, the mean of their channels, and is measured on the
+  others. Codebooks begin as clusters of what the untrained encoder makes of the first crops.
+  Continues from the newest checkpoint in `workdir/codec_training/name` where there is one.
   """
-  c, folder = config.train_vae, workdir / TRAINING / name
+  c, folder = config.train_vae, workdir / FOLDER / name
   if stage.is_done(folder, c.steps):
     return
   run_key = named_key(jax.random.key(config.seed), f"codec {name}")
@@ -59,7 +60,7 @@ def train(
 
   def keep(learned: Any) -> None:
     found = CodecWeights(codec, codec_params(learned), config.sample_rate)
-    save_codec(workdir / CODECS / name, found, about)
+    save_codec(codec_folder(workdir, name), found, about)
 
   rebuilding.train(
     folder,
@@ -79,7 +80,7 @@ def train(
       keep=keep,
       follow=following(codec),
     ),
-    lambda: mixes,
+    open_mixes,
     kinds,
     run_key,
   )

@@ -3,7 +3,7 @@
 import functools
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -16,8 +16,9 @@ from stemphonic_jax.audio.activity import THRESHOLD_DBFS
 from stemphonic_jax.audio.files import write_wav
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.levels import dbfs
-from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.data.stems import Mix, Stem
+from stemphonic_jax.data.taxonomy import MIX
+from stemphonic_jax.errors import DataError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import spectral_codec
 from stemphonic_jax.models.encodec import EnCodec
@@ -25,6 +26,7 @@ from stemphonic_jax.models.spectral_codec import SpectralCodec
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of
 from stemphonic_jax.training.inputs.corpora import waveforms
+from stemphonic_jax.training.trainers import codec
 from stemphonic_jax.weights.architecture import CODEC
 from stemphonic_jax.weights.codec import (
   CONFIG,
@@ -51,8 +53,8 @@ def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
   """Leaves each codec of `config.codec` in `workdir/codecs`; one that is there stays as it is.
 
   One with a `path` is a copy of that codec. A spectral codec is fitted to `train_vae.pieces` pieces
-  of the corpus, in seconds and without a gradient. Beside the codecs, in `previews`, is a held-out
-  piece as each gives it back.
+  of the corpus, in seconds and without a gradient; an EnCodec is trained (codec.py), until there
+  are records of its codes. A held-out piece as each gives it back is left beside them.
   """
 
   @functools.cache  # composed or found once, for all codecs
@@ -61,18 +63,23 @@ def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
     return waveforms(config, workdir / "records", hop)
 
   for name, model in codecs_of(config).items():
-    folder = codec_folder(workdir, name)
-    if cluster.one_by_one((folder / CONFIG).is_file):
-      logging.info("%s: is there already", folder)
-      continue
     make = _taken if config.codec[name].path else TRAINERS[type(model)]
     make(config, workdir, name, model, Sounds(corpus, functools.partial(heard, name)))
     cluster.wait(f"codec {name}")
 
 
+def _is_there(workdir: Path, name: str) -> bool:
+  """Whether there is a codec of that name, which then stays as it is."""
+  folder = codec_folder(workdir, name)
+  found = cluster.one_by_one((folder / CONFIG).is_file)
+  if found:
+    logging.info("%s: is there already", folder)
+  return found
+
+
 def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
   """A copy of the codec that the config names."""
-  if not cluster.is_first():
+  if _is_there(workdir, name) or not cluster.is_first():
     return
   source = Path(config.codec[name].path)
   open_codec(source)  # which sees that it is whole
@@ -83,7 +90,7 @@ def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "
 
 def _fitted(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
   """A codec of principal components and k-means."""
-  if not cluster.is_first():
+  if _is_there(workdir, name) or not cluster.is_first():
     return
   pieces, unseen = sounds.corpus()
   chosen = np.linspace(0, len(pieces) - 1, min(config.train_vae.pieces, len(pieces))).astype(int)
@@ -115,10 +122,31 @@ def preview(codec: Codec, audio: np.ndarray, folder: Path, name: str) -> None:
 
 
 def _learned(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
-  raise UsageError(
-    f"codec.{name}: an EnCodec is not trained here; name the folder of one,"
-    f" --config.codec.{name}.path=FOLDER, or take a spectral codec, as :small does"
-  )
+  """A codec that is trained on crops of what it is to hear."""
+  if cluster.one_by_one((workdir / "records" / "train").exists) and _is_there(workdir, name):
+    return
+
+  def open_mixes() -> tuple[Sequence[Mix], Sequence[Mix]]:
+    pieces, unseen = cluster.one_by_one(sounds.corpus)
+    return _Heard(pieces, sounds.heard), _Heard(unseen, sounds.heard)
+
+  codec.train(config, workdir, name, model, open_mixes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard(Sequence):
+  """Pieces whose stems are what a codec is to hear of them."""
+
+  pieces: Sequence[Mix]
+  heard: Callable[[Mix], Sequence[np.ndarray]]
+
+  def __len__(self) -> int:
+    return len(self.pieces)
+
+  def __getitem__(self, index: int) -> Mix:
+    mix = self.pieces[index]
+    sounds = self.heard(mix)
+    return replace(mix, stems={str(i): Stem(MIX, audio) for i, audio in enumerate(sounds)})
 
 
 TRAINERS = {SpectralCodec: _fitted, EnCodec: _learned}

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from configs import base
-from stemphonic_jax.models.encodec import EnCodec
-from stemphonic_jax.training.inputs.corpora import waveforms
-from stemphonic_jax.training.trainers import codec as training
+from stemphonic_jax.training.trainers import codecs
 from stemphonic_jax.weights.tensors import open_tensors
 
 pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
 
-CODEC = EnCodec(filters=2, ratios=(8,), latent=4, levels=2, entries=8, layers=1)
+CODEC = dict(filters=2, ratios=(8,), latent=4, levels=2, entries=8, layers=1)
 
 
 def tiny(steps):
@@ -20,7 +18,12 @@ def tiny(steps):
   config.train_vae.update(samples=256, steps=steps, save_every=2, log_every=1, spectral_weight=0.0)
   config.train_vae.update(commitment_weight=1.0, waveform_weight=0.1)
   config.train_vae.discriminator.update(filters=2, sizes=(64,), weight=1.0)
+  config.codec = {"all": {"architecture": "encodec", "path": "", **CODEC}}
   return config
+
+
+def train(config, workdir):
+  codecs.train(config, workdir, lambda name, mix: [stem.audio for stem in mix.stems.values()])
 
 
 def codec_tensors(workdir):
@@ -29,15 +32,14 @@ def codec_tensors(workdir):
 
 
 def test_networks_and_codebooks_resume_to_the_bit(tmp_path):
-  mixes = waveforms(tiny(1), tmp_path / "corpus", CODEC.hop)
   found = {}
   for name, steps in {"broken": 1, "straight": 2}.items():
-    training.train(tiny(steps), tmp_path / name, "all", CODEC, mixes)
+    train(tiny(steps), tmp_path / name)
     found[name] = codec_tensors(tmp_path / name)
   assert found["broken"].keys() == found["straight"].keys()  # no discriminator among them
   for path, tensor in found["straight"].items():
     assert not np.array_equal(tensor, found["broken"][path]), path  # each has learned
-  training.train(tiny(2), tmp_path / "broken", "all", CODEC, mixes)
+  train(tiny(2), tmp_path / "broken")
   for file in ("config.json", "codec.safetensors"):
     written = [(tmp_path / name / "codecs" / "all" / file).read_bytes() for name in found]
     assert written[0] == written[1]
