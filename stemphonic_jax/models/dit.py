@@ -183,11 +183,12 @@ def for_sampling(params: Any, dtype: DTypeLike) -> Any:
 def for_this_machine(network: Network) -> Network:
   """The network with its products in the type that this machine is fast in (`dtype_here`).
 
-  It may be any that has a text encoder, or None for one.
+  It may be any with a dtype, and so may be its text encoder where it has one.
   """
-  encoder = network.text_encoder
-  encoder = encoder and encoder.clone(dtype=dtype_here(encoder.dtype))
-  return network.clone(dtype=dtype_here(network.dtype), text_encoder=encoder)
+  changes = {"dtype": dtype_here(network.dtype)}
+  if encoder := getattr(network, "text_encoder", None):
+    changes["text_encoder"] = encoder.clone(dtype=dtype_here(encoder.dtype))
+  return network.clone(**changes)
 
 
 def for_machine(dit: "DiT", machine: Machine) -> "DiT":

@@ -20,6 +20,7 @@ def build_optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
     warmup=config["warmup"],
     steps=config["steps"],
     decay=config["decay"],
+    decay_to=config.get("decay_to", 0.0),
   )
   options = {name: config[name] for name in ("clip", "betas", "weight_decay")}
   match config["optimizer"]:
@@ -32,14 +33,16 @@ def build_optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
 
 
 def schedule(
-  learning_rate: float, *, warmup: int = 0, steps: int = 0, decay: int = 0
+  learning_rate: float, *, warmup: int = 0, steps: int = 0, decay: int = 0, decay_to: float = 0.0
 ) -> optax.Schedule:
   """Constant (Sec. 4.1) but for a linear rise from zero over the first `warmup` steps, and a linear
-  fall to zero over the last `decay` of `steps`."""
+  fall to zero over the last `decay` of `steps`; with `decay_to` an exponential one to that share.
+  """
 
   def rate(step: jax.Array) -> jax.Array:
     rise = step / warmup if warmup else 1.0
-    fall = (steps - step) / decay if decay else 1.0
+    left = jnp.clip((steps - step) / decay, 0.0, 1.0) if decay else 1.0
+    fall = decay_to ** (1.0 - left) if decay_to else left
     return learning_rate * jnp.clip(jnp.minimum(rise, fall), 0.0, 1.0)
 
   return rate

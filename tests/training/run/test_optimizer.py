@@ -32,6 +32,7 @@ def test_adamw_is_that_of_optax_with_clipping():
     ({"steps": 20, "decay": 10}, (0, 10, 15, 20, 21), (2, 2, 1, 0, 0)),
     ({"warmup": 4, "steps": 20, "decay": 10}, (0, 2, 10, 15, 20), (0, 1, 2, 1, 0)),
     ({"warmup": 4, "steps": 6, "decay": 8}, (0, 2, 4, 6), (0, 1, 0.5, 0)),  # both at once
+    ({"steps": 20, "decay": 10, "decay_to": 0.01}, (0, 10, 15, 20, 21), (2, 2, 0.2, 0.02, 0.02)),
   ],
 )
 def test_a_rate_rises_stays_and_falls(options, steps, expected):
