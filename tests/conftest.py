@@ -192,9 +192,9 @@ def equal_steps_compile_once():
   """Trainings whose steps are the same function of a state and a batch share a compiled one."""
   from ml_collections import ConfigDict
 
-  from stemphonic_jax.training.losses import setting
+  from stemphonic_jax.training.losses import setting, unmasking
   from stemphonic_jax.training.run import state
-  from stemphonic_jax.training.trainers import codec, dit, rebuilding, vae
+  from stemphonic_jax.training.trainers import codec, coded, dit, rebuilding, vae
 
   def described(argument):
     if isinstance(argument, ConfigDict) and not argument.decay:
@@ -219,6 +219,7 @@ def equal_steps_compile_once():
   homes = [(setting, "velocity_loss"), (state, "train_step"), (dit, "build_optimizer")]
   homes += [(vae, name) for name in ("reconstruction_loss", "adversarial_loss")]
   homes += [(codec, name) for name in ("codec_loss", "adversarial_codec_loss", "following")]
+  homes += [(unmasking, "unmasking_loss"), (coded, "build_optimizer")]
   homes += [(rebuilding, name) for name in ("build_optimizer", "both_optimizers")]
   with pytest.MonkeyPatch.context() as patch:
     for home, name in homes:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.weights.models import open_model
-from stemphonic_jax.weights.signed import MUSICGEN_STEM, STEMPHONIC, system_of
+from stemphonic_jax.weights.signed import MUSICGEN_STEM, STEMGEN, STEMPHONIC, system_of
 
 PIPELINES = {
   STEMPHONIC: ("stemphonic_jax.generation.pipeline", "StemPipeline"),
   MUSICGEN_STEM: ("stemphonic_jax.generation.musicgen_stem", "MusicGenStem"),
+  STEMGEN: ("stemphonic_jax.generation.stemgen", "StemGenPipeline"),
 }
 
 

@@ -18,11 +18,12 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.weights.signed import MUSICGEN_STEM, STEMPHONIC
+from stemphonic_jax.weights.signed import MUSICGEN_STEM, STEMGEN, STEMPHONIC
 
 SYSTEMS = {
   STEMPHONIC: "stemphonic_jax.systems.stemphonic",
   MUSICGEN_STEM: "stemphonic_jax.systems.musicgen_stem",
+  STEMGEN: "stemphonic_jax.systems.stemgen",
 }
 
 

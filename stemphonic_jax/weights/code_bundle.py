@@ -29,12 +29,19 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.codec import WEIGHTS, CodecWeights, open_codec
-from stemphonic_jax.weights.networks import build_musicgen, musicgen_shapes
+from stemphonic_jax.weights.networks import (
+  build_musicgen,
+  build_stemgen,
+  categories,
+  musicgen_shapes,
+  stemgen_shapes,
+)
 from stemphonic_jax.weights.signed import (
   CONFIG,
   FORMAT,
   MANIFEST,
   MUSICGEN_STEM,
+  STEMGEN,
   check_files,
   check_keys,
   find_bundle,
@@ -62,8 +69,18 @@ def musicgen_stem(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tup
   return model, musicgen_shapes(model)
 
 
+def stemgen(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
+  """The same of a network that is told the types of stems."""
+  (codec,) = codecs.values()
+  model = build_stemgen(config["network"], codec, len(categories(config["types"])))
+  return model, stemgen_shapes(model)
+
+
 # By system what builds its network.
-NETWORKS: Mapping[str, Callable[..., tuple[Any, Any]]] = {MUSICGEN_STEM: musicgen_stem}
+NETWORKS: Mapping[str, Callable[..., tuple[Any, Any]]] = {
+  MUSICGEN_STEM: musicgen_stem,
+  STEMGEN: stemgen,
+}
 
 
 @dataclass(frozen=True, eq=False)

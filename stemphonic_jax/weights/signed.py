@@ -17,7 +17,7 @@ from stemphonic_jax.weights.wrappers import hint
 KIND, VERSION = "stemphonic_jax model", 1
 FORMAT = f"{KIND} {VERSION}"
 CONFIG, MANIFEST = "config.json", "manifest.json"
-STEMPHONIC, MUSICGEN_STEM = "stemphonic", "musicgen-stem"
+STEMPHONIC, MUSICGEN_STEM, STEMGEN = "stemphonic", "musicgen-stem", "stemgen"
 
 
 def find_bundle(directory: Path) -> Path:

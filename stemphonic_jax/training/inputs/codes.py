@@ -5,7 +5,7 @@ WORKDIR/records        as of latents, with codes in their place; the index names
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +122,15 @@ def prepare(
     notes={"codecs": fingerprints(codecs)}, host=cluster.host(), hosts=cluster.hosts(), **options,
   )  # fmt: skip
   cluster.wait("records")
+
+
+def encoder(codec: Codec) -> Encode:
+  """What maps waveforms to codes of one codec, [n, T, levels]."""
+
+  def encode(waveforms: Iterable[np.ndarray]) -> tuple[np.ndarray, None]:
+    return np.stack([codes_of(codec, audio) for audio in waveforms]), None
+
+  return encode
 
 
 def codes_of(codec: Codec, audio: np.ndarray) -> np.ndarray:

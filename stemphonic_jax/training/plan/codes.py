@@ -10,14 +10,22 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from stemphonic_jax.models.musicgen import MusicGen
+from stemphonic_jax.models.stemgen import StemGen
 from stemphonic_jax.training.inputs.codes import codecs_of
 from stemphonic_jax.training.losses.codes import loss_of
+from stemphonic_jax.training.losses.unmasking import unmasking_loss_of
 from stemphonic_jax.training.plan.cost import GB, tree_bytes
 from stemphonic_jax.training.plan.describe import parameters
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.weights.architecture import CODEC, codec_shapes, frames_of
-from stemphonic_jax.weights.networks import build_musicgen, musicgen_shapes
+from stemphonic_jax.weights.networks import (
+  build_musicgen,
+  build_stemgen,
+  categories,
+  musicgen_shapes,
+  stemgen_shapes,
+)
 
 OF_TEXT = ("text_encoder", "text_projection", "key_value")  # kernels that meet the text's tokens
 
@@ -36,6 +44,14 @@ def musicgen_flops(model: MusicGen, params: Any, columns: int, tokens: int) -> f
   text = model.text_encoder
   own = 4 * tokens**2 * text.features * text.depth if text else 0
   return total + 4 * pairs * model.width * model.depth + own
+
+
+def stemgen_flops(model: StemGen, params: Any, frames: int) -> float:
+  """The same: all frames attend to each other, and the codes of one level are predicted."""
+  kernels = traverse_util.flatten_dict(params["blocks"])
+  products = sum(math.prod(leaf.shape) for path, leaf in kernels.items() if path[-1] == "kernel")
+  head = model.width * model.vocabulary
+  return 2 * frames * (products + head) + 4 * frames**2 * model.width * model.depth
 
 
 def describe_musicgen(config: ConfigDict) -> str:
@@ -59,6 +75,25 @@ def describe_musicgen(config: ConfigDict) -> str:
 
   flops = musicgen_flops(model, shapes, columns, tokens)
   return describe(config, codecs, shapes, loss, batch, columns, flops)
+
+
+def describe_stemgen(config: ConfigDict) -> str:
+  """The table of parameters, and what a training step of StemGen takes."""
+  codecs = codecs_of(config)
+  (codec,) = codecs.values()
+  frames = frames_of(config.seconds, config.sample_rate, codec.hop)
+  model = build_stemgen(config.network, codec, len(categories(())))
+  shapes = stemgen_shapes(model)
+
+  def batch(rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+    array, codes = jax.ShapeDtypeStruct, (rows, model.levels, frames)
+    kinds = {"hears": bool, "instrument": jnp.int32, "row": jnp.int32}
+    numbers = {name: array((rows,), kind) for name, kind in kinds.items()}
+    return {name: array(codes, jnp.int32) for name in ("codes", "context")} | numbers
+
+  loss = unmasking_loss_of(config, model)
+  flops = stemgen_flops(model, shapes, frames)
+  return describe(config, codecs, shapes, loss, batch, frames, flops)
 
 
 def describe(

@@ -1,0 +1,126 @@
+"""StemGen, shrunk, goes the whole way: trains, stops, resumes, makes songs and edits them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import stemgen as configs
+from stemphonic_jax import main
+from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.systems import stemgen
+
+pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
+
+
+def tiny(steps=2):
+  config = configs.get_config("tiny")
+  config.seconds = 1.0
+  config.data.update(segment=1.5, pieces=2, held_out=1)
+  config.codec.stems.update(levels=2, entries=16, refinements=2)
+  config.network.update(width=32, depth=1)
+  config.train.update(steps=steps, save_every=1, log_every=1)
+  config.sample.steps = 2
+  return config
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  """A run that was stopped after one step, and went on."""
+  folder = tmp_path_factory.mktemp("stemgen")
+  main.claim(tiny(), folder)
+  main.train_vae(tiny(), folder)
+  main.prepare(tiny(), folder)
+  for steps in (1, 2):
+    stemgen.train(tiny(steps), folder, lambda step, model: None)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def pipe(workdir):
+  return StemPipeline.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def song(pipe):
+  return pipe.generate("two stems", ["drums", "basses"], seed=3)
+
+
+def test_a_run_that_was_stopped_leaves_the_same_model_to_the_bit(workdir, tmp_path):
+  for name in ("codecs", "records"):
+    shutil.copytree(workdir / name, tmp_path / name)
+  stemgen.train(tiny(), tmp_path, lambda step, model: None)
+  files = [folder / "model" / "network.safetensors" for folder in (workdir, tmp_path)]
+  assert files[0].read_bytes() == files[1].read_bytes()
+  lines = (workdir / "stemgen" / "metrics.jsonl").read_text().splitlines()
+  held_out = [line for line in map(json.loads, lines) if "held_out_loss" in line]
+  assert [line["step"] for line in held_out] == [1, 2]
+  assert {"held_out_accuracy", "held_out_loss_level_0"} <= held_out[0].keys()
+
+
+def test_songs_of_held_out_pieces_have_their_types(workdir):
+  main.generate(tiny(), workdir)
+  found = json.loads((workdir / "songs" / "0" / "song.json").read_text())
+  assert found["sampler"]["passes"] == len(found["stems"]) > 1
+  assert found["model"] == StemPipeline.load(workdir).fingerprint
+
+
+def test_codes_of_another_codec_are_refused(workdir, tmp_path):
+  shutil.copytree(workdir / "records", tmp_path / "records")
+  other = tiny()
+  other.seed = 1
+  main.train_vae(other, tmp_path)
+  with pytest.raises(MismatchError, match="coded by another codec of 'stems'"):
+    stemgen.train(other, tmp_path, lambda step, model: None)
+
+
+def test_a_stem_hears_those_before_it_and_the_same_request_gives_the_same(pipe, song):
+  given = {"drums": song.stems["drums"]}
+  after = pipe.generate("the other", ["basses"], seed=3, context=given)
+  np.testing.assert_array_equal(after.stems["basses"], song.stems["basses"])
+  np.testing.assert_array_equal(after.stems["drums"], song.stems["drums"])
+  alone = pipe.generate("alone", ["basses"], seed=3)
+  assert not np.array_equal(alone.stems["basses"], song.stems["basses"])
+
+
+def test_an_edit_forces_the_codes_that_stay(pipe, song):
+  hop, more = pipe.hop, pipe.add(song, ["keys"])
+  for name in song.stems:
+    np.testing.assert_array_equal(more.stems[name], song.stems[name])
+  edited = pipe.again(more, ["drums"], range=(0.2, 0.6))
+  same = (edited.latents["drums"] == more.latents["drums"]).all(1)
+  assert same[: 6400 // hop].all()
+  assert same[19200 // hop :].all()
+  assert not same.all()
+  outside = np.r_[0:6400, 19200 : song.samples]
+  np.testing.assert_array_equal(edited.stems["drums"][outside], more.stems["drums"][outside])
+  longer = pipe.extend(edited, 1.5)
+  assert longer.samples == 48_000
+  again = pipe.replay(longer)
+  for name, audio in longer.stems.items():
+    np.testing.assert_array_equal(again.stems[name], audio)
+
+
+@pytest.mark.parametrize(
+  ("options", "said"),
+  [
+    ({"bpm": 100}, "bpm: StemGen hears none"),
+    ({"activity": {"drums": [(0, 1)]}}, "activity: StemGen hears none"),
+    ({"negative": "noise"}, "negative: StemGen hears none"),
+    ({"guidance_in_turn": True}, "guidance_in_turn: StemGen looks at all at once"),
+    ({"guidance": {"words": 2}}, "guidance of words"),
+    ({"stems": ["drums: loud"]}, "words for 'drums': StemGen reads no text"),
+    ({"stems": ["zither"]}, "unknown stem type 'zither'"),
+  ],
+)
+def test_what_it_cannot_do_is_refused_in_one_line(pipe, options, said):
+  with pytest.raises(UsageError, match=said) as error:
+    pipe.generate("a title", **{"stems": ["drums"], **options})
+  assert "\n" not in str(error.value)
+
+
+def test_a_variation_of_codes_is_refused(pipe, song):
+  with pytest.raises(UsageError, match="vary: StemGen keeps a code or makes it anew"):
+    pipe.edit(song, "vary", strength=0.5)
