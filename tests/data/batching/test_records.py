@@ -15,6 +15,7 @@ from stemphonic_jax.data.preparing.shards import write_records, write_shards
 from stemphonic_jax.errors import DataError, MissingError, OutputError
 
 T, C = 5, 3
+CODES = np.random.default_rng(0).integers(0, 65536, (3, T, C)).astype(np.uint16)
 
 
 def segment(seed=0, stems=3, frames=T, silent=(), **changes):
@@ -65,6 +66,7 @@ def waveforms(stems=3, samples=7, masks=(0b011, 0b111)):
     {"deviations": np.full((3, T, C), 0.1, np.float16)},
     {"submixes": {}, "waveforms": waveforms()},
     {"submixes": {}, "waveforms": waveforms(masks=())},
+    {"latents": CODES, "submixes": {0b011: CODES[0]}},
   ],
 )
 def test_a_segment_survives_its_bytes(changes):

@@ -1,0 +1,193 @@
+"""MusicGen-Stem, shrunk, goes the whole way: codecs, records, training, songs and edits of them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from configs import c_ii, musicgen_stem
+from stemphonic_jax import main
+from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.generation.saved import load_song
+from stemphonic_jax.systems import musicgen_stem as system
+from stemphonic_jax.training.inputs.codes import load_codecs, open_coded
+from stemphonic_jax.training.run import state
+from stemphonic_jax.weights.models import describe
+from stemphonic_jax.weights.tensors import digest
+
+pytestmark = pytest.mark.usefixtures("one_device")
+STEMS = ["basses", "drums", "other"]
+
+
+@pytest.fixture(scope="module")
+def config():
+  config = musicgen_stem.get_config("tiny")
+  config.network.update(width=32, depth=1)
+  config.train.update(decay=0, save_every=10)
+  return config
+
+
+@pytest.fixture(scope="module")
+def prepared(config, tmp_path_factory):
+  """A workdir with codecs, records and a tokenizer."""
+  folder = tmp_path_factory.mktemp("musicgen_stem")
+  main.claim(config, folder)
+  main.train_vae(config, folder)
+  main.prepare(config, folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def step():
+  """Has trainings, which are all of one config here, share a compiled step."""
+  with pytest.MonkeyPatch.context() as patch:
+    make, made = state.train_step, []
+
+    def once(*arguments, **options):
+      made.append(made[0] if made else make(*arguments, **options))
+      return made[0]
+
+    patch.setattr(state, "train_step", once)
+    yield
+
+
+@pytest.fixture(scope="module")
+def trained(config, prepared, step):
+  """The same workdir after three steps, with a stop after the first, without a preview."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(system, "songs", lambda *_: None)
+    for steps in (1, 3):
+      config.train.steps = steps
+      main.train(config, prepared)
+  return prepared
+
+
+@pytest.fixture(scope="module")
+def pipe(trained):
+  return StemPipeline.load(trained)
+
+
+@pytest.fixture(scope="module")
+def song(pipe):
+  return pipe.generate("a slow blues", STEMS, bpm=96, seed=3)
+
+
+def codes(song):
+  return {name: np.asarray(z) for name, z in song.latents.items()}
+
+
+def test_a_run_that_stopped_goes_on_as_if_it_had_not(config, trained, tmp_path, monkeypatch):
+  monkeypatch.setattr(system, "songs", lambda *_: None)
+  for name in ("codecs", "records"):
+    shutil.copytree(trained / name, tmp_path / name)
+  shutil.copy(trained / "tokenizer.model", tmp_path)
+  main.train(config, tmp_path)
+  networks = [digest(folder / "model" / "network.safetensors") for folder in (trained, tmp_path)]
+  assert networks[0] == networks[1]
+  lines = (trained / "musicgen" / "metrics.jsonl").read_text().splitlines()
+  logged = [json.loads(line) for line in lines]
+  assert [line["step"] for line in logged if "held_out_loss" in line] == [1, 3]
+  assert "held_out_loss_bass" in logged[-2] | logged[-1]
+
+
+def test_songs_of_held_out_pieces_are_made_and_what_is_done_stays(config, trained):
+  files = [path for path in trained.rglob("*") if path.is_file()]
+  before = {path: path.stat().st_mtime_ns for path in files}
+  main.train_vae(config, trained)
+  main.prepare(config, trained)
+  main.generate(config, trained)
+  assert before == {path: path.stat().st_mtime_ns for path in before}
+  info = json.loads((trained / "songs" / "0" / "song.json").read_text())
+  assert {stem["type"] for stem in info["stems"].values()} <= set(STEMS)
+  assert "musicgen-stem" in describe(StemPipeline.load(trained).bundle)
+
+
+def test_what_stays_comes_back_bit_equal_and_equal_requests_are_equal_songs(pipe, song, tmp_path):
+  same = pipe.generate("a slow blues", STEMS, bpm=96, seed=3)
+  assert all(np.array_equal(song.stems[name], same.stems[name]) for name in STEMS)
+  song.save(tmp_path / "song")
+  saved = load_song(tmp_path / "song")
+  anew = pipe.again(saved, ["drums"])
+  for name in ("basses", "other"):
+    np.testing.assert_array_equal(anew.stems[name], saved.stems[name])
+    np.testing.assert_array_equal(codes(anew)[name], codes(song)[name])
+  assert (codes(anew)["drums"] != codes(song)["drums"]).any()
+  part = pipe.again(anew, ["other"], range=(0.5, 1.0))
+  made = (codes(part)["other"] != codes(anew)["other"]).any(1)
+  assert made[25:50].any()
+  assert not made[:25].any()
+  assert not made[50:].any()
+  beside = pipe.add(song.remove(["basses"]), ["basses"])
+  np.testing.assert_array_equal(codes(beside)["drums"], codes(song)["drums"])
+  redone = pipe.replay(part)
+  assert all(np.array_equal(redone.stems[name], part.stems[name]) for name in STEMS)
+
+
+def test_a_song_goes_on_after_what_is_there(pipe, song):
+  longer = pipe.extend(song, 3.0)
+  assert longer.samples == 3 * pipe.rate
+  for name in STEMS:
+    np.testing.assert_array_equal(codes(longer)[name][:100], codes(song)[name])
+    assert len(codes(longer)[name]) == 150
+
+
+def test_given_stems_are_heard_as_the_part_they_belong_to(pipe, song):
+  given = {"guitars": song.stems["other"], "keys": song.stems["other"]}
+  made = pipe.generate("a slow blues", ["drums"], context=given)
+  assert list(made.stems) == ["guitars", "keys", "drums"]
+  np.testing.assert_array_equal(made.stems["keys"], song.stems["other"])
+
+
+REFUSED = {
+  r"stem 'guitars': musicgen-stem makes basses, drums, other": dict(stems=["guitars"]),
+  "words for one stem: musicgen-stem does not": dict(stems=["drums: loud"]),
+  "activity: this model was trained without it": dict(activity={"drums": [(0, 1)]}),
+  "passes: musicgen-stem does not": dict(passes="K"),
+  "steps: musicgen-stem does not": dict(steps=8),
+  "negative: musicgen-stem does not": dict(negative="noise"),
+  "guidance by condition: musicgen-stem does not": dict(guidance={"words": 2}),
+  "hears bass, drums and other, each by itself": dict(context=np.zeros((32_000, 2))),
+  r"stem 'drums': is there already \(percussion\)": dict(
+    context={"percussion": np.zeros((32_000, 2))}
+  ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED, ids=lambda text: text[:20])
+def test_what_it_cannot_do_is_one_line(message, pipe, monkeypatch):
+  monkeypatch.setattr(pipe, "_decode", None)
+  with pytest.raises(UsageError, match=message):
+    pipe.generate("a slow blues", **{"stems": ["drums"], **REFUSED[message]})
+
+
+def test_edits_it_cannot_do_are_one_line(pipe, song, monkeypatch):
+  monkeypatch.setattr(pipe, "_decode", None)
+  for edit, options in {
+    "extend": {"seconds": 3.0, "left": True},
+    "again": {"range": (0.5, 1.0)},
+    "vary": {"strength": 0.5},
+  }.items():
+    with pytest.raises(UsageError, match="musicgen-stem does not do that"):
+      getattr(pipe, edit)(song, **options)
+
+
+def test_records_of_other_codecs_or_of_latents_are_refused(config, prepared, tmp_path):
+  codecs = load_codecs(config, prepared)
+  records = prepared / "records" / "train"
+  assert open_coded(records, codecs, 100).index.statistics is None
+  codecs["drums"].fingerprint = "another"
+  with pytest.raises(MismatchError, match="coded by another codec of 'drums'"):
+    open_coded(records, codecs, 100)
+  latents = c_ii.get_config("tiny")
+  latents.data.records, latents.init_from = str(prepared / "records"), str(prepared)
+  with pytest.raises(MismatchError, match="was prepared with frames = 100"):
+    main.train_vae(latents, tmp_path)
+
+
+def test_the_network_of_the_paper_is_medium():
+  said = main.describe(musicgen_stem.get_config())
+  assert "network                            1,851,323,904" in said
+  assert "128 rows of 1501 columns" in said
+  assert "9,000 tokens a song" in said
