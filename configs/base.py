@@ -141,6 +141,10 @@ def get_config(size: str = "") -> ConfigDict:
   # μ and σ of Eq. 1 are not in the paper; 0 and 1 are those of Esser et al. [25].
   config.timestep = ConfigDict(dict(mean=0.0, std=1.0))
 
+  # Over 0: the model in `init_from` is its own teacher, and learns to do in so many unguided steps
+  # what it does in `of` guided ones (training/losses/distilled.py). Not in the paper.
+  config.distil = ConfigDict(dict(to=0, of=32, guidance=3.0, interval=(1, 16)))
+
   config.train = ConfigDict(
     dict(
       steps=30_000,
@@ -200,7 +204,7 @@ def get_config(size: str = "") -> ConfigDict:
 def of_codes() -> ConfigDict:
   """What systems that generate codes have in common, and no sections that these do not read."""
   config = get_config()
-  for name in ("vae", "dit", "dropout", "timestep", "sample", "init_from"):
+  for name in ("vae", "dit", "dropout", "timestep", "distil", "sample", "init_from"):
     del config[name]
   for name in ("lora", "trainable"):
     del config.train[name]

@@ -77,7 +77,16 @@ def flow_loss(
   known: Bool[Array, "B T"] | None = None,
 ) -> Float[Array, "B"]:
   """Mean squared error of each row's velocity against x − ε (Eq. 1), over frames not `known`."""
-  errors = jnp.square(velocity - (x - noise))
+  return squared_error(velocity, x - noise, known)
+
+
+def squared_error(
+  velocity: Float[Array, "B T C"],
+  target: Float[Array, "B T C"],
+  known: Bool[Array, "B T"] | None = None,
+) -> Float[Array, "B"]:
+  """Mean squared error of each row, over frames that are not `known`."""
+  errors = jnp.square(velocity - target)
   if known is None:
     return jnp.mean(errors, axis=(1, 2))
   asked = ~known

@@ -127,9 +127,9 @@ def one_pass(
   at each step, (1 − t)·clean + t·noise.
   """
   noise, x = begin(key, group, turns, conditions, steps=steps, start=start)
-  guided = _guided(dit, params, guidance, conditions, views, in_turn)
+  guided = guided_velocity(dit, params, guidance, conditions, views, in_turn)
   place = _place(dit, conditions, noise)
-  conditional = _conditional(dit, params, conditions)
+  conditional = conditional_velocity(dit, params, conditions)
   return end(conditions, sample(x, conditional, guided, steps, interval, start, place))
 
 
@@ -172,9 +172,9 @@ def advance(
   The same to the bit as within `one_pass`. The conditions are embedded for each call anew.
   """
   if is_guided:
-    velocity = _guided(dit, params, guidance, conditions, views, in_turn)
+    velocity = guided_velocity(dit, params, guidance, conditions, views, in_turn)
   else:
-    velocity = _conditional(dit, params, conditions)
+    velocity = conditional_velocity(dit, params, conditions)
   place = _place(dit, conditions, noise)
 
   def step(i: Int[Array, ""], x: Float[Array, "R T C"]) -> Float[Array, "R T C"]:
@@ -190,25 +190,26 @@ def end(conditions: Conditions, latents: Float[Array, "R T C"]) -> Float[Array, 
   return jnp.where(conditions.known[..., None], conditions.clean, latents)
 
 
-def _conditional(dit: DiT, params: Any, conditions: Conditions) -> Velocity:
+def conditional_velocity(dit: DiT, params: Any, conditions: Conditions) -> Velocity:
+  """The velocity with its conditions, which are embedded once."""
   variables = {"params": params}
   prepared = dit.apply(variables, conditions, method="prepare")
   return lambda x, t: dit.apply(variables, x, t, prepared, method="velocity")
 
 
-def _guided(
+def guided_velocity(
   dit: DiT,
   params: Any,
   guidance: Float[Array, "*V"] | float,
   conditions: Conditions,
-  views: Views,
-  in_turn: bool,
+  views: Views = PLAIN,
+  in_turn: bool = False,
 ) -> Velocity:
   """The velocity of a guided step."""
   if views == PLAIN and not in_turn:
     pair = conditions, null_conditions(conditions)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), *pair)
-    return guide(_conditional(dit, params, both), guidance)
+    return guide(conditional_velocity(dit, params, both), guidance)
   every = _every_view(dit, {"params": params}, stacked(conditions, views), in_turn)
   return weigh(every, jnp.asarray(guidance, jnp.float32))
 

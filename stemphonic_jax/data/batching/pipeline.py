@@ -58,6 +58,7 @@ class Batch(TypedDict):
   group: Int32[np.ndarray, "B"]
   row: Int32[np.ndarray, "B"]
   id: np.ndarray  # [B], strings: the records; for messages
+  type: np.ndarray  # [B], strings: the stems'
   known: NotRequired[Bool[np.ndarray, "B T"]]  # frames whose latents are given
   weight: NotRequired[Float32[np.ndarray, "B"]]  # of a row's loss: 0 where all of it is known
   submixes: NotRequired[Float32[np.ndarray, "M N 2"]]
@@ -220,6 +221,7 @@ def pack(
     group=group,
     row=row,
     id=np.repeat([part.id for part in groups], sizes),
+    type=np.array([kind for part in groups for kind in part.types]),
   )
   if submixes:
     batch |= {"submixes": np.stack(submixes), "submix_of": submix_of}

@@ -2,13 +2,20 @@
 
 from ml_collections import ConfigDict
 
+from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.dit import DiT
+from stemphonic_jax.training.losses.distilled import distilled_loss
 from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import state
 
 
 def loss_of(config: ConfigDict, dit: DiT) -> state.Loss:
-  """The loss of a diffusion transformer by the numbers of a config."""
+  """The loss of a diffusion transformer by the numbers of a config; UsageError for wrong ones."""
+  if config.distil.to:
+    try:
+      return distilled_loss(dit, **config.distil, dropout=config.dropout.to_dict())
+    except ValueError as error:
+      raise UsageError(str(error)) from None
   return velocity_loss(
     dit,
     dropout=config.dropout.to_dict(),

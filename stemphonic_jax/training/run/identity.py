@@ -18,6 +18,7 @@ PLACES = (
   "data.records", "data.root", "data.captions", "data.soundfont", "init_from", "text.path",
   "codec.bass.path", "codec.drums.path", "codec.other.path", "codec.stems.path",
 )  # fmt: skip
+SWITCHES = (".weight", "distil.to")
 # What options were before there was a choice, where that is not off.
 BEFORE = {
   "system": "stemphonic",
@@ -30,11 +31,12 @@ BEFORE = {
 def lasting(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
   """What must not change, as JSON has it: {"train.learning_rate": 0.0001, …}.
 
-  A part whose `weight` is zero is off, and as good as not there. PLACES are left out.
+  A part whose switch (`weight`, `distil.to`) is zero is off, and as good as not there. PLACES are
+  left out.
   """
   found = flat(json.loads(config.to_json()) if isinstance(config, ConfigDict) else config)
-  off = tuple(name.removesuffix("weight") for name in found if name.endswith(".weight"))
-  off = tuple(part for part in off if not found[f"{part}weight"])
+  switches = [name for name, value in found.items() if name.endswith(SWITCHES) and not value]
+  off = tuple(name[: name.rindex(".") + 1] for name in switches)
   return {
     name: value
     for name, value in found.items()

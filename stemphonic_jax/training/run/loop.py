@@ -104,8 +104,8 @@ def _end(checkpoints: Checkpoints, step: str) -> NoReturn:
 
 
 def arrays(batch: Batch) -> Batch:
-  """What of a batch goes to the devices: not the names of its records."""
-  return {name: array for name, array in batch.items() if name != "id"}
+  """What of a batch goes to the devices: not the names of its records, nor of types."""
+  return {name: array for name, array in batch.items() if name not in ("id", "type")}
 
 
 def _everywhere(mesh: Mesh, key: jax.Array) -> jax.Array:

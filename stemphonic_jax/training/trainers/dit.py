@@ -29,6 +29,7 @@ from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.inputs.start import start_model
+from stemphonic_jax.training.losses import distilled
 from stemphonic_jax.training.losses.setting import loss_of
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
@@ -76,6 +77,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   run_key = jax.random.key(config.seed)
 
   start = start_model(config)
+  if config.distil.to and not start:
+    raise UsageError("distil.to: there is no teacher; name a model, --config.init_from=DIR")
   # A model's weights belong to latents standardised as it learned them.
   statistics = start.statistics if start else records.index.statistics
   options = dict(
@@ -92,6 +95,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     hosts=cluster.hosts(),
   )
   encode = _encode_submixes(config, workdir, statistics)
+  if config.distil.to and start.turns:  # of the noise that songs begin with
+    encode = functools.partial(_turned, encode, start.turns)
   place = functools.partial(mesh.spread, devices)
   unseen = open_unseen(folder)
   if unseen.directory == records.directory:
@@ -121,10 +126,12 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   def show(current: state.TrainState) -> None:
     params = cluster.gather(current.model)
     if cluster.is_first():
+      params = params[distilled.STUDENT] if config.distil.to else params
       _export(config, workdir, params, tokenizer, records, start, turns())
       loop.attempt(preview, int(current.step), workdir / "model")
 
   create = _initial(config, dit, start, tokenizer, optimizer, named_key(run_key, "init"))
+  shapes = state.abstract(create, devices)
   frames, tokens = records.index.frames, config.text.length
   stage.run(
     workdir / "dit",
@@ -145,8 +152,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     show=show,
     seconds_per_step=c.batch_size * config.seconds,
     stems_per_step=c.batch_size,
-    flops_per_step=cost.step_flops(
-      dit, state.abstract(create, devices), rows=c.batch_size, frames=frames, tokens=tokens
+    flops_per_step=_step_flops(
+      config, dit, shapes, rows=c.batch_size, frames=frames, tokens=tokens
     ),
     peak=cost.peak(jax.devices()),
   )
@@ -183,10 +190,14 @@ def _initial(
   c = config.train
 
   def begin(make: Callable[[], Any]) -> state.TrainState:
-    params = make()
+    teacher = params = make()
+    trainable = c.trainable
     if c.lora.rank:
       params = add_lora(params, named_key(key, "lora"), c.lora.rank, c.lora.kernels)
-    return state.create(*state.split(params, c.trainable), optimizer)
+    if config.distil.to:
+      params = {distilled.STUDENT: params, distilled.TEACHER: teacher}
+      trainable = [f"{distilled.STUDENT}/{pattern}" for pattern in trainable]
+    return state.create(*state.split(params, trainable), optimizer)
 
   make = Partial(functools.partial(init_dit, dit), key)
   if start:
@@ -202,6 +213,27 @@ def _initial(
   except ValueError as error:
     raise UsageError(f"train: {error}") from None
   return Partial(begin, make)
+
+
+def _step_flops(config: ConfigDict, dit: DiT, shapes: state.TrainState, **sizes: int) -> float:
+  """The arithmetic of a training step, also of one with a teacher."""
+  if not config.distil.to:
+    return cost.step_flops(dit, shapes, **sizes)
+  own = shapes.replace(
+    params=shapes.params[distilled.STUDENT], frozen=shapes.frozen.get(distilled.STUDENT, {})
+  )
+  c = config.distil
+  return distilled.passes(c.to, c.of, c.interval) * cost.step_flops(dit, own, **sizes)
+
+
+def _turned(
+  encode: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]],
+  turns: Turns,
+  batch: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """A batch, encoded, with the rotation of each row's noise; a type without one keeps its own."""
+  same = np.eye(batch["latents"].shape[-1], dtype=np.float32)
+  return encode(batch) | {"turns": np.stack([turns.get(kind, same) for kind in batch["type"]])}
 
 
 def _encode_submixes(

@@ -66,7 +66,8 @@ def assert_equal(a, b):
 
 def test_a_batch_has_exactly_its_rows_in_the_shapes_of_the_contract(make):
   for batch in take(make(MIXED), 30):
-    batch["id"] = batch["id"].astype("<U2")  # as long as its longest
+    for name in ("id", "type"):
+      batch[name] = batch[name].astype("<U8")  # as long as its longest
     assert {name: (array.shape, str(array.dtype)) for name, array in batch.items()} == {
       "latents": ((B, T, 2), "float32"),
       "context": ((B, T, 2), "float32"),
@@ -77,7 +78,8 @@ def test_a_batch_has_exactly_its_rows_in_the_shapes_of_the_contract(make):
       "seconds": ((B,), "float32"),
       "group": ((B,), "int32"),
       "row": ((B,), "int32"),
-      "id": ((B,), "<U2"),
+      "id": ((B,), "<U8"),
+      "type": ((B,), "<U8"),
     }
 
 

@@ -1,0 +1,26 @@
+"""A model of fewer steps and no guidance, taught by the one it starts from (losses/distilled.py).
+
+    python -m stemphonic_jax.main --config=configs/distilled.py --config.init_from=runs/ensemble
+    python -m stemphonic_jax.main --config=configs/distilled.py:demo \
+      --config.init_from=runs/demo --config.data.records=runs/demo_short/records
+
+Not the paper's. `distil` says how the teacher is asked, `sample` how the student is.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import ensemble
+
+
+def get_config(size: str = "") -> ConfigDict:
+  config = ensemble.get_config(size)
+  if size == "demo":
+    config.init_from = ""
+    config.train.update(steps=1_500, learning_rate=3e-4, warmup=50, decay=500, save_every=250)
+  config.distil.to = 8
+  config.sample.update(steps=8, guidance=1.0, interval=(1, 8))
+  config.dropout.text = 0.1  # without words nothing is guided, so there is little to learn
+  if size == "tiny":
+    config.distil.update(to=2, of=4, interval=(2, 3))
+    config.sample.update(steps=2, interval=(1, 2))
+  return config
