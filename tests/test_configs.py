@@ -15,6 +15,7 @@ from stemphonic_jax import main
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.inputs.prepare import records_of
+from stemphonic_jax.training.trainers import dit
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
 from stemphonic_jax.weights.t5 import TextWeights
 from stemphonic_jax.weights.tensors import digest, materialize
@@ -41,7 +42,7 @@ def load(name, size=""):
   return importlib.import_module(f"configs.{name}").get_config(size)
 
 
-CONFIGS = [name for name in EVERY if load(name).system == "stemphonic"]
+CONFIGS = [name for name in EVERY if load(name).system == "stemphonic" and name != "distilled"]
 
 
 def run(config, workdir, *, steps):
@@ -84,6 +85,8 @@ def started(tmp_path_factory, autoencoders):
     content = {name: config.to_dict()[name] for name in tiny.CONFIG if name in config}
     folder = tmp_path_factory.mktemp("imported") / "model"
     content |= {name: tiny.CONFIG[name] for name in ("whole_mixes", "licence", "source")}
+    if "vocabulary" in content["text"]:
+      content["text"]["vocabulary"] = len(tiny.tokenizer())
     parts = tiny.parts(content)
     parts["vae_params"] = jax.tree.map(lambda leaf: leaf.astype(np.float16), parts["vae_params"])
     save_bundle(folder, content, **parts)
@@ -91,10 +94,12 @@ def started(tmp_path_factory, autoencoders):
 
   def ready(name):
     config = load(name, "tiny")
-    kind = config.text.encoder, config.vae.architecture, config.data.whole_mixes
+    taught = bool(config.distil.to)
+    kind = config.text.encoder, config.vae.architecture, config.data.whole_mixes, taught
     if kind not in found:
       fresh, folder = config.copy_and_resolve_references(), tmp_path_factory.mktemp("prepared")
-      fresh.init_from = (imported if config.text.encoder == "t5" else autoencoders)(config)
+      whole = config.text.encoder == "t5" or taught
+      fresh.init_from = (imported if whole else autoencoders)(config)
       main.train_vae(fresh, folder)
       main.prepare(fresh, folder)
       found[kind] = fresh.init_from, str(folder / "records")
@@ -175,6 +180,27 @@ def test_fine_tuning_starts_from_the_imported_model_and_moves_only_what_it_may(s
   assert tuned.text_encoder.config == start.text_encoder.config
   autoencoders = [model.directory / "vae.safetensors" for model in (start, tuned)]
   assert digest(autoencoders[0]) == digest(autoencoders[1])  # by which records know it
+
+
+def test_a_model_teaches_itself_to_take_fewer_steps(started, tmp_path):
+  config = started("distilled")
+  config.train.update(steps=1, save_every=1)
+  main.train_vae(config, tmp_path)
+  main.prepare(config, tmp_path)
+  dit.train(config, tmp_path, lambda *_: None)
+  teacher, student = load_bundle(Path(config.init_from)), load_bundle(tmp_path / "model")
+  assert student.config["sample"] | {"steps": 2, "guidance": 1.0} == student.config["sample"]
+  before, after = (
+    traverse_util.flatten_dict(materialize(model.dit_params), sep="/")
+    for model in (teacher, student)
+  )
+  assert before.keys() == after.keys()
+  assert any(not np.array_equal(before[name], after[name]) for name in before)
+  lines = [json.loads(line) for line in (tmp_path / "dit" / "metrics.jsonl").open()]
+  assert [np.isfinite(line["held_out_loss"]) for line in lines if "held_out_loss" in line] == [True]
+  config.init_from = ""
+  with pytest.raises(UsageError, match=r"distil\.to: there is no teacher"):
+    dit.train(config, tmp_path / "other", lambda *_: None)
 
 
 def test_a_model_that_computes_something_else_is_no_start(started, tmp_path):

@@ -50,6 +50,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   c = config.train
   if stage.is_done(workdir / "dit", c.steps):
     return
+  start = start_model(config)
+  if config.distil.to and not start:
+    raise UsageError("distil.to: there is no teacher; name a model, --config.init_from=DIR")
   folder = records_of(config, workdir)
   tokenizer, encode_text = text.reader(config, workdir, folder)
   records = open_records(folder / "train")
@@ -76,9 +79,6 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   mesh.check_rows(devices, c.batch_size, c.micro_batches, max(block, 1))
   run_key = jax.random.key(config.seed)
 
-  start = start_model(config)
-  if config.distil.to and not start:
-    raise UsageError("distil.to: there is no teacher; name a model, --config.init_from=DIR")
   # A model's weights belong to latents standardised as it learned them.
   statistics = start.statistics if start else records.index.statistics
   options = dict(
