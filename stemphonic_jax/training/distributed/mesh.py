@@ -27,8 +27,8 @@ AXES = (*ROW_AXES, TENSOR_AXIS)
 # whole: the blocks of a DiT are stacked on a leading one. `tensor` is on the columns of a layer
 # that opens a branch and on the rows of the one that closes it, so that between the two nothing
 # moves; `fsdp` is on the other dimension. The first rule that fits holds.
-_OPENS = r"(qkv|query|key_value|query_key|value|in|hidden|time_hidden|modulation)"
-_CLOSES = r"(out|time_out)"
+_OPENS = r"(qkv|query|key_value|query_key|value|in|feed_in|hidden|time_hidden|modulation)"
+_CLOSES = r"(out|feed_out|time_out)"
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (rf"{_OPENS}/kernel", ("fsdp", "tensor")),
   (rf"{_OPENS}/lora_in", ("fsdp", None)),
