@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stemphonic_jax.errors import StemphonicError
 
@@ -52,17 +53,16 @@ def _report(error: BaseException, message: str, code: int) -> int:
 
 
 def set_up() -> None:
-  """Sets the log's form and a compilation cache that outlives the process."""
+  """Sets the log's form and a compilation cache that outlives the process, without loading jax."""
   import logging as python_logging
 
-  import jax
   from absl import logging
 
   pass_over_tpus()
   if CACHE not in os.environ:
     cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _set("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
+  _set("jax_persistent_cache_min_compile_time_secs", 0.0)
 
   # Libraries that log through absl too are heard from WARNING on, this package from INFO on.
   package = str(Path(__file__).parent)
@@ -82,10 +82,20 @@ def pass_over_tpus() -> None:
   """
   if importlib.util.find_spec("libtpu") is None:
     return
-  import jax
-
-  if jax.config.jax_platforms is not None:
+  jax = sys.modules.get("jax")
+  if (jax.config.jax_platforms if jax else os.environ.get("JAX_PLATFORMS")) is not None:
     return  # as asked for
   others = importlib.util.find_spec("jax_plugins")  # of GPUs
   if others is None and not any(found for pattern in TPU_DEVICES for found in glob.glob(pattern)):
-    jax.config.update("jax_platforms", "cpu")
+    _set("jax_platforms", "cpu")
+
+
+def _set(name: str, value: Any) -> None:
+  """A setting of jax, or the variable that it is read from where jax is not loaded yet.
+
+  Loading it takes longer than to see that a request is wrong.
+  """
+  if jax := sys.modules.get("jax"):
+    jax.config.update(name, value)
+  else:
+    os.environ[name.upper()] = str(value)

@@ -17,8 +17,9 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.training.trainers import dit
 from stemphonic_jax.weights.bundle import load_bundle, save_bundle
+from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.t5 import TextWeights
-from stemphonic_jax.weights.tensors import digest, materialize
+from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
 EVERY = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")

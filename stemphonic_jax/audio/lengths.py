@@ -16,6 +16,11 @@ def samples_of(seconds: float, rate: int) -> int:
   return round(seconds * rate)
 
 
+def frames_of(seconds: float, rate: int, hop: int) -> int:
+  """Latent frames that cover `seconds`: 394 for 32 s at 44.1 kHz and a hop of 3584."""
+  return math.ceil(samples_of(seconds, rate) / hop)
+
+
 def within(seconds: float, low: float, high: float, rate: int) -> bool:
   """Whether a length lies between two others, in samples; nan and infinity do not."""
   if not math.isfinite(seconds):

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
-from stemphonic_jax.weights.architecture import dit_shapes, frames_of, parameter_count
+from stemphonic_jax.weights.architecture import dit_shapes, parameter_count
 from stemphonic_jax.weights.tensors import materialize
 
 # The transformer of configs/base.py, which is not installed: a billion parameters, T5-XXL as text.

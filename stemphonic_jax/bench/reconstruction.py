@@ -31,8 +31,9 @@ from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
 from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
 from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count, vae_shapes
+from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.hub import folder_of
-from stemphonic_jax.weights.tensors import load_params, read_json
+from stemphonic_jax.weights.tensors import load_params
 from stemphonic_jax.weights.wrappers import hint
 
 REFINEMENTS = (4, 12, 32)

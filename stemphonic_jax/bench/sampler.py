@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.bench import ceiling, train
 from stemphonic_jax.bench.generation import FULL
 from stemphonic_jax.data.batching.records import Statistics
@@ -25,7 +26,7 @@ from stemphonic_jax.models.oobleck import Oobleck
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.sampler import network_rows
 from stemphonic_jax.training.plan import cost
-from stemphonic_jax.weights.architecture import VAE, dit_shapes, frames_of, vae_shapes
+from stemphonic_jax.weights.architecture import VAE, dit_shapes, vae_shapes
 from stemphonic_jax.weights.bundle import Bundle
 
 RATE = 44_100

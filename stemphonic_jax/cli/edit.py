@@ -17,6 +17,7 @@ from stemphonic_jax.cli.arguments import (
   seed,
   words_of,
 )
+from stemphonic_jax.cli.model import known
 
 STEMS = "stems of the song, as drums,guitars"
 RANGE = "seconds, as 8-16, or several, as 8-16,24-28"
@@ -111,9 +112,12 @@ def run(request: argparse.Namespace) -> None:
   def work(song: Any) -> Any:
     if request.do == "remove":
       return song.remove(**ask)
-    from stemphonic_jax.generation.pipeline import StemPipeline
+    from stemphonic_jax.generation import editing
+    from stemphonic_jax.generation.making import make
 
-    return StemPipeline.load(request.model).edit(song, request.do, **ask)
+    model, load = known(request.model)
+    asked = editing.check(model, song, request.do, **ask)
+    return make(load(), asked)
 
   edited(request.song, request.out, request.overwrite, work)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemphonic_jax import door
+from stemphonic_jax.audio.folders import if_file
 from stemphonic_jax.audio.lengths import LONGEST
 from stemphonic_jax.cli.arguments import command, count, number, path, place, seed
-from stemphonic_jax.errors import UsageError
+from stemphonic_jax.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
   from stemphonic_jax.evaluation.listeners.ears import Listener
@@ -17,10 +18,24 @@ if TYPE_CHECKING:
 FAD = ("default", "google", "gudgud96", "fadtk")
 SONGS = 60
 HEAR = ("vggish", "clap", "music")  # options that add metrics
+OF_PAPERS = ("1", "2", "3", "ensemble")  # tables of many models
 # Tables of one model, and what may be added to them.
 OF_ONE = {
   "musicgen-stem": (), "stemgen": ("vggish",), "repairs": (), "continuation": (), "prompts": (),
 }  # fmt: skip
+
+# Options that name what has to be there: whether it is a folder, and what is said where it is not.
+PLACES = {
+  "models": (True, "no such folder of models"),
+  "songs_from": (True, "no such folder of songs; expected {0.name}/SONG/STEM.wav"),
+  "embeddings": (False, "no such file of embeddings"),
+  "vggish": (False, "no such file of VGGish's weights"),
+  "clap": (True, "no such folder of a CLAP, with weights and the tokenizer's files"),
+  "root": (True, "no such folder; expected the root of a data set"),
+  "captions": (False, "no such file of captions"),
+  "prompts": (False, "no such file of prompts"),
+  "soundfont": (False, "no such file; expected a SoundFont, as FluidR3_GM.sf2"),
+}
 
 
 def add(commands: Any) -> None:
@@ -111,6 +126,7 @@ def add(commands: Any) -> None:
 def run(request: argparse.Namespace) -> None:
   """Measures a table, a model or songs, prints it, and writes it down."""
   _check(request)
+  _check_places(request)
   door.set_up()
   from stemphonic_jax.evaluation import report
   from stemphonic_jax.evaluation.shown import sheet
@@ -144,6 +160,8 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError(f"evaluate: expected one of {', '.join(asked)}; see `stemphonic evaluate -h`")
   if request.table in OF_ONE and not request.model:
     raise UsageError(f"evaluate: --table {request.table} takes --model DIR")
+  if request.models and request.table and request.table not in OF_PAPERS:
+    raise UsageError(f"table {request.table}: expected one of {', '.join(OF_PAPERS)}")
   if request.table not in OF_ONE and bool(request.table) != bool(request.models):
     raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
   added = [name for name in HEAR if getattr(request, name)]
@@ -164,6 +182,24 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError("--corpus and --soundfont are of the demo corpus, and the --source is another")
   if request.fad != FAD[0] and not (request.vggish or request.embeddings):
     raise UsageError(f"--fad {request.fad} is of VGGish's embeddings; add --vggish FILE")
+
+
+def _check_places(request: argparse.Namespace) -> None:
+  """MissingError where something that is named is not there; before jax, which takes longer."""
+  from stemphonic_jax.data.sources.catalogue import check_source
+  from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.known import read_known
+
+  if request.source != "demo":
+    check_source(request.source)
+  for name, (folder, message) in PLACES.items():
+    named = getattr(request, name) or []
+    for named_path in map(Path, named if isinstance(named, list) else [named]):
+      if not (named_path.is_dir() if folder else named_path.is_file()):
+        hint = if_file(named_path) if folder else ""
+        raise MissingError(f"{named_path}: {message.format(named_path)}{hint}")
+  if request.model:
+    read_known(find_model(request.model))
 
 
 def _listeners(request: argparse.Namespace) -> list["Listener"]:

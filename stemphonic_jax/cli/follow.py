@@ -14,6 +14,7 @@ from stemphonic_jax.cli.arguments import (
   words_of,
 )
 from stemphonic_jax.cli.generate import named_folder
+from stemphonic_jax.cli.model import known
 
 
 def add(commands: Any) -> None:
@@ -35,24 +36,23 @@ def add(commands: Any) -> None:
 
 def run(request: argparse.Namespace) -> None:
   """Makes the stems and says where the song is."""
+  from stemphonic_jax.generation.editing import follow
+  from stemphonic_jax.generation.making import make
   from stemphonic_jax.generation.song import check_output
 
   out = request.out or named_folder(request.prompt, request.overwrite)
   check_output(out, request.overwrite)
-  activity = activity_of(request.activity)
-  door.set_up()
-  from stemphonic_jax.generation.pipeline import StemPipeline
-
-  song = StemPipeline.load(request.model).follow(
-    request.audio,
-    request.prompt,
-    words_of(request.stems),
+  options = dict(
     bpm=request.bpm,
-    activity=activity,
+    activity=activity_of(request.activity),
     seed=request.seed,
     steps=request.steps,
     guidance=guidance_of(request.guidance),
     negative=request.negative,
   )
-  song.save(out, request.overwrite)
+  stems = words_of(request.stems)
+  door.set_up()
+  model, load = known(request.model)
+  asked = follow.check(model, request.audio, request.prompt, stems, **options)
+  make(load(), asked).save(out, request.overwrite)
   print(out)

@@ -17,6 +17,7 @@ from stemphonic_jax.cli.arguments import (
   place,
   words_of,
 )
+from stemphonic_jax.cli.model import known
 from stemphonic_jax.errors import UsageError
 
 
@@ -58,7 +59,8 @@ def add(commands: Any) -> None:
 
 def run(request: argparse.Namespace) -> None:
   """Makes the songs of one request and says where they are."""
-  from stemphonic_jax.generation.request import MAX_VARIATIONS
+  from stemphonic_jax.generation import asking
+  from stemphonic_jax.generation.limits import MAX_VARIATIONS
   from stemphonic_jax.generation.song import check_output
 
   count = request.variations
@@ -72,6 +74,8 @@ def run(request: argparse.Namespace) -> None:
 
   allow()
   options = dict(
+    prompt=request.prompt,
+    stems=words_of(request.stems),
     count=count,
     bpm=request.bpm,
     seed=request.seed,
@@ -86,12 +90,10 @@ def run(request: argparse.Namespace) -> None:
     share_noise=False if request.own_noise else None,
     allow=allow,
   )
-  stems = words_of(request.stems)
-
   door.set_up()
-  from stemphonic_jax.generation.pipeline import StemPipeline
-
-  songs = StemPipeline.load(request.model).variations(request.prompt, stems, **options)
+  model, load = known(request.model)
+  asked = asking.order(model, **options)
+  songs = asking.made(load(), asked)
   for song, folder in zip(songs, folders, strict=True):
     song.save(folder, request.overwrite)
     print(folder)

@@ -60,20 +60,28 @@ def add(commands: Any) -> None:
 
 def run(request: argparse.Namespace) -> None:
   """Does what the command says; raises StemphonicError."""
+  from stemphonic_jax.data.preparing.captions import read_captions
   from stemphonic_jax.data.sources.catalogue import scan
+  from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.known import read_known
 
   host, hosts = _host(request.host)
   if not request.model and not request.check_only:
     raise UsageError("prepare: name a model that encodes (--model DIR), or add --check-only")
   door.set_up()
-  from stemphonic_jax.training.inputs import prepare
-  from stemphonic_jax.weights.bundle import load_bundle
-  from stemphonic_jax.weights.hub import find_model
+  if request.captions:
+    read_captions(request.captions)
+  folder = find_model(request.model) if request.model else None
+  if folder:
+    read_known(folder)
+  catalogue = scan(request.source, request.root)
 
-  model = load_bundle(find_model(request.model)) if request.model else None
+  from stemphonic_jax.training.inputs import prepare  # with jax, when all is well
+  from stemphonic_jax.weights.bundle import load_bundle
+
   prepare.prepare_set(
-    model,
-    scan(request.source, request.root),
+    load_bundle(folder) if folder else None,
+    catalogue,
     request.out,
     encode=not request.check_only,
     captions=request.captions,

@@ -9,6 +9,7 @@ from absl import logging
 from stemphonic_jax import door
 from stemphonic_jax.cli.arguments import command, path, place, whole
 from stemphonic_jax.cli.edit import edited
+from stemphonic_jax.cli.model import known
 from stemphonic_jax.errors import UsageError
 
 SHOWN = ("range", "strength", "seconds", "seed", "prompt")  # of what a step was asked
@@ -58,14 +59,16 @@ def run(request: argparse.Namespace) -> None:
 def run_replay(request: argparse.Namespace) -> None:
   """Makes a song once more, and says whether it is the same."""
   door.set_up()
-  from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.generation.edit_request import check_model
   from stemphonic_jax.generation.replaying import differences
   from stemphonic_jax.generation.saved import load_song
   from stemphonic_jax.generation.song import check_output
 
   check_output(request.out, request.overwrite)
   song = load_song(request.song)
-  again = StemPipeline.load(request.model).replay(song)
+  model, load = known(request.model)
+  check_model(model, song)
+  again = load().replay(song)
   again.save(request.out, request.overwrite)
   if other := differences(song, again):
     listed = ", ".join(f"{name!r} of step {step}" for step, name in other)

@@ -1,6 +1,12 @@
-"""Asking a model for songs: the same of every system, which makes what was asked by its `songs`."""
+"""Asking a model for songs: the same of every system, which makes what was asked by its `songs`.
 
+What is asked is an order first, checked as a whole without weights: `order` takes a pipeline, or
+what is known of a model (weights/known.py).
+"""
+
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +16,21 @@ from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
-from stemphonic_jax.generation.request import SHORTEST, check_request, check_weighed
+from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed
 from stemphonic_jax.generation.song import Song
 
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.weights.known import Known
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+  """What songs are to be made of: the request, and given audio at the length of the songs."""
+
+  request: Request
+  given: Context
+  samples: int
 
 
 def generate(
@@ -24,8 +40,8 @@ def generate(
   return pipe.variations(prompt, stems, count=1, **options)[0]
 
 
-def variations(
-  pipe: "StemPipeline",
+def order(
+  pipe: "StemPipeline | Known",
   prompt: str,
   stems: Sequence[str] | Mapping[str, str],
   *,
@@ -43,8 +59,7 @@ def variations(
   share_noise: bool | None = None,
   first: int = 0,
   allow: Callable[[Collection[str]], None] | None = None,
-  progress: Tell | None = None,
-) -> list[Song]:
+) -> Order:
   """`count` songs from one request and as many noises, made together.
 
   `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone, or
@@ -93,11 +108,25 @@ def variations(
     allow([*(given.audio if given else ()), *request.stems])
   samples = samples_of(request.seconds, pipe.rate)
   given = fit(given, samples, pipe.rate, pipe.hop) if given else Context({}, {})
-  work = (SAMPLED + DECODED) * len(request.stems) * request.variations
-  return pipe.songs(request, given, samples, Progress(work, progress))
+  return Order(request, given, samples)
 
 
-def _read(pipe: "StemPipeline", context: Any) -> Context | None:
+@functools.wraps(order)
+def variations(
+  pipe: "StemPipeline", *asked: Any, progress: Tell | None = None, **options: Any
+) -> list[Song]:
+  """As its `order` says; StemPipeline has it as a method."""
+  return made(pipe, order(pipe, *asked, **options), progress)
+
+
+def made(pipe: "StemPipeline", asked: Order, progress: Tell | None = None) -> list[Song]:
+  """The songs of an order; DivergedError where what is made is no sound."""
+  request = asked.request
+  work = Progress((SAMPLED + DECODED) * len(request.stems) * request.variations, progress)
+  return pipe.songs(request, asked.given, asked.samples, work)
+
+
+def _read(pipe: "StemPipeline | Known", context: Any) -> Context | None:
   if context is None or isinstance(context, Context):
     return context
   longest = pipe.seconds + (pipe.hop - 1) / pipe.rate  # less than a frame is cut off

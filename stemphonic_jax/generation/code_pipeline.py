@@ -74,7 +74,7 @@ class CodePipeline(ABC):
     strength: float = 1.0,
     tell: Tell | None = None,
   ) -> None:
-    """As `draft.fill`, for edits."""
+    """As `filling.fill`, for edits."""
     self.check_edit(request, strength)
     progress = Progress((SAMPLED + DECODED) * len(request.stems), tell)
     self.work(draft, request, found, 0, progress)

@@ -21,6 +21,7 @@ from stemphonic_jax.generation.song import Song, check_names, listed
 
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.weights.known import Known
 
 # Guidance of the other stems in an edit of an ensemble. Of 24 pieces with eight seconds of a stem
 # repaired, harmony was 0.93 and chords were 0.90; 0.88 and 0.82 with a weight of 1.
@@ -29,7 +30,7 @@ OTHERS = 2.5
 Activity = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def check_model(pipe: "StemPipeline", song: Song) -> None:
+def check_model(pipe: "StemPipeline | Known", song: Song) -> None:
   """MismatchError where another model made the song: latents and noise would not be the same."""
   if song.info["model"] != pipe.fingerprint or song.rate != pipe.rate:
     raise MismatchError(
@@ -96,7 +97,7 @@ def next_seed(info: Info) -> int:
 
 
 def beside(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   stems: Sequence[str],
   *,
@@ -138,7 +139,7 @@ def beside(
 
 
 def fitting(
-  pipe: "StemPipeline", song: Song, made: Collection[str], options: Mapping[str, Any]
+  pipe: "StemPipeline | Known", song: Song, made: Collection[str], options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
   """Options with more weight for the stems that stay, where an ensemble hears them."""
   guidance, stems = song.info["sampler"]["guidance"], song.info["stems"]
@@ -149,7 +150,9 @@ def fitting(
   return {**options, "guidance": {REST: guidance, "others": OTHERS}}
 
 
-def of_stems(pipe: "StemPipeline", song: Song, types: Mapping[str, str], **options: Any) -> Request:
+def of_stems(
+  pipe: "StemPipeline | Known", song: Song, types: Mapping[str, str], **options: Any
+) -> Request:
   """The same for stems of the song itself, by their types."""
   request = beside(pipe, song, [next(iter(types.values()))], **options)
   words = song.info["request"].get("words", {})
@@ -159,7 +162,7 @@ def of_stems(pipe: "StemPipeline", song: Song, types: Mapping[str, str], **optio
 
 
 def playing(
-  pipe: "StemPipeline", song: Song, activity: Activity | None, request: Request
+  pipe: "StemPipeline | Known", song: Song, activity: Activity | None, request: Request
 ) -> Request:
   """The request with the activity that is asked for or, of stems that have one, with theirs."""
   config, hop = pipe.config, pipe.hop

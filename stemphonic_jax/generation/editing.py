@@ -7,17 +7,19 @@
     loop    a range whose end meets its beginning
     follow  stems to audio of any length
 
-`StemPipeline` has them as methods. What is not made anew stays as it is, to the bit. Each step is
-written down in the song (session.py), so that it can be heard, taken up or done again.
+`StemPipeline` has them as methods. Each is checked first, which needs no weights: `again.check`
+takes a pipeline, or what is known of a model (weights/known.py). Then it is made (making.py). What
+is not made anew stays as it is, to the bit. Each step is written down in the song (session.py), so
+that it can be heard, taken up or done again.
 
 Options of all are `prompt`, `negative`, `seed`, `steps` and `guidance`: what is left out is as it
 was, and the seed the next that was not used. `progress` is called with what is done and of how
 much, and what it raises ends the work. UsageError or MismatchError come before anything is made.
 """
 
+import functools
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +27,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from absl import logging
 
-from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import LONGEST, at_most, samples_of
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
-from stemphonic_jax.generation.carried import continued, moved
+from stemphonic_jax.generation.carried import moved
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context
-from stemphonic_jax.generation.draft import Draft
+from stemphonic_jax.generation.draft import Draft, Edit
 from stemphonic_jax.generation.edit_request import (
   Activity,
   beside,
@@ -47,11 +48,11 @@ from stemphonic_jax.generation.edit_request import (
 )
 from stemphonic_jax.generation.guided import Guidance, check_guidance
 from stemphonic_jax.generation.info import info_of
-from stemphonic_jax.generation.outcome import is_silent, say_silent
+from stemphonic_jax.generation.making import make
 from stemphonic_jax.generation.progress import Tell
 from stemphonic_jax.generation.request import Request, check_weighed
-from stemphonic_jax.generation.session import OF_STEMS, begun
-from stemphonic_jax.generation.song import Song, Take
+from stemphonic_jax.generation.session import begun
+from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.windows import (
   Hole,
   bar_samples,
@@ -59,11 +60,11 @@ from stemphonic_jax.generation.windows import (
   check_range,
   holes,
   pairs,
-  unknown,
 )
 
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.weights.known import Known
 
 SEAM = 2.0  # seconds before its end that a loop is made anew, at most a bar and a quarter of it
 SHORTEST_LOOP = 0.5  # seconds
@@ -74,17 +75,28 @@ SAMPLER = ("steps", "guidance", "share_noise")
 LASTING = ("steps", "guidance", "negative")  # options that later edits take over
 
 
+def _method(check: Callable[..., Edit]) -> Callable[..., Song]:
+  """An edit as a method: checked, then made."""
+
+  @functools.wraps(check)
+  def edit(pipe: "StemPipeline", *asked: Any, progress: Tell | None = None, **options: Any) -> Song:
+    return make(pipe, check(pipe, *asked, **options), progress)
+
+  edit.check = check
+  return edit
+
+
+@_method
 def again(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   stems: Sequence[str] | None = None,
   range: Any = None,
   *,
   strength: float = 1.0,
   activity: Activity | None = None,
-  progress: Tell | None = None,
   **options: Any,
-) -> Song:
+) -> Edit:
   """The song with some stems made again: all that were generated, where none is named.
 
   A stem may be named with words for it, as "guitars: muted electric". `range` is (start, end) in
@@ -108,30 +120,31 @@ def again(
   do, ask = "again", {"stems": asked, "range": span, "activity": request.activity}
   if strength < 1:
     do, ask = "vary", {**ask, "strength": strength}
-  return _made(pipe, song, do, ask, request, _draft(pipe, song), found, progress, strength=strength)
+  return _edit(pipe, song, do, ask, request, _draft(pipe, song), found, strength=strength)
 
 
+@_method
 def vary(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   strength: float,
   stems: Sequence[str] | None = None,
   range: Any = None,
   **options: Any,
-) -> Song:
+) -> Edit:
   """As `again`, with a `strength` from 0.01 to 1: the less, the more stays of what is there."""
-  return again(pipe, song, stems, range, strength=strength, **options)
+  return again.check(pipe, song, stems, range, strength=strength, **options)
 
 
+@_method
 def add(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   stems: Sequence[str],
   *,
   activity: Activity | None = None,
-  progress: Tell | None = None,
   **options: Any,
-) -> Song:
+) -> Edit:
   """The song with more stems, of these types, that fit to those that are there.
 
   `activity` maps stems to seconds in which they play. UsageError where the model has not learned to
@@ -149,18 +162,17 @@ def add(
   draft = _draft(pipe, song)
   draft.types = {**draft.types, **request.stems}
   ask = {"stems": request.asked, "activity": request.activity}
-  return _made(pipe, song, "add", ask, request, draft, everything, progress)
+  return _edit(pipe, song, "add", ask, request, draft, everything)
 
 
+@_method
 def extend(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   seconds: float,
   left: bool = False,
-  *,
-  progress: Tell | None = None,
   **options: Any,
-) -> Song:
+) -> Edit:
   """The song going on until it lasts so many `seconds`, or beginning earlier where `left` is set.
 
   To the left it grows by whole bars, where the tempo is known, so that bars stay on the grid.
@@ -196,17 +208,16 @@ def extend(
   request = replace(request, seconds=(samples + more) / rate)
   kept = moved(song.info["request"]["activity"], left * more / rate, request.seconds)
   ask = {"seconds": seconds, "left": left}
-  return _made(pipe, song, "extend", ask, request, draft, [hole], progress, kept=kept)
+  return _edit(pipe, song, "extend", ask, request, draft, [hole], kept=kept)
 
 
+@_method
 def loop(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   song: Song,
   range: Any = None,
-  *,
-  progress: Tell | None = None,
   **options: Any,
-) -> Song:
+) -> Edit:
   """A range of the song, or all of it, as a loop: its last moments are made to lead to its first.
 
   Where the tempo is known, it begins and ends on a bar.
@@ -231,11 +242,12 @@ def loop(
   request = replace(request, seconds=length / rate)
   kept = moved(song.info["request"]["activity"], -start / rate, request.seconds)
   ask = {"range": (start / rate, stop / rate)}
-  return _made(pipe, song, "loop", ask, request, draft, [hole], progress, turned=half, kept=kept)
+  return _edit(pipe, song, "loop", ask, request, draft, [hole], turned=half, kept=kept)
 
 
+@_method
 def follow(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   context: str | Path | Mapping[str, np.ndarray] | np.ndarray,
   prompt: str,
   stems: Sequence[str],
@@ -243,7 +255,7 @@ def follow(
   bpm: float | None = None,
   seed: int = 0,
   **options: Any,
-) -> Song:
+) -> Edit:
   """A song of given audio, of whatever length, and `stems` that follow it from end to end.
 
   `context` is a mix or stems, as `StemPipeline.variations` takes it; options are those of `add`.
@@ -253,11 +265,11 @@ def follow(
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
   song = given_song(pipe, given, prompt, bpm, **lasting)
-  return add(pipe, song, stems, seed=seed, **options)
+  return add.check(pipe, song, stems, seed=seed, **options)
 
 
 def given_song(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   given: Context,
   prompt: str,
   bpm: float | None,
@@ -294,12 +306,26 @@ EDITS = {  # what is needed of what is asked of each, and what may be left out
   "use": (("stem", "step"), ()),
 }
 OF_SONGS = ("remove", "use")  # for which no model is needed
+CHECKS = {edit.__name__: edit.check for edit in (again, vary, add, extend, loop)}
 
 
 def edit(
   pipe: "StemPipeline", song: Song, do: str, *, progress: Tell | None = None, **ask: Any
 ) -> Song:
   """An edit by its name and what is asked, as a step of song.json has it; UsageError for others."""
+  _check_names(do, ask)
+  if do not in OF_SONGS:
+    return getattr(pipe, do)(song, progress=progress, **ask)
+  return getattr(song, do)(**ask)
+
+
+def check(pipe: "StemPipeline | Known", song: Song, do: str, **ask: Any) -> Edit:
+  """The same before it is made, of an edit for which a model is needed."""
+  _check_names(do, ask)
+  return CHECKS[do](pipe, song, **ask)
+
+
+def _check_names(do: str, ask: Mapping[str, Any]) -> None:
   if do not in EDITS:
     raise UsageError(f"no edit is called {str(do)[:40]!r}; expected one of {', '.join(EDITS)}")
   needed, rest = EDITS[do]
@@ -308,9 +334,6 @@ def edit(
     raise UsageError(f"{do}: got {others[0][:40]!r}, expected {', '.join(allowed)}")
   if missing := [name for name in needed if ask.get(name) is None]:
     raise UsageError(f"{do}: {missing[0]} is missing")
-  if do not in OF_SONGS:
-    return getattr(pipe, do)(song, progress=progress, **ask)
-  return getattr(song, do)(**ask)
 
 
 def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
@@ -333,7 +356,7 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
   return start, stop
 
 
-def _draft(pipe: "StemPipeline", song: Song) -> Draft:
+def _draft(pipe: "StemPipeline | Known", song: Song) -> Draft:
   """The song as it is, to be given holes."""
   frames = -(-song.samples // pipe.hop)
   types = {name: stem["type"] for name, stem in song.info["stems"].items()}
@@ -341,60 +364,21 @@ def _draft(pipe: "StemPipeline", song: Song) -> Draft:
   return Draft(dict(song.stems), types, latents)
 
 
-def _made(
-  pipe: "StemPipeline",
+def _edit(
+  pipe: "StemPipeline | Known",
   song: Song,
   do: str,
   ask: Mapping[str, Any],
   request: Request,
   draft: Draft,
   found: Sequence[Hole],
-  progress: Tell | None,
-  *,
-  strength: float = 1.0,
-  turned: int = 0,
-  kept: Activity | None = None,
-) -> Song:
-  """The song after an edit: the holes of a draft filled, and the step written down.
-
-  A draft that is `turned` was turned left by so many samples, and is turned back. When stems play
-  that were not asked for it now is `kept`, and goes on in what a song is longer.
-  """
+  **more: Any,
+) -> Edit:
+  """An edit that is checked but for weights of guidance; UsageError where these are idle."""
   if request.guidance != song.info["sampler"]["guidance"]:  # what it has need not fit to an edit
     others = {n: audio for n, audio in draft.audio.items() if n not in request.stems}
     types = {name: draft.types[name] for name in others if draft.types[name]}
     check_weighed(pipe.config, request, Context(others, types))
-  begun_at = time.perf_counter()
-  pipe.fill(draft, request, found, strength=strength, tell=progress)
-  timings = {"edit": round(time.perf_counter() - begun_at, 3)}
-  missing = unknown(found, -(-draft.samples // pipe.hop))
-  whole = turned or draft.samples != song.samples
-  names = [name for name in draft.audio if name in request.stems or whole]
-  made, about = {}, {}
-  for name in names:
-    audio, latents = draft.audio[name], draft.latents.get(name)
-    own = not missing.all() and song.info["stems"].get(name, {}).get("given", False)
-    about[name] = {"type": draft.types[name], "given": own}
-    if name in request.stems and _is_silent(pipe, request, name, audio, missing):
-      about[name]["silent"] = True
-      say_silent(request, 0, name)
-    for key in OF_STEMS:
-      if name in getattr(request, key):
-        about[name][key] = getattr(request, key)[name]
-    if name in (kept or {}):
-      new = np.zeros_like(missing) if turned else missing
-      about[name]["activity"] = continued(kept[name], audio, new, pipe.hop, pipe.rate)
-    made[name] = Take(np.roll(audio, turned, 0), None) if turned else Take(audio, latents)
   ask = {**ask, **{name: getattr(request, name) for name in OPTIONS}}
   ask["negative"] = request.negative or ""
-  return song.edited(do, ask, made, about, timings)
-
-
-def _is_silent(
-  pipe: "StemPipeline", request: Request, name: str, audio: np.ndarray, missing: np.ndarray
-) -> bool:
-  """Whether what was made of a stem is silent though it was to sound."""
-  asked, hop = missing.astype(np.int8), pipe.hop
-  if name in request.activity:
-    asked &= lanes_from_ranges(request.activity[name], len(missing), hop, pipe.rate)
-  return is_silent(audio, hop, asked)
+  return Edit(song, do, ask, request, draft, found, **more)

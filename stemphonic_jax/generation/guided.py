@@ -4,13 +4,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.limits import MAX_GUIDANCE
-from stemphonic_jax.guidance import FULL, PLAIN, Views, views
-from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 
 # Conditions as users weigh them, and as guidance.py names them.
 WEIGHED = {
@@ -65,29 +61,6 @@ def unguided(model: Mapping[str, Any], asked: Any) -> bool:
 def weighed(guidance: Guidance, words: Sequence[str]) -> bool:
   """Whether words for one stem, of which some are given, have a weight of their own."""
   return any(words) and isinstance(guidance, Mapping) and "stem_words" in guidance
-
-
-def guided(guidance: Guidance, rows: Conditions, in_turn: bool) -> tuple[Any, Views | None]:
-  """A weight or factors, and views, as `one_pass` takes them for the rows of a pass.
-
-  Views are None where there is nothing to guide.
-  What no row has needs no weight: without a tempo, say, it is left out in either case.
-  """
-  there = {
-    "text": True,
-    "bpm": not np.isnan(rows.bpm).all(),
-    "context": np.any(rows.context),
-    "activity": np.any(rows.activity != NOT_GIVEN),
-    "stem_words": rows.bare is not None,
-    "others": rows.group is not None and len(np.unique(rows.group)) < len(rows.group),
-  }
-  weights = {name: weight for name, weight in weights_of(guidance).items() if there[name]}
-  factors = views(weights)
-  if factors.keys() == {FULL}:
-    return 1.0, None
-  if tuple(factors) == PLAIN and not in_turn:
-    return weights["text"], PLAIN
-  return np.float32([*factors.values()]), tuple(factors)
 
 
 def _weight(name: str, value: Any) -> float:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.request import Request
-from stemphonic_jax.sampler import rescale_interval
 
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
+  from stemphonic_jax.weights.known import Known
 
 
 def guided_steps(model: Mapping[str, Any], request: Request) -> tuple[int, int] | None:
@@ -16,11 +16,13 @@ def guided_steps(model: Mapping[str, Any], request: Request) -> tuple[int, int] 
   config = model["sample"]
   if request.guidance == 1 or "interval" not in config:
     return None
+  from stemphonic_jax.sampler import rescale_interval  # with jax, which a check is without
+
   return rescale_interval(tuple(config["interval"]), config["steps"], request.steps)
 
 
 def info_of(
-  pipe: "StemPipeline",
+  pipe: "StemPipeline | Known",
   request: Request,
   given: Context,
   variation: int,

@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Int32
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import song_prompt
 from stemphonic_jax.data.taxonomy import ROLES, role_of
@@ -37,7 +38,6 @@ from stemphonic_jax.models.dit import for_this_machine
 from stemphonic_jax.models.musicgen import MusicGen, for_decoding
 from stemphonic_jax.tokens.decoding import decode
 from stemphonic_jax.tokens.editing import prefix_frames, song_frames, with_prefix
-from stemphonic_jax.weights.architecture import frames_of
 from stemphonic_jax.weights.code_bundle import CodeBundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.networks import delays_of, streams_of

@@ -23,16 +23,24 @@ from jaxtyping import Float32, Int8, Int32
 
 from stemphonic_jax.audio import levels
 from stemphonic_jax.audio.activity import lanes_from_ranges
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.generation import asking, editing, replaying, stepwise, wording
 from stemphonic_jax.generation.context import Context
-from stemphonic_jax.generation.draft import fill
-from stemphonic_jax.generation.guided import guided, weighed
+from stemphonic_jax.generation.filling import fill
+from stemphonic_jax.generation.guided import weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
 from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress
 from stemphonic_jax.generation.request import Request, plan
-from stemphonic_jax.generation.rows import Row, for_each_row, known_frames, noise_groups, run_rows
+from stemphonic_jax.generation.rows import (
+  Row,
+  for_each_row,
+  guided,
+  known_frames,
+  noise_groups,
+  run_rows,
+)
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.systems import open_pipeline
@@ -41,7 +49,7 @@ from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.sampler import one_pass
-from stemphonic_jax.weights.architecture import VAE, frames_of, parameter_count
+from stemphonic_jax.weights.architecture import VAE, parameter_count
 from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.embedder import Embedder
 from stemphonic_jax.weights.hub import find_model

@@ -1,4 +1,4 @@
-"""Rows of a pass: which share a noise, and which run at once."""
+"""Rows of a pass: which share a noise, what guides them, and which run at once."""
 
 import os
 import zlib
@@ -11,7 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from stemphonic_jax.generation.guided import Guidance, weights_of
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request
+from stemphonic_jax.guidance import FULL, PLAIN, Views, views
+from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 
 THREADS = min(4, os.cpu_count() or 1)  # rows at once on a CPU, each with memory of its own
 POLL = 0.1  # seconds
@@ -51,6 +54,29 @@ def known_frames(
   clean = np.stack([np.broadcast_to(row.latents, shape) for row in rows], 1)
   known = np.tile(np.stack([row.known for row in rows]), (count, 1))
   return known, clean.reshape(-1, frames, channels)
+
+
+def guided(guidance: Guidance, rows: Conditions, in_turn: bool) -> tuple[Any, Views | None]:
+  """A weight or factors, and views, as `one_pass` takes them for the rows of a pass.
+
+  Views are None where there is nothing to guide.
+  What no row has needs no weight: without a tempo, say, it is left out in either case.
+  """
+  there = {
+    "text": True,
+    "bpm": not np.isnan(rows.bpm).all(),
+    "context": np.any(rows.context),
+    "activity": np.any(rows.activity != NOT_GIVEN),
+    "stem_words": rows.bare is not None,
+    "others": rows.group is not None and len(np.unique(rows.group)) < len(rows.group),
+  }
+  weights = {name: weight for name, weight in weights_of(guidance).items() if there[name]}
+  factors = views(weights)
+  if factors.keys() == {FULL}:
+    return 1.0, None
+  if tuple(factors) == PLAIN and not in_turn:
+    return weights["text"], PLAIN
+  return np.float32([*factors.values()]), tuple(factors)
 
 
 def run_rows(

@@ -20,7 +20,8 @@ from jaxtyping import Bool, Int32
 
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.code_pipeline import CodePipeline
-from stemphonic_jax.generation.draft import Draft, windows_of
+from stemphonic_jax.generation.draft import Draft
+from stemphonic_jax.generation.filling import windows_of
 from stemphonic_jax.generation.guided import REST, Guidance
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress
 from stemphonic_jax.generation.request import Request

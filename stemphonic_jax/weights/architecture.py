@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -122,11 +121,6 @@ def build_text_encoder(text: Mapping[str, Any], dtype: Any) -> TextEncoder | Non
       return None
     case other:
       raise UsageError(f"text.encoder: got {other!r}, expected 'learned' or 't5'")
-
-
-def frames_of(seconds: float, rate: int, hop: int) -> int:
-  """Latent frames that cover `seconds`: 394 for 32 s at 44.1 kHz and a hop of 3584."""
-  return math.ceil(round(seconds * rate) / hop)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -34,7 +34,6 @@ from stemphonic_jax.errors import (
   OutputError,
   UsageError,
 )
-from stemphonic_jax.models.conditioning import CONDITIONS
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights.architecture import (
   VAE,
@@ -44,6 +43,8 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
   vae_shapes,
 )
+from stemphonic_jax.weights.files import digest
+from stemphonic_jax.weights.known import ALIGNMENT, FILES, NEEDED, TEXT_ENCODER, own_files
 from stemphonic_jax.weights.signed import (
   FORMAT,
   STEMPHONIC,
@@ -56,25 +57,12 @@ from stemphonic_jax.weights.signed import (
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
 from stemphonic_jax.weights.tensors import (
-  digest,
   halved,
   materialize,
   open_params,
   open_tensors,
   save_params,
 )
-
-FILES = ("config.json", "vae.safetensors", "dit.safetensors", "tokenizer.model")
-TEXT_ENCODER, ALIGNMENT = "text_encoder.safetensors", "alignment.safetensors"
-EVERY_FILE = frozenset({*FILES, TEXT_ENCODER, ALIGNMENT, "manifest.json"})
-NEEDED = {  # of a config, beside what its modules are built from
-  "sample_rate": (),
-  "seconds": (),
-  "whole_mixes": (),
-  "text": ("length",),
-  "dropout": CONDITIONS,
-  "sample": ("steps", "guidance", "interval", "share_noise"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +107,12 @@ def save_bundle(
   """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
 
   Parameters may be `Lazy`: then no more than one tensor is in memory. `turns` belong to a config
-  with sample.align_noise. OutputError where the folder cannot be written.
+  with sample.align_noise. OutputError where the folder cannot be written, or where a file of
+  something else has the name of one of a model.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
   content = {"format": FORMAT, **config, "latents": latents}
-  with whole_folder(directory, lambda _: EVERY_FILE) as folder:
+  with whole_folder(directory, own_files) as folder:
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / "vae.safetensors", vae_params)
     save_params(folder / "dit.safetensors", dit_params)

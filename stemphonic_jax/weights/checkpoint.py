@@ -12,7 +12,8 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.errors import DataError, OutputError, UsageError
-from stemphonic_jax.weights.tensors import NAMES, ROWS, Lazy, open_tensors, save_params
+from stemphonic_jax.weights.files import ROWS
+from stemphonic_jax.weights.tensors import NAMES, Lazy, open_tensors, save_params
 from stemphonic_jax.weights.torch_file import open_torch
 from stemphonic_jax.weights.torch_program import shown
 from stemphonic_jax.weights.wrappers import CHECKPOINTS, unwrap

@@ -21,8 +21,9 @@ from stemphonic_jax.models.clap import CLAP
 from stemphonic_jax.models.htsat import FOLD, HTSAT, PATCH, WINDOW
 from stemphonic_jax.models.roberta import Roberta
 from stemphonic_jax.weights.checkpoint import open_weights
+from stemphonic_jax.weights.files import ROWS, digest, read_json
 from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
-from stemphonic_jax.weights.tensors import ROWS, check_params, digest, read_json
+from stemphonic_jax.weights.tensors import check_params
 from stemphonic_jax.weights.wrappers import CHECKPOINTS
 
 # Hugging Face's to LAION's.

@@ -29,6 +29,8 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.codec import WEIGHTS, CodecWeights, open_codec
+from stemphonic_jax.weights.files import digest
+from stemphonic_jax.weights.known import NETWORK, TEXT_ENCODER, codec_file, own_files
 from stemphonic_jax.weights.networks import (
   build_musicgen,
   build_stemgen,
@@ -50,10 +52,9 @@ from stemphonic_jax.weights.signed import (
   system_of,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import digest, open_params, save_params
+from stemphonic_jax.weights.tensors import open_params, save_params
 
-NETWORK, TOKENIZER = "network.safetensors", "tokenizer.model"
-TEXT_ENCODER = "text_encoder.safetensors"
+TOKENIZER = "tokenizer.model"
 NEEDED = {  # of a config, beside what its modules are built from
   "seconds": (),
   "whole_mixes": (),
@@ -110,11 +111,6 @@ class CodeBundle:
     return next(iter(self.codecs.values())).model.hop
 
 
-def codec_file(name: str) -> str:
-  """The file of a codec in a model's folder."""
-  return f"codec_{name}.safetensors"
-
-
 def _files(config: Mapping[str, Any]) -> list[str]:
   text = config.get("text") or {}
   names = [CONFIG, NETWORK, *map(codec_file, config["codec"])]
@@ -133,12 +129,12 @@ def save_code_bundle(
 ) -> None:
   """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
 
-  `codecs` are folders of weights/codec.py. OutputError where the folder cannot be written.
+  `codecs` are folders of weights/codec.py. OutputError where the folder cannot be
+  written, or where a file of something else has the name of one of a model.
   """
   models = {name: codec_config(open_codec(folder).model) for name, folder in codecs.items()}
   content = {"format": FORMAT, **config, "codec": models}
-  every = {*_files(content), TOKENIZER, TEXT_ENCODER, MANIFEST}
-  with whole_folder(directory, lambda _: every) as folder:
+  with whole_folder(directory, own_files) as folder:
     (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
     save_params(folder / NETWORK, params)
     for name, source in codecs.items():

@@ -26,13 +26,8 @@ from jaxtyping import Float32, UInt16
 from stemphonic_jax.audio.folders import if_file, settled, whole_folder
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.architecture import CODEC, build_codec, codec_config, codec_shapes
-from stemphonic_jax.weights.tensors import (
-  digest,
-  materialize,
-  open_params,
-  read_json,
-  save_params,
-)
+from stemphonic_jax.weights.files import digest, read_json
+from stemphonic_jax.weights.tensors import materialize, open_params, save_params
 
 KIND, VERSION = "stemphonic_jax codec", 1
 CONFIG, WEIGHTS = "config.json", "codec.safetensors"

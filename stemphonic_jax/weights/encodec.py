@@ -26,8 +26,9 @@ from stemphonic_jax.models.encodec import COMPRESS, KERNEL, PADDINGS, UNIT, EnCo
 from stemphonic_jax.weights.architecture import codec_shapes
 from stemphonic_jax.weights.checkpoint import open_weights
 from stemphonic_jax.weights.codec import CodecWeights
+from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
-from stemphonic_jax.weights.tensors import check_params, digest, read_json
+from stemphonic_jax.weights.tensors import check_params
 from stemphonic_jax.weights.torch_file import open_torch
 from stemphonic_jax.weights.wrappers import CHECKPOINTS
 

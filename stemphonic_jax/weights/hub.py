@@ -9,19 +9,12 @@ import re
 from pathlib import Path
 
 from stemphonic_jax.errors import MissingError, UsageError
-from stemphonic_jax.weights import bundle, code_bundle
+from stemphonic_jax.weights import known
 from stemphonic_jax.weights.signed import find_bundle
 
 # Named one by one: patterns of the hub go into subfolders, and a foreign repository may be huge.
-CODECS = tuple(code_bundle.codec_file(name) for name in ("bass", "drums", "other", "stems"))
-FILES = (
-  "manifest.json",
-  *bundle.FILES,
-  bundle.TEXT_ENCODER,
-  bundle.ALIGNMENT,
-  code_bundle.NETWORK,
-  *CODECS,
-)
+CODECS = tuple(known.codec_file(name) for name in ("bass", "drums", "other", "stems"))
+FILES = ("manifest.json", *known.FILES, known.TEXT_ENCODER, known.ALIGNMENT, known.NETWORK, *CODECS)
 DEMO = Path(__file__).parents[1] / "demo"
 NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 

@@ -22,9 +22,10 @@ from stemphonic_jax.errors import DataError, MismatchError, MissingError
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.tokens.delay import MUSICGEN_STEM, MUSICGEN_STEM_7
 from stemphonic_jax.weights.checkpoint import open_weights
+from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.lazy import Lazy, in_float32, transposed
 from stemphonic_jax.weights.musicgen_parts import MusicGenWeights
-from stemphonic_jax.weights.tensors import check_params, read_json
+from stemphonic_jax.weights.tensors import check_params
 from stemphonic_jax.weights.torch_file import open_torch
 from stemphonic_jax.weights.wrappers import CHECKPOINTS
 

@@ -15,11 +15,11 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.checkpoint import open_weights
 from stemphonic_jax.weights.codec import CodecWeights
 from stemphonic_jax.weights.encodec import import_encodec, open_encodec
+from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.lazy import Lazy
 from stemphonic_jax.weights.musicgen import find_weights, open_musicgen
 from stemphonic_jax.weights.musicgen_parts import MusicGenParts
 from stemphonic_jax.weights.t5 import TextWeights, find_tokenizer, import_t5, open_huggingface
-from stemphonic_jax.weights.tensors import read_json
 
 MIX = "mix"  # what a model of one codec makes
 STEMS = ("bass", "drums", "other")  # in the order of MusicGen-Stem's streams

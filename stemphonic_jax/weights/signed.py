@@ -11,7 +11,7 @@ from typing import Any
 
 from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
-from stemphonic_jax.weights.tensors import digest, read_json
+from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.wrappers import hint
 
 KIND, VERSION = "stemphonic_jax model", 1

@@ -20,7 +20,8 @@ import ml_dtypes
 import numpy as np
 
 from stemphonic_jax.errors import DataError, MismatchError, MissingError
-from stemphonic_jax.weights.tensors import ROWS, Lazy, open_tensors, read_json
+from stemphonic_jax.weights.files import ROWS, read_json
+from stemphonic_jax.weights.tensors import Lazy, open_tensors
 from stemphonic_jax.weights.wrappers import hint, unwrap
 
 Tensors = dict[str, Lazy]

@@ -6,7 +6,6 @@ loaded, and is converted from one layout to another in the memory of its largest
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from flax import traverse_util
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
+from stemphonic_jax.weights.files import ROWS
 from stemphonic_jax.weights.lazy import Lazy
 
 DTYPES = {
@@ -34,7 +34,6 @@ DTYPES = {
 HALVES = (DTYPES["F16"], DTYPES["BF16"])
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = ".safetensors.index.json"  # how the name of a list of shards ends (Hugging Face)
-ROWS = 10  # differences named in one message
 
 
 def open_tensors(path: Path) -> dict[str, Lazy]:
@@ -197,22 +196,3 @@ def materialize(params: Any, place: Callable[[np.ndarray], Any] = lambda array: 
   return traverse_util.unflatten_dict(
     {name: place(leaf.read() if isinstance(leaf, Lazy) else leaf) for name, leaf in flat.items()}
   )
-
-
-def digest(path: Path) -> str:
-  """The SHA-256 of a file, in hexadecimal."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-  """The object in a JSON file of a model; MissingError or DataError where there is none."""
-  if not path.is_file():
-    raise MissingError(f"{path}: no such file; copy the whole folder again")
-  try:
-    content = json.loads(path.read_bytes())
-  except (ValueError, RecursionError) as error:
-    raise DataError(f"{path}: not JSON ({error})") from None
-  if not isinstance(content, dict):
-    raise DataError(f"{path}: expected a JSON object")
-  return content

@@ -14,7 +14,8 @@ from flax import traverse_util
 from stemphonic_jax.errors import DataError, MismatchError
 from stemphonic_jax.models.vggish import VGGish
 from stemphonic_jax.weights.checkpoint import open_weights
-from stemphonic_jax.weights.tensors import ROWS, Lazy, check_params, digest
+from stemphonic_jax.weights.files import ROWS, digest
+from stemphonic_jax.weights.tensors import Lazy, check_params
 
 # What torchvggish (whose file fadtk, frechet_audio_distance and audio-metrics take), torchaudio's
 # prototype and the port of tcvrick call the two halves.

@@ -16,7 +16,7 @@ from typing import TypeVar
 from absl import logging
 
 from stemphonic_jax.audio.folders import if_file
-from stemphonic_jax.weights.tensors import ROWS
+from stemphonic_jax.weights.files import ROWS
 
 Tensor = TypeVar("Tensor")
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stemphonic_jax.audio.lengths import at_least, at_most, cut_to, whole_times, within
+from stemphonic_jax.audio.lengths import at_least, at_most, cut_to, frames_of, whole_times, within
 
 RATE = 44_100
 ODD = 8192 / RATE  # 0.18575963718820862
@@ -38,3 +38,9 @@ def test_limits_are_rounded_to_the_side_where_they_hold():
   assert (at_most(ODD), at_most(2.0), at_most(0.29, 2)) == ("0.1857", "2", "0.29")
   assert (at_least(2.0), at_least(2.0 + 1 / RATE), at_least(0.29)) == ("2.00", "2.01", "0.29")
   assert at_most(1234.56789) == "1234.5678"
+
+
+def test_the_paper_has_394_frames_in_32_seconds():
+  assert frames_of(32.0, 44_100, 3584) == 394
+  assert frames_of(3584 / 44_100, 44_100, 3584) == 1
+  assert frames_of(3585 / 44_100, 44_100, 3584) == 2

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from stemphonic_jax.cli import evaluate as evaluate_command
 from stemphonic_jax.evaluation import report
 from stemphonic_jax.evaluation.distances import populations
 from stemphonic_jax.evaluation.judges import vggish
@@ -211,3 +212,7 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(evaluate, tmp_p
     code, _, err = evaluate("--model", tiny.model(), "--out", tmp_path / out)
     assert (code, err.count("\n")) == (73, 1)
     assert f"{tmp_path / out}: cannot be written" in err
+
+
+def test_tables_that_are_named_before_they_are_loaded_are_those_that_there_are():
+  assert tuple(paper.TABLES) == evaluate_command.OF_PAPERS

@@ -65,7 +65,7 @@ def test_all_places_are_there():
 NO_PART = {
   *("__init__.py", "errors.py", "audio/folders.py", "data/bar.py"),
   *("evaluation/scores.py", "evaluation/kept.py"),
-  *(f"weights/{name}.py" for name in ("checkpoint", "lazy", "tensors", "wrappers")),
+  *(f"weights/{name}.py" for name in ("checkpoint", "files", "lazy", "tensors", "wrappers")),
   *(f"evaluation/{name}.py" for name in ("songs/trained", "tables/basis", "tables/published")),
   *("data/preparing/check.py", "data/sources/catalogue.py", "evaluation/shown/sheet.py"),
   *(f"training/inputs/{name}.py" for name in ("corpora", "prepare")),

@@ -14,8 +14,8 @@ from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import musicgen_stem as system
 from stemphonic_jax.training.inputs.codes import load_codecs, open_coded
 from stemphonic_jax.training.run import state
+from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.models import describe
-from stemphonic_jax.weights.tensors import digest
 
 pytestmark = pytest.mark.usefixtures("one_device")
 STEMS = ["basses", "drums", "other"]

@@ -13,12 +13,6 @@ from stemphonic_jax.weights import architecture
 from tests import tiny
 
 
-def test_the_paper_has_394_frames_in_32_seconds():
-  assert architecture.frames_of(32.0, 44_100, 3584) == 394
-  assert architecture.frames_of(3584 / 44_100, 44_100, 3584) == 1
-  assert architecture.frames_of(3585 / 44_100, 44_100, 3584) == 2
-
-
 def test_an_autoencoder_is_built_by_name():
   assert isinstance(architecture.build_vae(base.get_config().vae), Oobleck)
   assert isinstance(architecture.build_vae({"architecture": "spectral"}), Spectral)

@@ -20,6 +20,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.weights import bundle, signed
+from stemphonic_jax.weights.known import read_known
 from stemphonic_jax.weights.tensors import materialize, save_params
 from tests import tiny
 
@@ -102,6 +103,24 @@ def test_the_same_model_has_the_same_fingerprint(tmp_path):
 def test_a_workdir_is_as_good_as_its_model(folder):
   assert signed.find_bundle(folder) == folder
   assert signed.find_bundle(folder.parent) == folder
+
+
+def test_what_is_known_before_weights_are_read_is_the_same(folder):
+  known, loaded = read_known(folder), bundle.load_bundle(folder)
+  assert known.hop == loaded.vae.hop == 3584
+  assert (known.channels, known.fingerprint) == (loaded.vae.latent, loaded.fingerprint)
+  config = {**loaded.config, "vae": {"architecture": "spectral", "stacked": 8}}  # others as ever
+  edit_config(folder, **config)
+  assert (read_known(folder).hop, read_known(folder).channels) == (8 * 896, 64)
+
+
+def test_a_folder_of_something_else_keeps_its_files(tmp_path):
+  theirs = tmp_path / "config.json"
+  for text in ('{"format": "another program"}', "[]", "no JSON"):
+    theirs.write_text(text)
+    with pytest.raises(OutputError, match=r"config\.json: is not of what was saved here before"):
+      tiny.save_model(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(theirs.name, text)]
 
 
 def test_where_there_is_no_model_the_error_says_so(tmp_path):

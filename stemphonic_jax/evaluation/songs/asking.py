@@ -18,6 +18,7 @@ from absl import logging
 from jaxtyping import Float32, Int8
 
 from stemphonic_jax.audio.activity import active_ranges, frame_activity, lanes_from_ranges
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DivergedError
 from stemphonic_jax.evaluation.songs.corpus import FRAME
@@ -25,7 +26,6 @@ from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
-from stemphonic_jax.weights.architecture import frames_of
 from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.tensors import materialize
 

@@ -28,7 +28,7 @@ from stemphonic_jax.training.run import places
 from stemphonic_jax.training.run.checkpoints import reached
 from stemphonic_jax.training.run.identity import PLACES, flat, lasting
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
-from stemphonic_jax.weights.tensors import read_json
+from stemphonic_jax.weights.files import read_json
 
 HEARS = "dropout.activity < 1"
 SWITCHES = ("data.group_stems", "data.share_noise", HEARS, "dit.ensemble")

@@ -20,7 +20,7 @@ from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
 from stemphonic_jax.evaluation.songs import asking
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
-from stemphonic_jax.generation.draft import windows_of
+from stemphonic_jax.generation.filling import windows_of
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.windows import Hole
 

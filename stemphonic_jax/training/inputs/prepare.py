@@ -13,6 +13,7 @@ from absl import logging
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.records import open_records
 from stemphonic_jax.data.preparing.check import Rules, report_digest
 from stemphonic_jax.data.preparing.segments import Cut, shards
@@ -23,9 +24,11 @@ from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.corpora import Corpora, checked, open_corpora
-from stemphonic_jax.weights.architecture import VAE, build_vae, frames_of, vae_shapes
-from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle
-from stemphonic_jax.weights.tensors import digest, load_params, materialize
+from stemphonic_jax.weights.architecture import VAE, build_vae, vae_shapes
+from stemphonic_jax.weights.bundle import Bundle
+from stemphonic_jax.weights.files import digest
+from stemphonic_jax.weights.known import TEXT_ENCODER
+from stemphonic_jax.weights.tensors import load_params, materialize
 
 WINDOW = 128  # latent frames encoded at once, as in generation
 ROWS = 8  # waveforms at once on an accelerator; a CPU gains nothing from more than one

@@ -26,9 +26,10 @@ from stemphonic_jax.errors import MismatchError, MissingError, OutputError
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.start import start_file, take_file
 from stemphonic_jax.weights import t5
-from stemphonic_jax.weights.bundle import TEXT_ENCODER
 from stemphonic_jax.weights.embedder import Embedder
-from stemphonic_jax.weights.tensors import digest, materialize
+from stemphonic_jax.weights.files import digest
+from stemphonic_jax.weights.known import TEXT_ENCODER
+from stemphonic_jax.weights.tensors import materialize
 
 T5_OF = {768: "google-t5/t5-base", 4096: "google/t5-v1_1-xxl"}  # as wide as configs ask for
 

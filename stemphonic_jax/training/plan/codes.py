@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.models.stemgen import StemGen
 from stemphonic_jax.training.inputs.codes import codecs_of
@@ -18,7 +19,7 @@ from stemphonic_jax.training.plan.cost import GB, tree_bytes
 from stemphonic_jax.training.plan.describe import parameters
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import build_optimizer
-from stemphonic_jax.weights.architecture import CODEC, codec_shapes, frames_of
+from stemphonic_jax.weights.architecture import CODEC, codec_shapes
 from stemphonic_jax.weights.networks import (
   build_musicgen,
   build_stemgen,

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.models.lora import add_lora
@@ -51,7 +52,7 @@ def step_size(config: ConfigDict) -> dict[str, int]:
   hop = architecture.build_vae(config.vae).hop
   return {
     "rows": config.train.batch_size,
-    "frames": architecture.frames_of(config.seconds, config.sample_rate, hop),
+    "frames": frames_of(config.seconds, config.sample_rate, hop),
     "tokens": config.text.length,
   }
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.training.run.identity import PLACES, flat
+from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.hub import folder_of
-from stemphonic_jax.weights.tensors import digest
 
 KEY = "places"  # in config.json
 

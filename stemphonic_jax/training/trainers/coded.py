@@ -13,6 +13,7 @@ from grain import DatasetIterator
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import walk
 from stemphonic_jax.data.batching.records import Records, open_unseen
 from stemphonic_jax.data.tokenizer import Tokenizer
@@ -25,8 +26,9 @@ from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
-from stemphonic_jax.weights.architecture import CODEC, frames_of
-from stemphonic_jax.weights.code_bundle import TEXT_ENCODER, save_code_bundle
+from stemphonic_jax.weights.architecture import CODEC
+from stemphonic_jax.weights.code_bundle import save_code_bundle
+from stemphonic_jax.weights.known import TEXT_ENCODER
 from stemphonic_jax.weights.t5 import open_text_encoder
 
 

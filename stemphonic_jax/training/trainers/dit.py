@@ -36,7 +36,8 @@ from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, grow, init_dit
-from stemphonic_jax.weights.bundle import TEXT_ENCODER, Bundle, save_bundle
+from stemphonic_jax.weights.bundle import Bundle, save_bundle
+from stemphonic_jax.weights.known import TEXT_ENCODER
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params, open_tensors
 

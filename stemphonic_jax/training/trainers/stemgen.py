@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import listening
 from stemphonic_jax.training.losses.unmasking import unmasking_loss_of
 from stemphonic_jax.training.plan.codes import stemgen_flops
 from stemphonic_jax.training.trainers import coded
-from stemphonic_jax.weights.architecture import frames_of
 from stemphonic_jax.weights.networks import build_stemgen, categories, init_stemgen
 
 
