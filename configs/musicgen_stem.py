@@ -57,7 +57,7 @@ def _laptop(config: ConfigDict) -> None:
   config.train_vae = base.codec_fit(96)
   config.data.update(pieces=4_000, held_out=32)
   config.text = base.learned_text()
-  config.text.update(width=96, heads=3, length=64)
+  config.text.update(width=96, heads=3, length=80)
   config.network.update(width=192, depth=6, heads=6, remat="none")
   config.editing.whole = True  # what is cut off is MusicGen's limit of 30 s, not an idea
   config.train.update(
@@ -81,7 +81,7 @@ def _shrink(config: ConfigDict) -> None:
   config.train_vae.pieces = 3
   config.data.update(pieces=4, held_out=2, shard=2)
   config.text = base.learned_text()
-  config.text.length = 48
+  config.text.length = 80
   config.network.update(width=48, depth=2, heads=2, dtype="float32")
   config.train.update(
     steps=6, batch_size=4, warmup=2, decay=4, held_out_batches=1, save_every=3, log_every=2

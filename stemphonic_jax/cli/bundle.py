@@ -42,13 +42,13 @@ def add(commands: Any) -> None:
 
 
 def _export(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.bundle import export_bundle
   from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.models import export_model
 
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
   options = dict(half=request.half, decoder=request.decoder)
-  export_bundle(find_model(request.model), request.out, **options, **given)
+  export_model(find_model(request.model), request.out, **options, **given)
   print(request.out)
 
 

@@ -103,12 +103,11 @@ class MusicGenStem(CodePipeline):
     asked, missing = self._roles(request), self.missing(draft, found)
     others = {name: audio for name, audio in draft.audio.items() if name not in asked}
     heard = self._heard(draft.types, others, asked) if others else {}
-    inside = any(hole.stop < draft.samples for hole in found)
-    _refuse(
-      "what is within or before all stems at once",
-      not heard and inside,
-      "it writes on from what is there: extend, or make again single stems, or all of them",
-    )
+    if not heard and any(hole.stop < draft.samples for hole in found):
+      raise UsageError(
+        f"{SYSTEM} writes from left to right, so of all stems at once it cannot make a part of a"
+        f" song, nor a loop, nor what comes before; extend it, or make single stems again"
+      )
     codes = self._silence(len(missing))
     nothing = np.zeros_like(missing)
     for role, names in heard.items():

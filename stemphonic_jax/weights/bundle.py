@@ -31,7 +31,6 @@ from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import (
   MismatchError,
-  OutputError,
   UsageError,
 )
 from stemphonic_jax.models.dit import DiT
@@ -48,6 +47,7 @@ from stemphonic_jax.weights.known import ALIGNMENT, FILES, NEEDED, TEXT_ENCODER,
 from stemphonic_jax.weights.signed import (
   FORMAT,
   STEMPHONIC,
+  check_absent,
   check_files,
   check_keys,
   find_bundle,
@@ -234,12 +234,6 @@ def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
       f" it with --config.init_from={bundle.directory} --config.train_vae.decoder_only=True"
     )
   return params
-
-
-def check_absent(out: Path) -> None:
-  """OutputError where `out` exists; asked before the work."""
-  if out.exists():
-    raise OutputError(f"{out}: already exists; name a new folder, or remove this one")
 
 
 def _files(config: Mapping[str, Any]) -> tuple[str, ...]:

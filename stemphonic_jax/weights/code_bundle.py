@@ -44,6 +44,7 @@ from stemphonic_jax.weights.signed import (
   MANIFEST,
   MUSICGEN_STEM,
   STEMGEN,
+  check_absent,
   check_files,
   check_keys,
   find_bundle,
@@ -52,7 +53,7 @@ from stemphonic_jax.weights.signed import (
   system_of,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import open_params, save_params
+from stemphonic_jax.weights.tensors import halved, open_params, save_params
 
 TOKENIZER = "tokenizer.model"
 NEEDED = {  # of a config, beside what its modules are built from
@@ -181,6 +182,24 @@ def load_code_bundle(directory: Path) -> CodeBundle:
     text_encoder=open_text_encoder(directory / TEXT_ENCODER) if frozen else None,
     fingerprint=digest(directory / MANIFEST),
   )
+
+
+def export_code_bundle(
+  model: Path, out: Path, *, half: bool = False, decoder: Path | None = None, **notes: str
+) -> CodeBundle:
+  """As bundle.export_bundle; codecs stay as they are to the byte, and have no decoder apart."""
+  bundle = load_code_bundle(model)
+  if decoder:
+    raise UsageError(f"{decoder}: a model of {bundle.system} has codecs, whose decoders stay")
+  check_absent(out)
+  with whole_folder(out) as folder:
+    for name in _files(bundle.config):
+      shutil.copyfile(bundle.directory / name, folder / name)
+    if half:
+      save_params(folder / NETWORK, halved(bundle.params))
+    (folder / CONFIG).write_text(json.dumps({**bundle.config, **notes}, indent=2) + "\n")
+    sign(folder)
+  return load_code_bundle(out)
 
 
 def describe(bundle: CodeBundle) -> str:

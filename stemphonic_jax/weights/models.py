@@ -15,6 +15,10 @@ OPEN: Mapping[str, Callable[[Path], Model]] = {
   STEMPHONIC: bundle.load_bundle,
   **dict.fromkeys(code_bundle.NETWORKS, code_bundle.load_code_bundle),
 }
+EXPORT: Mapping[str, Callable[..., Model]] = {
+  STEMPHONIC: bundle.export_bundle,
+  **dict.fromkeys(code_bundle.NETWORKS, code_bundle.export_code_bundle),
+}
 SAY: Mapping[str, Callable[[Any], str]] = {
   STEMPHONIC: bundle.describe,
   **dict.fromkeys(code_bundle.NETWORKS, code_bundle.describe),
@@ -26,6 +30,20 @@ def open_model(directory: Path) -> Model:
 
   Errors as of `bundle.load_bundle`; MismatchError where nobody here knows its system.
   """
+  return OPEN[_system(directory)](directory)
+
+
+def export_model(model: Path, out: Path, **options: Any) -> Model:
+  """Copies a checked model to `out`, as `bundle.export_bundle` does."""
+  return EXPORT[_system(model)](model, out, **options)
+
+
+def describe(model: Model) -> str:
+  """What a model is, in a few lines."""
+  return SAY[system_of(model.config)](model)
+
+
+def _system(directory: Path) -> str:
   directory = find_bundle(directory)
   system = system_of(read_config(directory))
   if system not in OPEN:
@@ -33,9 +51,4 @@ def open_model(directory: Path) -> Model:
       f"{directory}: is a model of {system!r}, expected one of {', '.join(OPEN)}; update"
       f" stemphonic_jax"
     )
-  return OPEN[system](directory)
-
-
-def describe(model: Model) -> str:
-  """What a model is, in a few lines."""
-  return SAY[system_of(model.config)](model)
+  return system

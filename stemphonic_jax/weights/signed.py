@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.audio.folders import settled
-from stemphonic_jax.errors import DataError, MismatchError, MissingError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
 from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.wrappers import hint
 
@@ -54,6 +54,12 @@ def read_config(directory: Path) -> dict[str, Any]:
 def system_of(config: Mapping[str, Any]) -> str:
   """The system whose model a config is of."""
   return str(config.get("system", STEMPHONIC))
+
+
+def check_absent(out: Path) -> None:
+  """OutputError where `out` exists; asked before the work."""
+  if out.exists():
+    raise OutputError(f"{out}: already exists; name a new folder, or remove this one")
 
 
 def check_files(directory: Path, names: Iterable[str]) -> None:

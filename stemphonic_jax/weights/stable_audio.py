@@ -26,8 +26,9 @@ from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.models.dit import SECONDS_RANGE, DiT
 from stemphonic_jax.weights.architecture import VAE, build_dit, build_vae, dit_shapes, vae_shapes
-from stemphonic_jax.weights.bundle import check_absent, save_bundle
+from stemphonic_jax.weights.bundle import save_bundle
 from stemphonic_jax.weights.files import ROWS
+from stemphonic_jax.weights.signed import check_absent
 from stemphonic_jax.weights.stable_audio_folder import Part, Peer, Tensors, expect, open_peer
 from stemphonic_jax.weights.t5 import find_tokenizer, open_huggingface
 from stemphonic_jax.weights.tensors import Lazy, check_params

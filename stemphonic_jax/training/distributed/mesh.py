@@ -28,7 +28,7 @@ AXES = (*ROW_AXES, TENSOR_AXIS)
 # that opens a branch and on the rows of the one that closes it, so that between the two nothing
 # moves; `fsdp` is on the other dimension. The first rule that fits holds.
 _OPENS = r"(qkv|query|key_value|query_key|value|in|feed_in|hidden|time_hidden|modulation)"
-_CLOSES = r"(out|feed_out|time_out)"
+_CLOSES = r"(out|self_out|cross_out|feed_out|time_out)"
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (rf"{_OPENS}/kernel", ("fsdp", "tensor")),
   (rf"{_OPENS}/lora_in", ("fsdp", None)),
