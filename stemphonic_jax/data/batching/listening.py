@@ -23,7 +23,7 @@ from jaxtyping import Bool, Int32
 from stemphonic_jax.data.batching import grouping
 from stemphonic_jax.data.batching.pipeline import Source
 from stemphonic_jax.data.batching.records import Segment
-from stemphonic_jax.data.batching.walk import order, walked
+from stemphonic_jax.data.batching.walk import order, row_by_row, walked
 
 TRIES = 8  # a crop may fall into a rest of all stems, so it is drawn again a few times
 
@@ -107,7 +107,7 @@ def batches(
     first=host * own,
     end=(host + 1) * own,
   )
-  return walked(lambda at: range(at, at + batch_size), make, start=start, workers=workers)
+  return walked(functools.partial(row_by_row, batch_size), make, start=start, workers=workers)
 
 
 def _make(

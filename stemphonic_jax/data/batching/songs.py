@@ -83,11 +83,9 @@ def batches(
     tempo_dropout=tempo_dropout,
     rows=slice(host * own, (host + 1) * own),
   )
-  return walk.walked(functools.partial(_plan, batch_size), make, start=start, workers=workers)
-
-
-def _plan(rows: int, position: int) -> range:
-  return range(position, position + rows)
+  return walk.walked(
+    functools.partial(walk.row_by_row, batch_size), make, start=start, workers=workers
+  )
 
 
 def _make(

@@ -29,6 +29,11 @@ def order(count: int, seed: int, shuffle: bool) -> grain.MapDataset[int]:
   return (records.shuffle() if shuffle else records).repeat()
 
 
+def row_by_row(rows: int, position: int) -> range:
+  """The plan of a batch of which each row takes one position."""
+  return range(position, position + rows)
+
+
 def walked(
   plan: Plan, make: Make, *, start: int, workers: int = 0
 ) -> grain.DatasetIterator[tuple[int, Any]]:

@@ -68,7 +68,7 @@ def train(
     rebuilding.Learner(
       name="codec",
       trainable=NETWORKS,
-      make=Partial(functools.partial(_begin, codec), run_key),
+      make=Partial(functools.partial(_begin, codec, c.batch_size), run_key),
       starts_from_waveforms=True,
       loss=codec_loss(codec, **weights),
       contest=lambda opponent: adversarial_codec_loss(
@@ -86,12 +86,18 @@ def train(
   )
 
 
-def _begin(codec: EnCodec, key: jax.Array, waveforms: jax.Array) -> dict[str, Any]:
-  """Networks as they are drawn, and the averages of codebooks that fit what these encode."""
+@functools.partial(jax.jit, static_argnums=(0, 1))  # traced once for its shapes and its state
+def _begin(codec: EnCodec, rows: int, key: jax.Array, waveforms: jax.Array) -> dict[str, Any]:
+  """Networks as they are drawn, and the averages of codebooks that fit what these encode.
+
+  They weigh as if a batch of so many `rows` had been seen: with the weight of all waveforms they
+  would lag behind the encoder.
+  """
   audio = jnp.mean(waveforms, -1)
   params = codec.init(named_key(key, "init"), audio[:1, : codec.hop])["params"]
   encode = functools.partial(codec.apply, {"params": params}, method="latents")
   latents = jax.lax.map(lambda row: encode(row[None])[0], audio, batch_size=ROWS)
   vectors = latents.reshape(-1, codec.latent)
   found = quantiser.fit(named_key(key, "codebooks"), vectors, codec.levels, codec.entries)
+  found = jax.tree.map(lambda average: average * (rows / len(audio)), found)
   return {"encoder": params["encoder"], "decoder": params["decoder"], AVERAGES: found}
