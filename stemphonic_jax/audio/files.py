@@ -19,6 +19,7 @@ import soxr
 
 from stemphonic_jax.audio import headers, mpeg, wav
 from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.audio.quiet import quiet_mpg123
 from stemphonic_jax.errors import DataError, MissingError, OutputError, TooLongError
 
@@ -239,6 +240,7 @@ def write_wav(
   title: str = "",
   album: str = "",
   bpm: float | None = None,
+  metre: str = COMMON,
 ) -> None:
   """Writes a 32-bit float WAV: bit-exact, and samples beyond 1.0 are kept, not clipped.
 
@@ -247,7 +249,7 @@ def write_wav(
   writing in a PEAK chunk. OutputError where it cannot be written.
   """
   with whole_file(path) as partial, partial.open("wb") as file:
-    wav.write(file, audio, rate, bits=bits, title=title, album=album, bpm=bpm)
+    wav.write(file, audio, rate, bits=bits, title=title, album=album, bpm=bpm, metre=metre)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a WAV is made of: samples, and before them a title and a tempo, which DAWs look for.
 
 `LIST INFO` holds texts (INAM the title, IPRD what it belongs to, IBPM the tempo as text); `acid`
-holds the tempo and the number of beats as numbers, as most DAWs and samplers look for them.
+holds tempo, metre and the number of quarters as numbers, as most DAWs and samplers look for them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import struct
 from typing import BinaryIO
 
 import numpy as np
+
+from stemphonic_jax.audio.metre import COMMON, figures, quarters
 
 BITS = (24, 32)  # whole numbers, or floats
 PCM, FLOAT = 1, 3  # format tags
@@ -27,6 +29,7 @@ def write(
   title: str = "",
   album: str = "",
   bpm: float | None = None,
+  metre: str = COMMON,
 ) -> None:
   """Writes samples [samples, channels] at `rate` Hz as a whole file, equal ones to equal bytes.
 
@@ -39,10 +42,10 @@ def write(
   chunks = [(b"fmt ", form + (b"\0\0" if tag == FLOAT else b""))]
   if tag == FLOAT:
     chunks.append((b"fact", struct.pack("<I", len(audio))))
-  if info := _info(title, album, bpm):
+  if info := _info(title, album, bpm and quarters(bpm, metre)):
     chunks.append((b"LIST", info))
   if bpm:
-    chunks.append((b"acid", _acid(len(audio), rate, bpm)))
+    chunks.append((b"acid", _acid(len(audio), rate, quarters(bpm, metre), metre)))
   samples = _float(audio) if tag == FLOAT else _whole(audio)
   head = b"".join(_chunk(name, content) for name, content in chunks)
   size = 4 + len(head) + 8 + samples.nbytes + samples.nbytes % 2
@@ -67,13 +70,13 @@ def _info(title: str, album: str, bpm: float | None) -> bytes:
   return b"INFO" + b"".join(parts)
 
 
-def _acid(samples: int, rate: int, bpm: float) -> bytes:
-  """The beats of a loop of whole beats, else the nearest number of them; 4/4; no root note."""
+def _acid(samples: int, rate: int, bpm: float, metre: str) -> bytes:
+  """The quarters of a loop of whole ones, else the nearest number of them; metre; no root note."""
   exact = samples * bpm / (60 * rate)
   beats = max(1, round(exact))
   is_loop = abs(beats - exact) * 60 * rate < bpm  # to the sample
   flags = STRETCH if is_loop else STRETCH | LONG
-  return struct.pack("<IHHfIHHf", flags, 60, 0x8000, 0.0, beats, 4, 4, bpm)
+  return struct.pack("<IHHfIHHf", flags, 60, 0x8000, 0.0, beats, *reversed(figures(metre)), bpm)
 
 
 def _float(audio: np.ndarray) -> np.ndarray:

@@ -139,6 +139,9 @@ def music_options(parser: argparse.ArgumentParser) -> None:
   """What `generate` and `follow` share: how new music is made, and where it goes."""
   model_option(parser)
   parser.add_argument("--bpm", type=float, help="tempo, 20 to 400")
+  parser.add_argument(
+    "--metre", metavar="N/N", help="of its bars, as 3/4; default what the prompt says, or 4/4"
+  )
   parser.add_argument("--seed", type=int, default=0, help="another seed, other music")
   parser.add_argument(
     "--activity",

@@ -44,6 +44,7 @@ def run(request: argparse.Namespace) -> None:
   check_output(out, request.overwrite)
   options = dict(
     bpm=request.bpm,
+    metre=request.metre,
     activity=activity_of(request.activity),
     seed=request.seed,
     steps=request.steps,

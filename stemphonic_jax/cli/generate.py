@@ -78,6 +78,7 @@ def run(request: argparse.Namespace) -> None:
     stems=words_of(request.stems),
     count=count,
     bpm=request.bpm,
+    metre=request.metre,
     seed=request.seed,
     context=request.context,
     activity=activity_of(request.activity),

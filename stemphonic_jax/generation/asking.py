@@ -47,6 +47,7 @@ def order(
   *,
   count: int,
   bpm: float | None = None,
+  metre: str | None = None,
   seed: int = 0,
   context: str | Path | Mapping[str, np.ndarray] | np.ndarray | Context | None = None,
   activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
@@ -65,7 +66,8 @@ def order(
   `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone, or
   they map types to words; `context` is given audio (a file, a folder of stems, or arrays at the
   model's rate) that the new stems fit to and that stays as it is; `activity` maps a stem to seconds
-  in which it plays; `passes` is a number or "K"; `guidance` is a number or weights, as
+  in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4;
+  `passes` is a number or "K"; `guidance` is a number or weights, as
   {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less memory where it is
   `guidance_in_turn`; `first` is the number of the first variation, to make that one alone. What is
   None is the model's own, but for `duration`, which then is that of the context, where there is
@@ -101,6 +103,7 @@ def order(
     variations=count,
     context=None if given is None else list(given.audio),
     first=first,
+    metre=metre,
     **options,
   )
   check_weighed(pipe.config, request, given)

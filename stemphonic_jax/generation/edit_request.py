@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.guided import REST, Guidance, unguided
 from stemphonic_jax.generation.request import (
@@ -124,6 +125,7 @@ def beside(
     negative=(asked.get("negative") if negative is None else negative) or None,
     stems=stems,
     bpm=asked["bpm"],
+    metre=asked.get("metre", COMMON),
     seed=next_seed(song.info) if seed is None else seed,
     seconds=None,
     passes=passes,

@@ -50,7 +50,7 @@ from stemphonic_jax.generation.guided import Guidance, check_guidance
 from stemphonic_jax.generation.info import info_of
 from stemphonic_jax.generation.making import make
 from stemphonic_jax.generation.progress import Tell
-from stemphonic_jax.generation.request import Request, check_weighed
+from stemphonic_jax.generation.request import Request, check_metre, check_weighed
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.windows import (
@@ -186,7 +186,7 @@ def extend(
       f" up to {LONGEST:g} s"
     )
   more = samples_of(seconds, rate) - samples
-  bar = bar_samples(song.info["request"]["bpm"], rate)
+  bar = bar_samples(song.info["request"], rate)
   if left and bar and more != (bars := round(math.ceil(more / bar - 1e-6) * bar)):
     more = bars
     if samples + more > samples_of(LONGEST, rate):
@@ -225,7 +225,7 @@ def loop(
   check_model(pipe, song)
   start, stop = _loop_samples(song, (0, seconds_of(song)) if range is None else range)
   hop, rate, length = pipe.hop, song.rate, stop - start
-  bar = bar_samples(song.info["request"]["bpm"], rate) or length
+  bar = bar_samples(song.info["request"], rate) or length
   seam = int(min(SEAM * rate, bar, length // 4))
   half = length // 2
   middle = length - half  # where the end of the loop meets its beginning, turned by half of it
@@ -253,6 +253,7 @@ def follow(
   stems: Sequence[str],
   *,
   bpm: float | None = None,
+  metre: str | None = None,
   seed: int = 0,
   **options: Any,
 ) -> Edit:
@@ -264,7 +265,7 @@ def follow(
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
-  song = given_song(pipe, given, prompt, bpm, **lasting)
+  song = given_song(pipe, given, prompt, bpm, metre, **lasting)
   return add.check(pipe, song, stems, seed=seed, **options)
 
 
@@ -273,6 +274,7 @@ def given_song(
   given: Context,
   prompt: str,
   bpm: float | None,
+  metre: str | None = None,
   *,
   steps: int | None = None,
   guidance: Guidance | None = None,
@@ -282,6 +284,7 @@ def given_song(
   samples = max(map(len, given.audio.values()))
   given = fit(given, samples, pipe.rate, pipe.hop)
   ask = {"prompt": values.text("prompt", prompt), "bpm": bpm and values.number("bpm", bpm)}
+  ask["metre"] = check_metre(metre, ask["prompt"])
   if negative is not None:
     ask["negative"] = values.text("negative", negative)
   own, asked = pipe.config["sample"], {}
@@ -338,7 +341,7 @@ def _check_names(do: str, ask: Mapping[str, Any]) -> None:
 
 def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
   """Where a loop starts and stops: on bars where the tempo is known."""
-  rate, bar = song.rate, bar_samples(song.info["request"]["bpm"], song.rate)
+  rate, bar = song.rate, bar_samples(song.info["request"], song.rate)
   ranges = pairs(asked)
   if len(ranges) > 1:
     raise UsageError(f"range: got {len(ranges)} of them, expected one, which is to be the loop")

@@ -22,7 +22,6 @@ from stemphonic_jax.generation.rows import Row
 from stemphonic_jax.generation.windows import (
   Hole,
   Stretch,
-  bar_samples,
   blend,
   stretches,
   unknown,
@@ -71,16 +70,18 @@ def passes_of(request: Request) -> list[list[str]]:
 
 
 def windows_of(
-  pipe: "StemPipeline", frames: int, holes: Sequence[Hole], bpm: float | None
+  pipe: "StemPipeline", frames: int, holes: Sequence[Hole], bar: float | None
 ) -> tuple[int, list[Stretch]]:
-  """The size of the windows in which holes of a song of `frames` are filled, and which they are."""
+  """The size of the windows in which holes of a song of `frames` are filled, and which they are.
+
+  They begin on a bar of so many seconds, where that is known.
+  """
   hop, rate = pipe.hop, pipe.rate
   longest = frames_of(pipe.seconds, rate, hop)
   size = longest if pipe.timed else min(longest, frames)
   if frames <= size:
     return size, [Stretch(0, 0, frames)]
-  bar = bar_samples(bpm, rate)
-  bar = bar and bar / hop
+  bar = bar and bar * rate / hop
   return size, [stretch for hole in holes for stretch in stretches(hole, frames, size, bar)]
 
 
@@ -99,7 +100,7 @@ class _Filling:
     self.pipe, self.draft, self.request, self.holes = pipe, draft, request, holes
     self.hop, self.ensemble = pipe.hop, pipe.ensemble
     self.frames = -(-draft.samples // self.hop)
-    self.size, self.stretches = windows_of(pipe, self.frames, holes, request.bpm)
+    self.size, self.stretches = windows_of(pipe, self.frames, holes, request.bar)
     self.start = min(request.steps - 1, round((1 - strength) * request.steps))
     self.lanes = {
       name: lanes_from_ranges(ranges, self.frames, self.hop, pipe.rate)

@@ -15,6 +15,7 @@ from stemphonic_jax.audio.daw.project import MIX, Project, Track, file_name, wri
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.lengths import LONGEST
+from stemphonic_jax.audio.metre import COMMON, METRES, bar_seconds
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
 from stemphonic_jax.errors import DataError, OutputError, UsageError
@@ -37,7 +38,7 @@ def read_project(folder: Path, title: str = "", labels: Mapping[str, str] | None
   """
   if not (folder / INFO).is_file():
     raise no_song(folder)
-  info, rate, bpm = _info(folder)
+  info, rate, bpm, metre = _info(folder)
   context = read_context(folder, rate, LONGEST)
   strips = read_mixer(folder)
   called = {name: file_name(label) for name, label in (labels or {}).items() if label}
@@ -54,13 +55,13 @@ def read_project(folder: Path, title: str = "", labels: Mapping[str, str] | None
       f"{folder}: stems of {min(lengths)} and {max(lengths)} samples, expected one length; make the"
       f" song again"
     )
-  markers = sections({track.name: track.audio for track in tracks}, rate, bpm)
+  markers = sections({track.name: track.audio for track in tracks}, rate, bar_seconds(bpm, metre))
   title = " ".join(str(title or info["request"]["prompt"]).split())[:TITLE] or folder.name
-  return Project(title, rate, bpm, tracks, markers)
+  return Project(title, rate, bpm, tracks, markers, metre)
 
 
-def _info(folder: Path) -> tuple[dict, int, float | None]:
-  """What song.json says, the rate and the tempo."""
+def _info(folder: Path) -> tuple[dict, int, float | None, str]:
+  """What song.json says, the rate, the tempo and the metre."""
   try:
     info = json.loads((folder / INFO).read_text(encoding="utf-8"))
     rate, bpm = info["sample_rate"], info["request"]["bpm"]
@@ -69,7 +70,9 @@ def _info(folder: Path) -> tuple[dict, int, float | None]:
       raise ValueError("it has not what a song has")
     if bpm is not None and not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
       raise ValueError(f"a tempo of {bpm}")
-    return info, rate, bpm
+    if (metre := info["request"].get("metre", COMMON)) not in METRES:
+      raise ValueError(f"a metre of {metre!r}")
+    return info, rate, bpm, metre
   except OSError as error:
     raise DataError(f"{folder / INFO}: cannot be read ({error.strerror or error})") from None
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

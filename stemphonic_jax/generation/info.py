@@ -38,6 +38,7 @@ def info_of(
       "negative": request.negative,
       "context": list(given.audio),
       "bpm": request.bpm,
+      "metre": request.metre,
       "seed": request.seed,
       "variation": request.first + variation,
       "duration": request.seconds,

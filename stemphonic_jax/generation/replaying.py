@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.errors import DataError
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.edit_request import check_model
@@ -48,6 +49,8 @@ def _redone(
   pipe: "StemPipeline", song: Song, before: Song | None, number: int, step: Mapping[str, Any]
 ) -> Song:
   do, ask = step["do"], dict(step["ask"])
+  if do in ("generate", "given"):
+    ask.setdefault("metre", COMMON)  # as all were before songs had one
   try:
     match do:
       case "generate":

@@ -9,6 +9,7 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.audio.lengths import at_most, cut_to, within
+from stemphonic_jax.audio.metre import COMMON, METRES, bar_seconds, said
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
 from stemphonic_jax.errors import UsageError
@@ -53,6 +54,12 @@ class Request:
   negative: str | None = None
   in_turn: bool = False
   first: int = 0  # the number of the first variation, which its noise depends on
+  metre: str = COMMON
+
+  @property
+  def bar(self) -> float | None:
+    """Seconds of a bar; None where no tempo is asked for."""
+    return bar_seconds(self.bpm, self.metre)
 
   @property
   def asked(self) -> list[str]:
@@ -67,6 +74,7 @@ class Request:
       "prompt": self.prompt,
       "stems": self.asked,
       "bpm": self.bpm,
+      "metre": self.metre,
       "seed": self.seed,
       "first": self.first + variation,
       "duration": self.seconds,
@@ -100,6 +108,7 @@ def check_request(
   negative: str | None = None,
   in_turn: bool = False,
   first: int = 0,
+  metre: str | None = None,
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
@@ -154,7 +163,21 @@ def check_request(
     negative=negative,
     in_turn=values.flag("guidance_in_turn", in_turn),
     first=first,
+    metre=check_metre(metre, prompt),
   )
+
+
+def check_metre(metre: Any, prompt: str) -> str:
+  """The metre that is asked for, or else that which the words of the prompt name, or 4/4."""
+  if metre is None:
+    found = said(prompt) or COMMON
+    if found != COMMON:
+      logging.info("metre: %s, as the prompt says", found)
+    return found
+  found = values.text("metre", metre).replace(" ", "")
+  if found not in METRES:
+    raise UsageError(f"metre: got {found[:20]!r}, expected one of {', '.join(METRES)}")
+  return found
 
 
 def check_weighed(model: Mapping[str, Any], request: Request, given: Context | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from stemphonic_jax.audio.daw.project import BEATS, Marker
+from stemphonic_jax.audio.daw.project import Marker
 from stemphonic_jax.audio.levels import dbfs
 
 SILENT = -50.0  # dBFS, below which a stem does not play in a bar
@@ -14,12 +14,13 @@ BAR = 2.0  # seconds, where no tempo is known
 NAMED = 3  # stems in the name of a section
 
 
-def sections(stems: Mapping[str, np.ndarray], rate: int, bpm: float | None) -> list[Marker]:
+def sections(stems: Mapping[str, np.ndarray], rate: int, bar: float | None) -> list[Marker]:
   """A marker at the first bar of each section, as "B drums, basses"; equal ones have one letter.
 
-  `stems` are [samples, 2] at `rate` Hz. Bars are of four beats, the first at the start.
+  `stems` are [samples, 2] at `rate` Hz. A bar has so many seconds; the first is at
+  the start.
   """
-  bar = BEATS * 60 / bpm if bpm else BAR
+  bar = bar or BAR
   samples = len(next(iter(stems.values())))
   starts = [round(k * bar * rate) for k in range(max(1, round(samples / rate / bar)))]
   edges = [*starts, samples]

@@ -22,6 +22,7 @@ from stemphonic_jax.audio.figures import stems_figure
 from stemphonic_jax.audio.files import check_samples, read_audio, write_wav
 from stemphonic_jax.audio.folders import aside, refuse_taken, settled, whole_folder
 from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.errors import MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
@@ -213,7 +214,8 @@ class Song:
     self._refuse_changed(directory, stay)
     with whole_folder(directory, functools.partial(self._replaced, stay)) as folder:
       title, bpm = self.info["request"]["prompt"], self.info["request"]["bpm"]
-      about = dict(album=title[:TITLE], bpm=bpm)
+      metre = self.info["request"].get("metre", COMMON)
+      about = dict(album=title[:TITLE], bpm=bpm, metre=metre)
       for name, audio in self.stems.items():
         if f"{name}.wav" not in stay:
           write_wav(folder / f"{name}.wav", audio, self.rate, title=name, **about)

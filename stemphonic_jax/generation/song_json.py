@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from stemphonic_jax.audio.metre import COMMON, METRES
 from stemphonic_jax.generation.limits import MAX_STEMS
 
 FASTEST = 768_000  # Hz, of any sound card; a latent frame is shorter than a second of it
@@ -16,6 +17,7 @@ SONG = {
   "request": {
     "prompt": (str,),
     "bpm": (*NUMBER, NOTHING),
+    "metre?": (str,),
     "seed": (int,),
     "duration": NUMBER,
     "activity": {...: RANGES},
@@ -48,6 +50,8 @@ SONG = {
 def check(info: Any) -> None:
   """ValueError for the first place where something else is than is expected."""
   _check("song", info, SONG)
+  if (metre := info["request"].get("metre", COMMON)) not in METRES:
+    raise ValueError(f"metre: got {metre[:20]!r}, expected one of {', '.join(METRES)}")
   _within("sample_rate", info["sample_rate"], FASTEST)
   _within("hop", info.get("hop", 1), FASTEST)
   _within("passes", info["sampler"]["passes"], MAX_STEMS)

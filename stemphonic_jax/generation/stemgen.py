@@ -89,7 +89,7 @@ class StemGenPipeline(CodePipeline):
       missing = self.missing(draft, found)
       codes = self.codes_there(draft, self._codec, name, missing)
       there = [audio for other, audio in draft.audio.items() if other not in waiting]
-      size, stretches = windows_of(self, len(missing), found, request.bpm)
+      size, stretches = windows_of(self, len(missing), found, request.bar)
       for number, stretch in enumerate(stretches):
         window = slice(stretch.begin, stretch.begin + size)
         span = slice(stretch.begin * self.hop, (stretch.begin + size) * self.hop)

@@ -6,7 +6,7 @@ that does not fit is filled stretch by stretch, each hearing the one before it.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ from absl import logging
 from jaxtyping import Bool, Float32
 
 from stemphonic_jax.audio.lengths import at_most, samples_of
+from stemphonic_jax.audio.metre import COMMON, bar_seconds
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 
 OVERLAP = 0.25  # of a window, that at least is known beside what is made in it
-BEATS = 4  # of a bar
 FADE = 0.03  # seconds in which old audio goes over into new
 
 
@@ -136,9 +136,10 @@ def _moved(stretch: Stretch, begin: int, size: int) -> Stretch:
   return Stretch(begin, stretch.first, stretch.last) if inside else stretch
 
 
-def bar_samples(bpm: float | None, rate: int) -> float | None:
-  """Samples in a bar of four beats; None where the tempo is not known."""
-  return None if bpm is None else BEATS * 60 / bpm * rate
+def bar_samples(request: Mapping[str, Any], rate: int) -> float | None:
+  """Samples in a bar, of what song.json says was asked; None where the tempo is not known."""
+  bar = bar_seconds(request["bpm"], request.get("metre", COMMON))
+  return bar and bar * rate
 
 
 def blend(

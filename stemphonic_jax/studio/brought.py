@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stemphonic_jax.audio.files import ENDINGS, KINDS, decode, to_stereo
+from stemphonic_jax.audio.metre import COMMON, said
 from stemphonic_jax.data.preparing import tempo
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, is_mix, knows
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
@@ -100,6 +101,7 @@ def begin(
   request = {
     "prompt": desks.words_of(desk), "stems": [], "context": list(stems), "bpm": desk["bpm"],
     "seed": desk["seed"], "variation": 0, "duration": samples / rate, "activity": {},
+    "metre": desk["metre"] or said(desks.words_of(desk)) or COMMON,
   }  # fmt: skip
   sampler = {"steps": model["steps"], "guidance": model["guidance"], "guided_steps": None}
   sampler |= {"passes": 1, "share_noise": True, "align_noise": False}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stemphonic_jax.audio.metre import METRES
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
 from stemphonic_jax.errors import DataError, UsageError
@@ -38,6 +39,7 @@ NEW = {
   "negative": "",
   "key": "",
   "bpm": None,
+  "metre": None,
   "duration": None,
   "seed": 0,
   "passes": 1,
@@ -153,6 +155,12 @@ def _number(low: float, high: float, *, whole: bool = False, open_: bool = True)
   return check
 
 
+def _metre(name: str, value: Any) -> str | None:
+  if value is None or value in METRES:
+    return value
+  raise UsageError(f"{name}: got {str(value)[:20]!r}, expected one of {', '.join(METRES)}")
+
+
 def _passes(name: str, value: Any) -> int | str:
   if value in (1, 2, "K") and not isinstance(value, bool):
     return value
@@ -165,6 +173,7 @@ CHECKS = {
   "negative": lambda name, value: _text(name, value, MAX_PROMPT),
   "key": lambda name, value: _text(name, value, MAX_WORDS),
   "bpm": _number(*BPM_RANGE),
+  "metre": _metre,
   "duration": _number(SHORTEST, MOST),
   "seed": _number(0, MAX_SEED, whole=True, open_=False),
   "passes": _passes,

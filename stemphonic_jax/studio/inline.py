@@ -74,6 +74,7 @@ def _data(song: Song, title: str) -> dict:
   return {
     "title": title or song.info["request"]["prompt"],
     "bpm": song.info["request"]["bpm"],
+    "metre": song.info["request"].get("metre"),
     "rate": song.rate,
     "seconds": song.samples / song.rate,
     "full": max(loudest, FULL // 10),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stemphonic_jax import __version__
+from stemphonic_jax.audio.metre import METRES
 from stemphonic_jax.generation.handover import FORMS
 
 NUMBER, TEXT, WHOLE = {"type": "number"}, {"type": "string"}, {"type": "integer"}
@@ -23,6 +24,7 @@ LANE = _object(
 )  # fmt: skip
 DESK = _object(
   title=TEXT, prompt=TEXT, negative=TEXT, key=TEXT, bpm=NUMBER | {"nullable": True},
+  metre={"enum": [*METRES, None]},
   duration=NUMBER | {"nullable": True},
   seed=WHOLE, passes={"enum": [1, 2, "K"]}, guidance=NUMBER | {"nullable": True},
   steps=WHOLE | {"nullable": True}, variations=WHOLE, lanes={"type": "array", "items": LANE},

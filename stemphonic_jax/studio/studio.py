@@ -12,6 +12,7 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.audio.folders import alone
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
@@ -129,6 +130,7 @@ class Studio:
       return desks.check_desk(read_json(self._desk_file(name)))
     request = info["request"]
     given = {"prompt": request["prompt"], "bpm": request["bpm"], "seed": request.get("seed", 0)}
+    given["metre"] = request.get("metre")
     return desks.check_desk({**given, "lanes": [_lane(n, s) for n, s in info["stems"].items()]})
 
   def song(self, name: str) -> dict[str, Any]:
@@ -299,6 +301,7 @@ class Studio:
       return "add", ask | ({"prompt": prompt} if prompt else {})
     twins = len(set(asked)) < len(asked)
     ask |= {"prompt": desks.words_of(desk), "bpm": desk["bpm"], "seed": desk["seed"]}
+    ask["metre"] = desk["metre"]
     ask |= {"duration": desk["duration"], "passes": "K" if twins else desk["passes"]}
     if desk["variations"] > 1:
       taken, others = {*self._taken(), name}, []
@@ -332,6 +335,7 @@ def _shown(info: dict[str, Any], folder: Path) -> dict[str, Any]:
   return {
     "prompt": request["prompt"],
     "bpm": request["bpm"],
+    "metre": request.get("metre", COMMON),
     "rate": info["sample_rate"],
     "model": info.get("model"),
     "now": info["now"],

@@ -9,6 +9,7 @@ import pytest
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.progress import Progress
+from stemphonic_jax.generation.replaying import differences
 from stemphonic_jax.generation.request import check_request
 from stemphonic_jax.generation.rows import Row
 from stemphonic_jax.generation.saved import load_song
@@ -160,6 +161,18 @@ def test_a_loop_is_whole_bars_and_leads_from_its_end_to_its_beginning():
     assert (loop.stems[name][-seam:] != part[-seam:]).any()
     before = audio[tiny.SAMPLES - 1]  # what led to the beginning leads to it again
     np.testing.assert_allclose(loop.stems[name][-1], before, atol=1e-4)
+
+
+def test_bars_are_those_of_the_songs_metre_whatever_is_asked_of_it_later(tmp_path):
+  pipe = tiny.pipeline()
+  waltz = pipe.generate("A waltz", ["drums"], bpm=90)  # one bar of 3/4 is 2 s
+  longer = pipe.extend(waltz, 3, left=True, prompt="A march in 2/4")
+  assert longer.samples == 2 * tiny.SAMPLES
+  longer.save(tmp_path / "song")
+  read = load_song(tmp_path / "song")
+  assert pipe.loop(read, (0.3, 2.1)).samples == tiny.SAMPLES
+  assert not differences(read, pipe.replay(read))
+  assert pipe.generate("Rock", ["drums"], bpm=90, metre="3/4").info["request"]["metre"] == "3/4"
 
 
 def test_when_a_stem_plays_is_kept_in_a_longer_song_and_in_a_loop():

@@ -1,6 +1,7 @@
 """A saved song is handed over as it is mixed; what is no song, or is taken, is said in one line."""
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -61,6 +62,23 @@ def test_the_mixer_of_the_page_is_kept_beside_the_song(saved, tmp_path):
   with pytest.raises(DataError, match=r"mixer\.json: is no mixer .*got 99, expected -60 to 6 dB"):
     handover.read_project(saved)
   (saved / "mixer.json").unlink()
+
+
+def test_a_song_in_six_eight_has_its_bars_in_a_daw(saved, tmp_path):
+  song = shutil.copytree(saved, tmp_path / "song")
+  info = json.loads((song / "song.json").read_text())
+  info["request"] |= {"bpm": 60.0, "metre": "6/8"}  # bars of two seconds, of two beats
+  (song / "song.json").write_text(json.dumps(info))
+  project = handover.read_project(song)
+  assert (project.bar, project.tempo) == (2.0, 90.0)
+  assert "  TEMPO 90 6 8\n" in next(handover.entries(project, "reaper"))[1].decode()
+  text = next(handover.entries(project, "dawproject"))[1].decode()
+  assert 'numerator="6" denominator="8"' in text
+  assert 'duration="12"' in text  # in quarters: four bars of three
+  info["request"]["metre"] = "6/7"
+  (song / "song.json").write_text(json.dumps(info))
+  with pytest.raises(DataError, match="a metre of '6/7'"):
+    handover.read_project(song)
 
 
 def test_sections_begin_where_other_stems_play(saved):

@@ -54,6 +54,15 @@ def test_what_is_left_open_is_the_models_own():
   assert check(own, share_noise=True).share_noise
 
 
+def test_the_metre_is_that_asked_for_or_that_of_the_prompt_or_four_four(told):
+  assert check().metre == "4/4"
+  assert not told
+  assert check(prompt="A waltz", bpm=90).bar == 2
+  assert told == ["metre: 3/4, as the prompt says"]
+  assert check(prompt="A waltz", metre=" 6/8 ", bpm=60).bar == 2
+  assert check(metre="3/4").bar is None  # no tempo is asked for
+
+
 def test_stems_are_named_by_their_type_whatever_they_were_called():
   request = check(stems=["Bass", "fx", "synth_vocals"])
   assert request.stems == {"basses": "basses", "SFX": "SFX", "synth-vocals": "synth-vocals"}
@@ -112,6 +121,8 @@ def test_words_are_those_of_one_stem(stems):
     ({"stems": ["drums", "keys", "drums"]}, "'drums' twice in one pass"),
     ({"bpm": 19.9}, r"bpm: got 19.9, expected 20.0 to 400.0"),
     ({"bpm": 401}, "bpm: got 401"),
+    ({"metre": "3/5"}, "metre: got '3/5', expected one of 2/4, 3/4, 4/4, 5/4, 7/4, 6/8, 9/8, 12/8"),
+    ({"metre": 3}, "metre: got 3, expected a text"),
     ({"bpm": math.nan}, "bpm: got nan"),
     ({"bpm": 0}, "bpm: got 0"),
     ({"seed": -1}, "seed: got -1"),
@@ -213,7 +224,7 @@ def test_numbers_of_any_kind_are_plain_ones_afterwards():
     prompt="rock", stems={"drums": "drums", "keys": "keys"}, bpm=96.0, seed=3, seconds=1.5,
     passes=2, variations=2, steps=4, guidance=2.5, share_noise=False,
     activity={"drums": ((0.0, 1.0), (1.25, 1.5))}, words={},
-    negative=None, in_turn=False, first=0,
+    negative=None, in_turn=False, first=0, metre="4/4",
   )  # fmt: skip
   found = dataclasses.asdict(check(**asked))
   assert found == plain

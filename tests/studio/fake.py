@@ -84,6 +84,7 @@ class Fake:
     request = {
       "prompt": prompt, "stems": list(names), "context": [], "bpm": options.get("bpm"),
       "seed": seed, "variation": variation, "duration": seconds, "activity": activity,
+      "metre": options.get("metre") or "4/4",
     }  # fmt: skip
     info = {
       "request": request,

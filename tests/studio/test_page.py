@@ -203,6 +203,15 @@ def test_all_stems_start_seek_and_loop_as_one(page, studio):
       np.testing.assert_allclose(clicks[: len(expected)], expected[: len(clicks)], atol=1)
 
 
+def test_bars_are_those_of_the_metre(page):
+  grid = "import('/page/time.js').then(({Grid}) => { const g = new Grid(12, 60, %s); return %s; })"
+  six = "[g.bar, g.name(5), g.range([2, 4])]"
+  assert page.evaluate(grid % ("'6/8'", six)) == [2, "3.2", "bar 2"]
+  assert page.evaluate(grid % ("null", "[g.bar, g.name(5)]")) == [4, "2.2"]
+  page.get_by_label("Metre").select_option("3/4")
+  until(page, "document.querySelector('[name=metre]').value === '3/4'")
+
+
 @pytest.mark.parametrize("width", [390, 2560])
 def test_nothing_is_cut_off_at_any_width(page, studio, width):
   name = studio.make("Wide", stems=("drums", "synth-vocals"))

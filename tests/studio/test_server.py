@@ -41,7 +41,7 @@ def heard(studio, name, stem):
 
 def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
   lanes = [{"name": "drums", "activity": [[0, 4]]}, {"name": "basses 2", "words": "muted"}]
-  desk = {"prompt": "Café funk", "key": "A minor", "bpm": 120, "lanes": lanes}
+  desk = {"prompt": "Café funk", "key": "A minor", "bpm": 120, "metre": "3/4", "lanes": lanes}
   song = studio("POST", "/api/songs", desk, 201)
   name = song["id"]
   assert (name, song["song"]) == ("café-funk-in-a-minor", None)
@@ -53,6 +53,7 @@ def test_a_song_is_made_of_its_desk_edited_taken_back_and_exported(studio):
   song = studio("GET", f"/api/songs/{name}")
   assert list(song["song"]["stems"]) == ["drums", "basses"]
   assert song["song"]["activity"] == {"drums": [[0, 4]]}
+  assert song["song"]["metre"] == "3/4"
   assert song["desk"]["lanes"][0]["activity"] is None  # it is in the song now
   first = heard(studio, name, "drums")
   assert first[: 4 * fake.RATE].any()
@@ -275,6 +276,7 @@ BAD = [
   ("DELETE", "/api/bin/...", None, 404),
   ("POST", "/api/songs", [1], 400),
   ("POST", "/api/songs", {"bpm": 7}, 400),
+  ("POST", "/api/songs", {"metre": "3/5"}, 400),
   ("POST", "/api/songs", {"bpm": float("nan")}, 400),
   ("POST", "/api/songs", {"seed": 1e99}, 400),
   ("POST", "/api/songs", {"lanes": [{"name": "../drums"}]}, 400),

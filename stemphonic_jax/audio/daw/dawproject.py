@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as xml
 
 from stemphonic_jax import __version__
-from stemphonic_jax.audio.daw.project import BEATS, Project, Track, wav_bytes, whole_bars
+from stemphonic_jax.audio.daw.project import Project, Track, wav_bytes, whole_bars
 
 APPLICATION = "stemphonic"
 LOUDEST = 2.0  # of a fader: 6 dB
@@ -46,9 +46,10 @@ def _project(project: Project) -> xml.Element:
   xml.SubElement(root, "Application", name=APPLICATION, version=__version__)
   if project.bpm:
     transport = xml.SubElement(root, "Transport")
-    tempo = _number("Tempo", "bpm", project.bpm, 20, 999) | {"name": "Tempo", "id": "tempo"}
+    tempo = _number("Tempo", "bpm", project.tempo, 20, 999) | {"name": "Tempo", "id": "tempo"}
     xml.SubElement(transport, "Tempo", tempo)
-    xml.SubElement(transport, "TimeSignature", numerator=str(BEATS), denominator="4", id="meter")
+    signature = dict(zip(("numerator", "denominator"), project.metre.split("/"), strict=True))
+    xml.SubElement(transport, "TimeSignature", signature, id="meter")
   structure = xml.SubElement(root, "Structure")
   for number, track in enumerate(project.tracks):
     _track(structure, track, f"track{number}", "regular", "master-channel")
@@ -76,8 +77,8 @@ def _track(parent: xml.Element, track: Track, name: str, role: str, to: str | No
 
 def _arrangement(root: xml.Element, project: Project) -> None:
   unit = "beats" if project.bpm else "seconds"
-  scale = project.bpm / 60 if project.bpm else 1.0  # from seconds
-  seconds = len(whole_bars(project.tracks[0].audio, project.rate, project.bpm)) / project.rate
+  scale = project.tempo / 60 if project.tempo else 1.0  # from seconds
+  seconds = len(whole_bars(project.tracks[0].audio, project.rate, project.bar)) / project.rate
   arrangement = xml.SubElement(root, "Arrangement", id="arrangement")
   lanes = xml.SubElement(arrangement, "Lanes", timeUnit=unit, id="lanes")
   for number, track in enumerate(project.tracks):

@@ -18,8 +18,8 @@ from absl import logging
 
 from stemphonic_jax.audio import wav
 from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.audio.metre import COMMON, bar_seconds, quarters
 
-BEATS = 4  # of a bar: 4/4, as everything here counts
 MIX = "mix"
 
 
@@ -54,6 +54,17 @@ class Project:
   bpm: float | None
   tracks: Sequence[Track]
   markers: Sequence[Marker] = ()
+  metre: str = COMMON
+
+  @property
+  def bar(self) -> float | None:
+    """Seconds of a bar."""
+    return bar_seconds(self.bpm, self.metre)
+
+  @property
+  def tempo(self) -> float | None:
+    """Quarters a minute."""
+    return quarters(self.bpm, self.metre) if self.bpm else None
 
   @property
   def samples(self) -> int:
@@ -97,14 +108,13 @@ def mix_of(project: Project) -> np.ndarray:
   return total
 
 
-def whole_bars(audio: np.ndarray, rate: int, bpm: float | None) -> np.ndarray:
+def whole_bars(audio: np.ndarray, rate: int, bar: float | None) -> np.ndarray:
   """Samples with silence up to the end of their last bar, so that files loop and line up.
 
   What is over by less than a millisecond is rounding, and begins no bar. Without a tempo they stay.
   """
-  if not bpm:
+  if not bar:
     return audio
-  bar = BEATS * 60 / bpm
   bars = max(1, math.ceil(len(audio) / rate / bar - 0.001 / bar))
   end = samples_of(bars * bar, rate)
   return np.pad(audio[:end], ((0, max(0, end - len(audio))), (0, 0)))
@@ -134,9 +144,9 @@ def wav_bytes(
   audio: np.ndarray, project: Project, name: str, bits: int = 32, gain: float = 1.0
 ) -> bytes:
   """A stem as a WAV of whole bars, with its name and the project's tempo in it."""
-  audio = whole_bars(audio if gain == 1 else audio * np.float32(gain), project.rate, project.bpm)
+  audio = whole_bars(audio if gain == 1 else audio * np.float32(gain), project.rate, project.bar)
   file = io.BytesIO()
-  options = dict(bits=bits, title=name, album=project.title, bpm=project.bpm)
+  options = dict(bits=bits, title=name, album=project.title, bpm=project.bpm, metre=project.metre)
   wav.write(file, audio, project.rate, **options)
   return file.getvalue()
 

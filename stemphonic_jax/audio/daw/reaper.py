@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stemphonic_jax.audio.daw.project import (
-  BEATS,
   Project,
   Track,
   file_name,
   wav_bytes,
   whole_bars,
 )
+from stemphonic_jax.audio.metre import figures
 
 NO_TEMPO = 120.0  # what REAPER itself starts with
 OWN_COLOUR = 0x1000000  # the bit that says that a track has one
@@ -29,9 +29,10 @@ def _path(track: Track) -> str:
 
 
 def _text(project: Project) -> str:
-  seconds = len(whole_bars(project.tracks[0].audio, project.rate, project.bpm)) / project.rate
+  seconds = len(whole_bars(project.tracks[0].audio, project.rate, project.bar)) / project.rate
   lines = ['<REAPER_PROJECT 0.1 "7.0" 0', f"  SAMPLERATE {project.rate} 0 0"]
-  lines.append(f"  TEMPO {project.bpm or NO_TEMPO:.10g} {BEATS} 4")
+  above, below = figures(project.metre)
+  lines.append(f"  TEMPO {project.tempo or NO_TEMPO:.10g} {above} {below}")
   for number, marker in enumerate(project.markers, 1):
     lines.append(f"  MARKER {number} {marker.time:.10g} {_quoted(marker.name)} 0")
   for track in project.tracks:

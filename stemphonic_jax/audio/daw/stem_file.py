@@ -64,7 +64,7 @@ def write(path: Path, project: Project) -> None:
       f"title={_line(project.title)}",
     ]
     if project.bpm:
-      options += ["-metadata", f"tmpo={round(project.bpm)}"]
+      options += ["-metadata", f"tmpo={round(project.tempo)}"]
     _run([*command, *maps, *options, "-f", "mp4", f"file:{partial.absolute()}"], path)
     stems = [{"name": name, "color": colour.upper()} for name, colour, _ in parts]
     about = {"mastering_dsp": OFF, "version": 1, "stems": stems}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stemphonic_jax.audio.metre import COMMON, bar_seconds, said
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.evaluation.features import SongFeatures, cut
 from stemphonic_jax.evaluation.kept import Cell
@@ -88,7 +89,8 @@ def places(pipe: StemPipeline, mix: Mix, number: int) -> tuple[float, float]:
   hop, given = pipe.hop, mix.samples // PARTS
   frames = -(-mix.samples // hop)
   hole = Hole(given // hop, frames, given, mix.samples)
-  _, found = windows_of(pipe, frames, [hole], asking.tempo_for(pipe, mix.bpm))
+  bar = bar_seconds(asking.tempo_for(pipe, mix.bpm), said(mix.caption) or COMMON)
+  _, found = windows_of(pipe, frames, [hole], bar)
   window, seconds = found[number % len(found)], hop / pipe.rate
   first = max(window.first, hole.first)  # where the piece is one window, that has all of it
   return first * seconds, (first + window.last) / 2 * seconds

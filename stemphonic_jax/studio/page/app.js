@@ -11,7 +11,7 @@ import {exporter, songList} from "./songs.js";
 import {Grid} from "./time.js";
 import {Transport} from "./transport.js";
 
-const EMPTY = {title: "", prompt: "", negative: "", key: "", bpm: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: [], takes: {}};
+const EMPTY = {title: "", prompt: "", negative: "", key: "", bpm: null, metre: null, duration: null, seed: 0, passes: 1, guidance: null, steps: null, variations: 1, lanes: [], takes: {}};
 const FIRST = ["drums", "basses", "keys", "guitars"];
 const STRIP = {gain: 0, pan: 0, mute: false, solo: false};
 const KEPT = 40;  // buffers of takes that are kept
@@ -132,7 +132,7 @@ class App extends Named {
 
   newGrid() {
     const seconds = this.song?.seconds ?? this.desk.duration ?? this.info?.model.seconds ?? 32;
-    const grid = new Grid(seconds, this.song?.bpm ?? this.desk.bpm), {from, span, seconds: before} = this.grid;
+    const grid = new Grid(seconds, this.song?.bpm ?? this.desk.bpm, this.song?.metre ?? this.desk.metre), {from, span, seconds: before} = this.grid;
     if (span < before) grid.show(from, span);
     return grid;
   }

@@ -38,12 +38,13 @@ export class Compose {
     const whole = field.name === "seed" || field.name === "variations";
     let value = field.value;
     if (field.type === "number") value = value === "" ? (whole ? Number(field.defaultValue || 0) : null) : Number(value);
+    if (field.name === "metre") value ||= null;
     if (field.name === "passes") value = value === "K" ? "K" : Number(value);
     this.app.change({[field.name]: value});
   }
 
   show(desk) {
-    for (const name of ["prompt", "negative", "bpm", "key", "duration", "seed", "passes", "guidance", "steps", "variations"]) {
+    for (const name of ["prompt", "negative", "bpm", "metre", "key", "duration", "seed", "passes", "guidance", "steps", "variations"]) {
       const field = this.form.elements[name];
       if (field !== document.activeElement) field.value = desk[name] ?? "";
     }
@@ -57,6 +58,8 @@ export class Compose {
     const made = Boolean(this.app.song);
     this.form.bpm.disabled = Boolean(this.app.song?.bpm) || model?.conditions?.includes("bpm") === false;
     this.form.bpm.title = this.app.song?.bpm ? "The song was made at this tempo" : "";
+    this.form.metre.disabled = made;
+    if (made) this.form.metre.value = this.app.song.metre;
     this.form.duration.disabled = this.form.variations.disabled = this.form.passes.disabled = made;
     $("ideas").hidden = made || Boolean(desk.prompt);
     const missing = this.app.missing();

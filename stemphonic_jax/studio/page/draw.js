@@ -12,7 +12,7 @@ function lines(context, grid, width, height, colour) {
     context.globalAlpha = bar % every ? 0.14 : 0.34;
     context.fillRect(Math.round(grid.x(bar * grid.bar, width)), 0, 1, height);
     context.globalAlpha = 0.08;
-    for (let k = 1; room && k < 4; k++) context.fillRect(Math.round(grid.x(bar * grid.bar + k * grid.beat, width)), 0, 1, height);
+    for (let k = 1; room && k < grid.beats; k++) context.fillRect(Math.round(grid.x(bar * grid.bar + k * grid.beat, width)), 0, 1, height);
   }
   context.globalAlpha = 1;
 }

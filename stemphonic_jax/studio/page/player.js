@@ -2,7 +2,7 @@
 
 const data = DATA, root = document.getElementById("player");
 document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-const grid = new Grid(data.seconds, data.bpm);
+const grid = new Grid(data.seconds, data.bpm, data.metre);
 const buttons = [];
 const transport = new Transport(() => show());
 transport.reset(data.rate, data.seconds);

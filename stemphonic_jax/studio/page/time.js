@@ -1,9 +1,11 @@
-// Seconds, beats and bars of 4/4, and where they are in a canvas.
+// Seconds, beats and bars, and where they are in a canvas.
 
 export class Grid {
-  constructor(seconds = 8, bpm = null) {
+  constructor(seconds = 8, bpm = null, metre = null) {
+    const [above, below] = (metre ?? "4/4").split("/").map(Number);
     this.seconds = seconds;
     this.bpm = bpm;
+    this.beats = below === 8 ? above / 3 : above;  // of a bar, as audio/metre.py counts
     this.from = 0;  // what is seen: the whole song, until somebody zooms
     this.span = seconds;
   }
@@ -19,7 +21,7 @@ export class Grid {
   }
 
   get beat() { return this.bpm ? 60 / this.bpm : 0.5; }
-  get bar() { return 4 * this.beat; }
+  get bar() { return this.beats * this.beat; }
 
   /** The nearest edge of a beat, within the song. */
   snap(seconds, unit = this.beat) {
@@ -34,7 +36,7 @@ export class Grid {
   /** "5.3": the third beat of bar five. */
   name(seconds) {
     const beats = Math.floor(seconds / this.beat + 1e-6);
-    return this.bpm ? `${Math.floor(beats / 4) + 1}.${beats % 4 + 1}` : `${seconds.toFixed(1)} s`;
+    return this.bpm ? `${Math.floor(beats / this.beats) + 1}.${beats % this.beats + 1}` : `${seconds.toFixed(1)} s`;
   }
   /** "bars 5–8", or seconds where no tempo is known. */
   range([start, end]) {
