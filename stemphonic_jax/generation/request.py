@@ -129,7 +129,8 @@ def check_request(
   if negative is not None:
     negative = _negative(model, values.text("negative", negative), guidance)
   if bpm is not None:
-    _require(model, "bpm", "write the tempo into the prompt instead")
+    reads = model["dropout"]["text"] < 1
+    _require(model, "bpm", "write the tempo into the prompt instead" if reads else "leave it out")
     bpm = values.number("bpm", bpm)
     _within("bpm", bpm, *BPM_RANGE)
   _within("seed", seed, 0, MAX_SEED)

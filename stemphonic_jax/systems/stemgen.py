@@ -12,6 +12,7 @@ from stemphonic_jax import door
 from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.systems import held_out
 from stemphonic_jax.systems.codes import compile_for
@@ -72,7 +73,7 @@ def songs(config: ConfigDict, workdir: Path, model: Path, out: Path, count: int)
   ask = functools.partial(StemGenPipeline(load_code_bundle(model)).generate, seed=config.seed)
 
   def song(piece: Segment) -> Song:
-    return ask(piece.caption, list(itertools.compress(piece.types, piece.audible)))
+    return ask(piece.caption, list(itertools.compress(piece.types, piece.audible))[:MAX_STEMS])
 
   held_out.songs(open_unseen(records_of(config, workdir)), song, out, count)
 

@@ -124,3 +124,11 @@ def test_what_it_cannot_do_is_refused_in_one_line(pipe, options, said):
 def test_a_variation_of_codes_is_refused(pipe, song):
   with pytest.raises(UsageError, match="vary: StemGen keeps a code or makes it anew"):
     pipe.edit(song, "vary", strength=0.5)
+
+
+def test_the_full_network_has_the_papers_size():
+  said = main.describe(configs.get_config())
+  assert "20 s of 32000 Hz: 1000 frames of 640 samples" in said
+  assert "4,000 tokens a song" in said
+  blocks = next(line for line in said.splitlines() if line.strip().startswith("blocks"))
+  assert int(blocks.split()[-1].replace(",", "")) == pytest.approx(12 * 1024**2 * 20, rel=1e-3)
