@@ -61,6 +61,13 @@ def add(commands: Any) -> None:
     help="folders of songs in stems that any system made, DIR/SONG/STEM.wav, beside real pieces",
   )
   evaluate.add_argument(
+    "--systems",
+    type=path,
+    nargs="+",
+    metavar="DIR",
+    help="models of any systems, on the same prompts, heard as bass, drums and other",
+  )
+  evaluate.add_argument(
     "--embeddings",
     type=path,
     nargs=2,
@@ -154,7 +161,7 @@ def run(request: argparse.Namespace) -> None:
 
 def _check(request: argparse.Namespace) -> None:
   """UsageError where options do not go together."""
-  named = ("models", "model", "songs_from", "embeddings")
+  named = ("models", "model", "songs_from", "systems", "embeddings")
   asked = {f"--{name.replace('_', '-')}": getattr(request, name) for name in named}
   if sum(map(bool, asked.values())) != 1:
     raise UsageError(f"evaluate: expected one of {', '.join(asked)}; see `stemphonic evaluate -h`")
@@ -171,7 +178,7 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError("--prompts FILE is of `stemphonic evaluate --table prompts --model DIR`")
   if request.accompany and (request.table or not request.model):
     raise UsageError("--accompany is an option of `stemphonic evaluate --model DIR`")
-  others = request.songs_from or request.embeddings or request.table in OF_ONE
+  others = request.songs_from or request.systems or request.embeddings or request.table in OF_ONE
   if request.report and others:
     raise UsageError("--report is of `evaluate --model DIR` and of the paper's tables")
   if (request.source == "demo") != (request.root is None):
@@ -226,6 +233,7 @@ def _measured(
 ) -> "Measured":
   from stemphonic_jax.evaluation.tables import (
     accompanying,
+    compared,
     continuing,
     editing,
     embeddings,
@@ -240,6 +248,9 @@ def _measured(
     return paper.table(request.table, request.models, request.out, options, listeners)
   if request.embeddings:
     return embeddings.measure(*request.embeddings, request.out, options, request.fad)
+  if request.systems:
+    found = [find_model(str(place)) for place in request.systems]
+    return compared.measure(found, request.out, options, listeners)
   if request.songs_from:
     return systems.measure(request.songs_from, request.out, options, listeners, request.songs)
   model = find_model(request.model)

@@ -79,6 +79,10 @@ class CodePipeline(ABC):
     progress = Progress((SAMPLED + DECODED) * len(request.stems), tell)
     self.work(draft, request, found, 0, progress)
 
+  def stems_for(self, types: Sequence[str]) -> list[str]:
+    """The stems of its own that this system makes a song of these types with."""
+    return list(types)
+
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
     return latents.shape == (frames, self.channels)

@@ -91,6 +91,11 @@ class MusicGenStem(CodePipeline):
     self._roles(request)
     return super().songs(request, given, *rest)
 
+  def stems_for(self, types: Sequence[str]) -> list[str]:
+    """Those of bass, drums and other that these types are part of."""
+    roles = {role_of(kind) for kind in types}
+    return [made for role, made in TYPES.items() if role in roles]
+
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
     role = next((role for role, made in TYPES.items() if made == kind), None)

@@ -84,6 +84,11 @@ class StemPipeline:
     """
     return open_pipeline(find_model(model))
 
+  @staticmethod
+  def stems_for(types: Sequence[str]) -> list[str]:
+    """The stems that a song of these types is asked for with: any."""
+    return list(types)
+
   @property
   def config(self) -> Mapping[str, Any]:
     """What the model's config.json says."""

@@ -88,6 +88,11 @@ class Bundle:
   turns: Turns = field(default_factory=dict)
 
   @property
+  def params(self) -> Any:
+    """The parameters of the network that makes songs."""
+    return self.dit_params
+
+  @property
   def hop(self) -> int:
     """Samples per frame."""
     return self.vae.hop

@@ -1,14 +1,21 @@
 """MusicGen-Stem, shrunk, goes the whole way: codecs, records, training, songs and edits of them."""
 
 import json
+import math
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 from configs import c_ii, musicgen_stem
 from stemphonic_jax import main
+from stemphonic_jax.data.preparing.parts import InParts
 from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.evaluation.shown import figures, sheet
+from stemphonic_jax.evaluation.songs.trained import open_model
+from stemphonic_jax.evaluation.tables import compared
+from stemphonic_jax.evaluation.tables.basis import Options
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import musicgen_stem as system
@@ -16,6 +23,7 @@ from stemphonic_jax.training.inputs.codes import load_codecs, open_coded
 from stemphonic_jax.training.run import state
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.models import describe
+from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("one_device")
 STEMS = ["basses", "drums", "other"]
@@ -191,3 +199,29 @@ def test_the_network_of_the_paper_is_medium():
   assert "network                            1,851,323,904" in said
   assert "128 rows of 1501 columns" in said
   assert "9,000 tokens a song" in said
+
+
+def test_models_of_all_systems_are_asked_for_the_same_songs(pipe, trained, tmp_path, monkeypatch):
+  monkeypatch.setattr(figures, "scores_figure", lambda *_: None)
+  model = tmp_path / "model_0"
+  shutil.copytree(tiny.model(), model)
+  options = Options(songs=1, reference=1, seconds=2.0)
+  measured = compared.measure([model, trained], tmp_path / "out", options)
+  rows = {line.label: line for line in measured.sheets[0].lines}
+  assert list(rows) == ["model", trained.name, "real", "shuffled", "noise"]
+  assert int(rows[trained.name].columns[1].replace(",", "")) == sum(
+    math.prod(leaf.shape) for leaf in jax.tree.leaves(pipe.bundle.params)
+  )
+  for name in ("model", trained.name):
+    assert rows[name].seconds.value > 0
+    assert rows[name].scores["identity"].n == 1
+  monkeypatch.setattr(compared, "asked_of", lambda *_: pytest.fail("made again"))
+  again = compared.measure([model, trained], tmp_path / "out", options)
+  assert sheet.markdown(again.sheets[0]) == sheet.markdown(measured.sheets[0])
+  with pytest.raises(UsageError, match="makes 2 at most"):
+    compared.measure([model, trained], tmp_path / "out", Options(songs=1, seconds=3.0))
+  with pytest.raises(UsageError, match=r"is a model of musicgen-stem.*--systems"):
+    open_model(trained)
+  mix = InParts(measured.real)[0]
+  assert list(mix.stems) == ["bass", "drums", "other"]
+  assert pipe.stems_for(["drums", "percussion", "keys"]) == ["drums", "other"]

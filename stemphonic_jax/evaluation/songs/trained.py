@@ -27,8 +27,10 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.run import places
 from stemphonic_jax.training.run.checkpoints import reached
 from stemphonic_jax.training.run.identity import PLACES, flat, lasting
-from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights import models
 from stemphonic_jax.weights.files import read_json
+from stemphonic_jax.weights.models import Bundle, CodeBundle
+from stemphonic_jax.weights.signed import STEMPHONIC, system_of
 
 HEARS = "dropout.activity < 1"
 SWITCHES = ("data.group_stems", "data.share_noise", HEARS, "dit.ensemble")
@@ -55,7 +57,7 @@ class Model:
   """A model by the name of its folder; of a workdir also its config, {"train.steps": 1500, …}."""
 
   name: str
-  bundle: Bundle
+  bundle: Bundle | CodeBundle
   config: Mapping[str, Any] | None = None
 
 
@@ -93,14 +95,25 @@ def _number(path: Path, setting: str) -> int | None:
   return int(match[1]) if match else None
 
 
-def open_model(path: Path) -> Model:
-  """A model that makes stems, by its folder or its workdir; UsageError for one of whole mixes."""
-  bundle = load_bundle(path)
+def open_any(path: Path) -> Model:
+  """A model of any system, by its folder or its workdir; UsageError for one of whole mixes."""
+  bundle = models.open_model(path)
   if bundle.config["whole_mixes"]:
     raise UsageError(f"{path}: makes whole mixes, of which no stems can be measured")
   home = path.resolve().parent if path.name == "model" else path  # the workdir, if it has one
   is_run = (home / "model").is_dir() and (home / "config.json").is_file()
   return Model(home.name, bundle, read_json(home / "config.json") if is_run else None)
+
+
+def open_model(path: Path) -> Model:
+  """A model that makes stems of latents; UsageError for one of another system."""
+  model = open_any(path)
+  if (system := system_of(model.bundle.config)) != STEMPHONIC:
+    raise UsageError(
+      f"{path}: is a model of {system}, and this table is about {STEMPHONIC}; measure it with"
+      f" `stemphonic evaluate --systems {path}`"
+    )
+  return model
 
 
 def held_out_of(model: Model, source: str, root: str) -> int | None:

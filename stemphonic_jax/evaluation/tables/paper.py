@@ -167,7 +167,7 @@ def table(
     rows = []
     for i, row in enumerate(plan.rows):
       cells = {model.name: measured[i, k, model.name] for model in found[row.trained]}
-      rows.append(_line(where + row.label, head + row.columns, cells, where))
+      rows.append(line(where + row.label, head + row.columns, cells, where))
     lines += rows + [_difference(rows[a], rows[b], head) for a, b in plan.differences]
     kinds = ablation.baselines(out, pieces, options.seed)
     empty = (NONE,) * (len(plan.columns) - len(head) - 1)
@@ -177,7 +177,7 @@ def table(
     if ears.metrics:
       columns = {row.label: head + row.columns for row in plan.rows}
       lines += published.rows(name, options.source, k, columns, where)
-  said = [plan.note, _seeds(found), basis.measured_on(real, seconds, options), ears.note]
+  said = [plan.note, seeds_of(found), basis.measured_on(real, seconds, options), ears.note]
   said += [published.NOTE] * any(published.MARK in line.label for line in lines)
   sheet = Sheet(
     f"table_{name}",
@@ -216,7 +216,7 @@ def one_model(
   seconds, mixes = _mixes([model], out, options)
   real = ablation.pieces(mixes, {None: options.songs}, options.reference, options.seed, ears)
   cells = _cells(out, model, runs, real, seconds, options, timed=True)
-  lines = [_line(name, (name,), {model.name: cell}) for (name, _), cell in cells.items()]
+  lines = [line(name, (name,), {model.name: cell}) for (name, _), cell in cells.items()]
   kinds = ablation.baselines(out, real[None], options.seed)
   through = ablation.through_autoencoder(out, model, mixes[0], real[None])
   kinds = {"real": kinds.pop("real"), "real, through its autoencoder": through} | kinds
@@ -280,7 +280,8 @@ def _cells(
   return found
 
 
-def _line(label: str, columns: tuple[str, ...], cells: Mapping[str, Cell], group: str = "") -> Line:
+def line(label: str, columns: tuple[str, ...], cells: Mapping[str, Cell], group: str = "") -> Line:
+  """A row of the cells of models that were trained alike, from several seeds."""
   names = dict.fromkeys(name for cell in cells.values() for name in cell.scores)
   scores = {
     name: seeds.pooled(
@@ -321,7 +322,8 @@ def _shares(model: Model) -> bool:
   return model.bundle.config["sample"]["share_noise"]
 
 
-def _seeds(found: Mapping[str, Sequence[Model]]) -> str:
+def seeds_of(found: Mapping[str, Sequence[Model]]) -> str:
+  """What intervals are over, by how many models there are of each setting."""
   counts = {setting: len(models) for setting, models in found.items()}
   listed = ", ".join(f"{count} of {setting}" for setting, count in counts.items())
   if max(counts.values()) == 1:

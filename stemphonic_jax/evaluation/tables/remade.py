@@ -31,6 +31,7 @@ from stemphonic_jax.generation.editing import given_song
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.systems import pipeline_of
 
 Choose = Callable[[Mix, int], Mix | None]
 Make = Callable[[StemPipeline, Mix, int], Mix]  # from a piece and a seed
@@ -72,7 +73,8 @@ class Setting:
 
   @functools.cached_property
   def pipe(self) -> StemPipeline:
-    return StemPipeline(self.model.bundle)
+    """What makes songs with the model, of whatever system it is."""
+    return pipeline_of(self.model.bundle)
 
   @property
   def said(self) -> str:
@@ -105,7 +107,7 @@ def setting(
   DataError where no piece is `what` the table takes. With `seconds` they are so long, however short
   the songs are that the model makes at once. A model has to be able to do `runs`.
   """
-  model = trained.open_model(path)
+  model = trained.open_any(path)
   ablation.check_model(model, runs)
   if not options.held_out and options.source != "demo":
     options = replace(options, held_out=trained.held_out_of(model, options.source, options.root))
@@ -220,17 +222,17 @@ def to_the_others(names: Callable[[Mix], Sequence[str]]) -> Make:
 
   def make(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
     asked = names(mix)
-    types = [mix.stems[name].type for name in asked]
+    others = {name: stem for name, stem in mix.stems.items() if name not in asked}
     song = pipe.generate(
       mix.caption,
-      types,
+      pipe.stems_for([mix.stems[name].type for name in asked]),
       bpm=asking.tempo_for(pipe, mix.bpm),
       seed=seed,
-      context={name: stem.audio for name, stem in mix.stems.items() if name not in asked},
+      context={name: stem.audio for name, stem in others.items()},
       duration=mix.seconds,
     )
-    made = {name: Stem(kind, song.stems[kind]) for name, kind in zip(asked, types, strict=True)}
-    return replace(mix, stems=mix.stems | made)
+    made = {name: Stem(name, song.stems[name]) for name in song.stems if name not in others}
+    return replace(mix, stems=others | made)
 
   return make
 
