@@ -11,8 +11,9 @@ from stemphonic_jax.evaluation import report
 from stemphonic_jax.evaluation.distances import populations
 from stemphonic_jax.evaluation.judges import vggish
 from stemphonic_jax.evaluation.shown import figures
-from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
+from stemphonic_jax.evaluation.songs import ablation, asking, corpus
 from stemphonic_jax.evaluation.tables import paper, remade
+from stemphonic_jax.weights import models
 from tests import tiny
 from tests.data.sources import trees
 from tests.evaluation.tables.test_paper import piece
@@ -22,16 +23,16 @@ from tests.weights import judges as weights
 @pytest.fixture
 def evaluate(stemphonic, monkeypatch):
   """Runs the command in this process and an empty folder: (exit code, stdout, stderr)."""
-  bundle, load = tiny.pipeline().bundle, trained.load_bundle
-  monkeypatch.setattr(trained, "load_bundle", lambda p: bundle if p == tiny.model() else load(p))
+  bundle, load = tiny.pipeline().bundle, models.open_model
+  monkeypatch.setattr(models, "open_model", lambda p: bundle if p == tiny.model() else load(p))
   real = tuple(
     [piece(number, 3, tiny.SAMPLES) for number in range(first, first + 4)] for first in (0, 10)
   )
   monkeypatch.setattr(corpus, "composed", lambda *_: real)
   monkeypatch.setattr(report, "SHOWN", 1)
   monkeypatch.setattr(asking, "autoencoded", lambda _: lambda mix: mix)
-  for module in (paper, remade, report):
-    monkeypatch.setattr(module, "StemPipeline", lambda _: tiny.pipeline())
+  for module, name in ((paper, "StemPipeline"), (report, "StemPipeline"), (remade, "pipeline_of")):
+    monkeypatch.setattr(module, name, lambda _: tiny.pipeline())
   return functools.partial(stemphonic, "evaluate")
 
 
@@ -160,11 +161,11 @@ def test_songs_of_other_systems_beside_real_pieces_and_what_is_heard_is_kept(
 @pytest.mark.parametrize(
   ("arguments", "code", "words"),
   [
-    ([], 2, "expected one of --models, --model, --songs-from, --embeddings"),
+    ([], 2, "expected one of --models, --model, --songs-from, --systems, --embeddings"),
     (
       ["--model", "m", "--songs-from", "x"],
       2,
-      "expected one of --models, --model, --songs-from, --embeddings",
+      "expected one of --models, --model, --songs-from, --systems, --embeddings",
     ),
     (["--songs-from", "x"], 66, "x: no such folder of songs; expected x/SONG/STEM.wav"),
     (["--songs-from", ".", "--report"], 2, "--report is of `evaluate --model DIR`"),
