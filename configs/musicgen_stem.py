@@ -17,6 +17,8 @@ LEVELS = {"bass": 1, "drums": 1, "other": 4}  # Sec. III-A
 def get_config(size: str = "") -> ConfigDict:
   config = base.of_codes()
   config.system = "musicgen-stem"
+  # Seconds of the stretches that songs are cut out of, anywhere; not in the paper.
+  config.data.segment = 60.0
   config.codec = ConfigDict({name: base.encodec(levels) for name, levels in LEVELS.items()})
   config.text = ConfigDict(dict(encoder="t5", path="", width=768, length=128))  # t5-base
   # MusicGen's medium.
@@ -55,7 +57,7 @@ def _laptop(config: ConfigDict) -> None:
   config.seconds = 8.0
   config.codec = ConfigDict({name: base.spectral_codec(levels) for name, levels in LEVELS.items()})
   config.train_vae = base.codec_fit(96)
-  config.data.update(pieces=4_000, held_out=32)
+  config.data.update(pieces=3_000, held_out=32, segment=12.0)
   config.text = base.learned_text()
   config.text.update(width=96, heads=3, length=80)
   config.network.update(width=192, depth=6, heads=6, remat="none")
@@ -79,7 +81,7 @@ def _shrink(config: ConfigDict) -> None:
   for codec in config.codec.values():
     codec.update(entries=32, components=8)
   config.train_vae.pieces = 3
-  config.data.update(pieces=4, held_out=2, shard=2)
+  config.data.update(pieces=4, held_out=2, shard=2, segment=2.5)
   config.text = base.learned_text()
   config.text.length = 80
   config.network.update(width=48, depth=2, heads=2, dtype="float32")

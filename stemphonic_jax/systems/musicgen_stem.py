@@ -39,7 +39,8 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   """Mixes → records of the codes of bass, drums and other."""
   found = codes.load_codecs(config, workdir)
   # All three parts are always there, also where they are silent.
-  codes.prepare(config, workdir, found, streams.encoder(found), InParts, audible=0.0)
+  longer = codes.in_segments(config)
+  codes.prepare(longer, workdir, found, streams.encoder(found), InParts, audible=0.0)
   text.prepare(
     config, workdir, records_of(config, workdir), streams.training_texts, streams.texts_of
   )

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from stemphonic_jax import door
 from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.data.stems import Mix
-from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.systems import held_out
@@ -41,21 +40,9 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   """Mixes → records of the codes of their stems and sub-mixes."""
   found = codes.load_codecs(config, workdir)
   codes.prepare(
-    in_segments(config), workdir, found, codes.encoder(*found.values()),
+    codes.in_segments(config), workdir, found, codes.encoder(*found.values()),
     submixes=config.data.submixes,
   )  # fmt: skip
-
-
-def in_segments(config: ConfigDict) -> ConfigDict:
-  """The config with the length of the stretches that crops are drawn from as its length."""
-  if config.data.segment < config.seconds:
-    raise UsageError(
-      f"data.segment: got {config.data.segment:g} s, expected as long as a crop, {config.seconds:g}"
-      f" s (seconds), or longer"
-    )
-  longer = config.copy_and_resolve_references()
-  longer.seconds = config.data.segment
-  return longer
 
 
 def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None]) -> None:

@@ -184,13 +184,13 @@ def test_edits_it_cannot_do_are_one_line(pipe, song, monkeypatch):
 def test_records_of_other_codecs_or_of_latents_are_refused(config, prepared, tmp_path):
   codecs = load_codecs(config, prepared)
   records = prepared / "records" / "train"
-  assert open_coded(records, codecs, 100).index.statistics is None
+  assert open_coded(records, codecs, 125).index.statistics is None
   codecs["drums"].fingerprint = "another"
   with pytest.raises(MismatchError, match="coded by another codec of 'drums'"):
-    open_coded(records, codecs, 100)
+    open_coded(records, codecs, 125)
   latents = c_ii.get_config("tiny")
   latents.data.records, latents.init_from = str(prepared / "records"), str(prepared)
-  with pytest.raises(MismatchError, match="was prepared with frames = 100"):
+  with pytest.raises(MismatchError, match="was prepared with frames = 125"):
     main.train_vae(latents, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Batches of whole songs as streams of codes: a row is a segment with all of its stems.
+"""Batches of songs as streams of codes: a row is a crop of a segment with all of its stems.
 
 Row r of the batch at position p is a function of (seed, p + r) alone, as batches of stems are of
 theirs (pipeline.py).
@@ -55,6 +55,7 @@ def batches(
   source: Source,
   encode_text: EncodeText,
   *,
+  frames: int,
   levels: Sequence[int],
   batch_size: int,
   seed: int,
@@ -67,7 +68,8 @@ def batches(
 ) -> grain.DatasetIterator[tuple[int, SongBatch]]:
   """Batches of `batch_size` songs without end, each with the `start` that leads to the next.
 
-  This host's rows are batch_size / hosts. `levels` are those of each stem's codec; `workers` as of
+  Songs have so many `frames`, cut out of their segments anywhere that there is music. This host's
+  rows are batch_size / hosts. `levels` are those of each stem's codec; `workers` as of
   walk.walked. ValueError where hosts cannot share the rows.
   """
   if batch_size % hosts:
@@ -78,6 +80,7 @@ def batches(
     source,
     walk.order(len(source), seed, shuffle),
     encode_text,
+    length=frames,
     levels=tuple(levels),
     seed=seed,
     tempo_dropout=tempo_dropout,
@@ -95,15 +98,18 @@ def _make(
   positions: range,
   read: walk.Read,
   *,
+  length: int,
   levels: tuple[int, ...],
   seed: int,
   tempo_dropout: float,
   rows: slice,
 ) -> SongBatch:
   def draw(position: int) -> tuple[Any, ...]:
-    segment = source[order[position]]
-    text = draw_text(segment, np.random.default_rng([seed, position]), tempo_dropout)
-    return streams(segment, levels), music_frames(segment, source.index), text, segment.id
+    segment, rng = source[order[position]], np.random.default_rng([seed, position])
+    text, music = draw_text(segment, rng, tempo_dropout), music_frames(segment, source.index)
+    start = int(rng.integers(max(music - length, 0) + 1))
+    found = streams(segment, levels)[:, start : start + length]
+    return found, min(music - start, length), text, segment.id
 
   codes, frames, texts, ids = zip(*read(draw, positions[rows]), strict=True)
   text, mask = encode_text(texts)

@@ -73,6 +73,18 @@ def load_codecs(config: ConfigDict, workdir: Path) -> dict[str, Codec]:
   return found
 
 
+def in_segments(config: ConfigDict) -> ConfigDict:
+  """The config with the length of the stretches that crops are drawn from as its length."""
+  if config.data.segment < config.seconds:
+    raise UsageError(
+      f"data.segment: got {config.data.segment:g} s, expected as long as a crop, {config.seconds:g}"
+      f" s (seconds), or longer"
+    )
+  longer = config.copy_and_resolve_references()
+  longer.seconds = config.data.segment
+  return longer
+
+
 def fingerprints(codecs: Mapping[str, Codec]) -> dict[str, str]:
   """What codes are only worth something together with, as the notes of records have it."""
   return {name: codec.fingerprint for name, codec in codecs.items()}

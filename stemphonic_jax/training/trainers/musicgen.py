@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import songs
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import records_of
@@ -21,13 +22,13 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   At every save the averaged model is written to `workdir/model`, and `preview(step, model folder)`
   makes of it whatever shows how far the run is.
   """
-  found = coded.open_run(config, workdir, "musicgen", config.seconds)
+  found = coded.open_run(config, workdir, "musicgen", seconds=config.data.segment)
   if found is None:
     return
   tokenizer, encode_text = text.reader(config, workdir, records_of(config, workdir))
   described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
   model = coded.here(config, build_musicgen(config.network, described, found.models))
-  frames = found.records.index.frames
+  frames = frames_of(config.seconds, config.sample_rate, found.records.index.hop)
   loss, length = loss_of(config, model, found.models, frames)
   content = {
     "text": described,
@@ -44,6 +45,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     functools.partial(
       songs.batches,
       encode_text=encode_text,
+      frames=frames,
       levels=[codec.levels for codec in found.models.values()],
       tempo_dropout=config.dropout.bpm,
     ),

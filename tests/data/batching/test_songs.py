@@ -36,8 +36,8 @@ def read(texts):
   return np.array([[hash(text) % 1000] for text in texts], np.int32), np.ones((len(texts), 1), bool)
 
 
-def batches(count, **options):
-  walk = songs.batches(RECORDS, read, levels=LEVELS, batch_size=4, seed=1, **options)
+def batches(count, frames=T, **options):
+  walk = songs.batches(RECORDS, read, frames=frames, levels=LEVELS, batch_size=4, seed=1, **options)
   with contextlib.closing(walk) as found:
     return list(itertools.islice(found, count))
 
@@ -73,3 +73,10 @@ def test_captions_come_in_all_their_words_and_now_and_then_with_the_tempo():
   assert drawn == {
     "caption 2", "caption 2, 92 bpm", "in other words", "in other words, 92 bpm"
   }  # fmt: skip
+
+
+def test_songs_are_cut_out_of_longer_segments_where_there_is_music():
+  for _, batch in batches(4, frames=4):
+    assert batch["codes"].shape == (4, 6, 4)
+    for name, frames in zip(batch["id"], batch["frames"], strict=True):
+      assert frames == (2 if name == "song 3" else 4)
