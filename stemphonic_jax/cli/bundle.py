@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
   export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
   imported = command(actions, "import", _import, "make a model of public weights")
-  imported.add_argument("kind", choices=["stable-audio"], help="whose weights")
+  imported.add_argument("kind", choices=["stable-audio", "musicgen-stem"], help="whose weights")
   imported.add_argument("folder", type=path, help="as downloaded, in either public layout")
   imported.add_argument("out", type=path, help="a new folder")
   imported.add_argument(
@@ -53,10 +53,12 @@ def _export(request: argparse.Namespace) -> None:
 
 
 def _import(request: argparse.Namespace) -> None:
+  from stemphonic_jax.weights.musicgen_stem import import_musicgen_stem
   from stemphonic_jax.weights.stable_audio import import_stable_audio
 
   door.set_up()
-  import_stable_audio(request.folder, request.out, request.text_encoder)
+  read = {"stable-audio": import_stable_audio, "musicgen-stem": import_musicgen_stem}
+  read[request.kind](request.folder, request.out, request.text_encoder)
   print(request.out)
 
 

@@ -109,7 +109,8 @@ def _fitted(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: 
   weights = CodecWeights(model, jax.device_get(params), config.sample_rate)
   save_codec(codec_folder(workdir, name), weights, about)
   logging.info("codec %s: fitted to %.0f s", name, frames * model.hop / config.sample_rate)
-  preview(Codec(weights), sounds.heard(unseen[0])[0], codec_folder(workdir, "previews"), name)
+  loudest = max((audio for piece in unseen for audio in sounds.heard(piece)), key=dbfs)
+  preview(Codec(weights), loudest, codec_folder(workdir, "previews"), name)
 
 
 def preview(codec: Codec, audio: np.ndarray, folder: Path, name: str) -> None:
