@@ -16,7 +16,7 @@ if [[ $EUID -eq 0 ]] && ! command -v chromium >/dev/null && ! command -v google-
   command -v apt-get >/dev/null; then
   apt-get install --yes --quiet chromium >/dev/null || echo "no Chromium: tests of the page are skipped"
 fi
-# Two processes, each with its files to itself, so that a fixture which trains is made once, in the
-# order that tests/conftest.py gives them. More processes would not pay: compilation uses several
-# threads, and a process takes up to 3 GB.
-python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"
+# Three processes, each with its files to itself, so that a fixture which trains is made once, in the
+# order that tests/conftest.py gives them: on two cores one of them mostly waits. More would not pay:
+# compilation uses several threads, and a process takes up to 3 GB.
+python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder "$@"

@@ -54,18 +54,21 @@ jaxtyping.install_import_hook([f"stemphonic_jax.{name}" for name in CHECKED], f"
 
 # Bytes of memory: what a process holds at most before a test, and what a file may leave behind.
 MOST, LEFT = 2.4e9, 2.5e8
+# Files that take long, in threes: two that compute, and one that waits (for processes, clocks or a
+# browser) and leaves its core to them. So three processes keep two cores busy.
 LONGEST = (
-  "tests/test_configs.py",
-  "tests/training/inputs/test_prepare.py",
-  "tests/training/test_kills.py",
-  "tests/training/test_hosts.py",
-  "tests/test_docs.py",
+  *(
+    "tests/test_configs.py",
+    "tests/training/inputs/test_prepare.py",
+    "tests/training/test_kills.py",
+  ),
+  *("tests/test_docs.py", "tests/systems/test_musicgen_stem.py", "tests/training/test_hosts.py"),
+  *("tests/systems/test_stemgen.py", "tests/training/trainers/test_vae.py"),
   "tests/training/inputs/test_prepare_kills.py",
-  "tests/training/trainers/test_vae.py",
-  "tests/models/test_dit.py",
-  "tests/parity/test_stable_audio.py",
-  "tests/test_demo_model.py",
-  "tests/bench/test_bench.py",
+  *("tests/models/test_dit.py", "tests/parity/test_stable_audio.py", "tests/studio/test_server.py"),
+  *("tests/test_demo_model.py", "tests/bench/test_bench.py", "tests/studio/test_page.py"),
+  *("tests/training/trainers/test_dit.py", "tests/training/plan/test_compile.py"),
+  "tests/studio/test_kills.py",
 )
 
 
