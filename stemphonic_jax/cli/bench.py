@@ -31,8 +31,6 @@ def add(commands: Any) -> None:
 
 def run(request: argparse.Namespace) -> None:
   """Runs one benchmark, which prints its table."""
-  from stemphonic_jax import bench
-
   if request.peer and request.what:
     raise UsageError(f"--peer {request.peer} has a table of its own; leave out {request.what!r}")
   if request.model and request.what not in ("generation", "vae"):
@@ -41,6 +39,13 @@ def run(request: argparse.Namespace) -> None:
     raise UsageError("--full is an option of `stemphonic bench generation`, `sampler` and `train`")
   if request.repeats and request.what == "data":
     raise UsageError("bench data: takes no --repeats")
+  if not request.what and not request.peer:
+    raise UsageError(
+      "bench: name what to measure: generation, sampler, train, vae, data, evaluate, or --peer"
+      " torch"
+    )
+  from stemphonic_jax import bench  # with jax
+
   repeats = request.repeats or 5
   if request.what == "generation":
     bench.generation.run(request.model or "demo", request.full, repeats)
@@ -56,10 +61,5 @@ def run(request: argparse.Namespace) -> None:
     bench.data.run()
   elif request.what == "evaluate":
     bench.evaluate.run(repeats)
-  elif request.peer:
-    bench.peer.run(repeats)
   else:
-    raise UsageError(
-      "bench: name what to measure: generation, sampler, train, vae, data, evaluate, or --peer"
-      " torch"
-    )
+    bench.peer.run(repeats)

@@ -1,6 +1,7 @@
 """`stemphonic bundle`: models as folders, made, checked and passed on."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from stemphonic_jax import door
@@ -41,14 +42,24 @@ def add(commands: Any) -> None:
   convert.add_argument("out", type=path, help="a new .safetensors file")
 
 
-def _export(request: argparse.Namespace) -> None:
+def _found(name: str) -> Path:
+  """The folder of a model, whose config is one; asked before jax is loaded, which takes longer."""
   from stemphonic_jax.weights.hub import find_model
+  from stemphonic_jax.weights.signed import read_config
+
+  folder = find_model(name)
+  read_config(folder)
+  return folder
+
+
+def _export(request: argparse.Namespace) -> None:
+  model = _found(request.model)
   from stemphonic_jax.weights.models import export_model
 
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
   options = dict(half=request.half, decoder=request.decoder)
-  export_model(find_model(request.model), request.out, **options, **given)
+  export_model(model, request.out, **options, **given)
   print(request.out)
 
 
@@ -63,18 +74,18 @@ def _import(request: argparse.Namespace) -> None:
 
 
 def _verify(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.hub import find_model
+  model = _found(request.model)
   from stemphonic_jax.weights.models import open_model
 
-  bundle = open_model(find_model(request.model))
+  bundle = open_model(model)
   print(f"{bundle.directory}: whole, fingerprint {bundle.fingerprint}")
 
 
 def _show(request: argparse.Namespace) -> None:
-  from stemphonic_jax.weights.hub import find_model
+  model = _found(request.model)
   from stemphonic_jax.weights.models import describe, open_model
 
-  print(describe(open_model(find_model(request.model))))
+  print(describe(open_model(model)))
 
 
 def _convert(request: argparse.Namespace) -> None:

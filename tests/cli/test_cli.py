@@ -84,6 +84,8 @@ def test_what_is_wrong_is_told_before_jax_is_loaded(tmp_path, monkeypatch):
     ("evaluate", "--models", "song", "--table", "7"): "table 7: expected one of 1",
     ("evaluate", "--model", model, "--vggish", "no"): "no: no such file of VGGish",
     ("prepare", "folder", "no", "out", "--check-only"): "no: no such folder",
+    ("bundle", "verify", "no"): "no: no such model folder",
+    ("bench", "data", "--model", "demo"): "--model is an option of",
     ("prepare", "folder", "song", "out", "--model", "no"): "no: no such model folder",
   }
   command = [sys.executable, "-c", AT_ONCE, json.dumps([*wrong])]
