@@ -204,7 +204,7 @@ def get_config(size: str = "") -> ConfigDict:
 def of_codes() -> ConfigDict:
   """What systems that generate codes have in common, and no sections that these do not read."""
   config = get_config()
-  for name in ("vae", "dit", "dropout", "timestep", "distil", "sample", "init_from"):
+  for name in ("vae", "dit", "dropout", "timestep", "distil", "sample"):
     del config[name]
   for name in ("lora", "trainable"):
     del config.train[name]

@@ -1,5 +1,6 @@
 """MusicGen-Stem, shrunk, goes the whole way: codecs, records, training, songs and edits of them."""
 
+import functools
 import json
 import math
 import shutil
@@ -19,10 +20,16 @@ from stemphonic_jax.evaluation.tables.basis import Options
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import musicgen_stem as system
+from stemphonic_jax.training.distributed.mesh import make_mesh
 from stemphonic_jax.training.inputs.codes import load_codecs, open_coded
+from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.training.run import state
+from stemphonic_jax.training.run.optimizer import build_optimizer
+from stemphonic_jax.training.trainers import coded
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.models import describe
+from stemphonic_jax.weights.networks import init_musicgen
+from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -179,6 +186,24 @@ def test_edits_it_cannot_do_are_one_line(pipe, song, monkeypatch):
   }.items():
     with pytest.raises(UsageError, match=r"musicgen-stem (does not do that|writes from left)"):
       getattr(pipe, edit)(song, **options)
+
+
+def test_a_run_may_start_from_a_model(config, trained, tmp_path):
+  further = config.copy_and_resolve_references()
+  further.init_from = str(trained)
+  main.train_vae(further, tmp_path)
+  for path in (trained / "codecs").glob("*/*.safetensors"):
+    assert digest(path) == digest(tmp_path / path.relative_to(trained))
+  start = start_codes(further)
+  fresh = functools.partial(init_musicgen, start.network)
+  create = coded.initial(start, fresh, build_optimizer(further.train), jax.random.key(0))
+  begun = state.initial(create, make_mesh()).model
+  jax.tree.map(np.testing.assert_array_equal, begun, materialize(start.params))
+  further.init_from = "demo"
+  with pytest.raises(
+    MismatchError, match="is a model of stemphonic, expected one of musicgen-stem"
+  ):
+    main.train_vae(further, tmp_path / "other")
 
 
 def test_records_of_other_codecs_or_of_latents_are_refused(config, prepared, tmp_path):

@@ -6,10 +6,14 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.files import whole_file
-from stemphonic_jax.errors import MissingError
+from stemphonic_jax.errors import MismatchError, MissingError
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
+from stemphonic_jax.weights.code_bundle import CodeBundle, load_code_bundle
 from stemphonic_jax.weights.hub import folder_of
+from stemphonic_jax.weights.known import NETWORK
 from stemphonic_jax.weights.wrappers import hint
+
+PARTS = ("vae.safetensors", NETWORK)  # of which a start has one
 
 
 def start_file(config: ConfigDict, name: str) -> Path | None:
@@ -21,7 +25,7 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
     return None
   folder = folder_of(config.init_from)
   folders = (folder / "model", folder)
-  if not any((folder / "vae.safetensors").is_file() for folder in folders):
+  if not any((place / part).is_file() for place in folders for part in PARTS):
     raise MissingError(
       f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
       f" the workdir of a run{hint(folder)}"
@@ -40,3 +44,20 @@ def start_model(config: ConfigDict) -> Bundle | None:
   """The model in `config.init_from`, None where that holds an autoencoder at most."""
   path = start_file(config, "manifest.json")
   return load_bundle(path.parent) if path else None
+
+
+def start_codes(config: ConfigDict) -> CodeBundle | None:
+  """The model of codes in `config.init_from`, None where none is named.
+
+  MismatchError where it is of another system.
+  """
+  path = start_file(config, "manifest.json")
+  if not path:
+    return None
+  model = load_code_bundle(path.parent)
+  if model.system != config.system:
+    raise MismatchError(
+      f"init_from: {config.init_from} is a model of {model.system}, this is a config of"
+      f" {config.system}"
+    )
+  return model

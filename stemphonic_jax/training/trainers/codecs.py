@@ -18,7 +18,7 @@ from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.data.taxonomy import MIX
-from stemphonic_jax.errors import DataError
+from stemphonic_jax.errors import DataError, MismatchError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import spectral_codec
 from stemphonic_jax.models.encodec import EnCodec
@@ -26,6 +26,7 @@ from stemphonic_jax.models.spectral_codec import SpectralCodec
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of
 from stemphonic_jax.training.inputs.corpora import waveforms
+from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.training.trainers import codec
 from stemphonic_jax.weights.architecture import CODEC
 from stemphonic_jax.weights.codec import (
@@ -52,9 +53,10 @@ class Sounds:
 def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
   """Leaves each codec of `config.codec` in `workdir/codecs`; one that is there stays as it is.
 
-  One with a `path` is a copy of that codec. A spectral codec is fitted to `train_vae.pieces` pieces
-  of the corpus, in seconds and without a gradient; an EnCodec is trained (codec.py), until there
-  are records of its codes. A held-out piece as each gives it back is left beside them.
+  One with a `path` is a copy of that codec, and with `init_from` the others are that model's. A
+  spectral codec is fitted to `train_vae.pieces` pieces of the corpus, in seconds and without a
+  gradient; an EnCodec is trained (codec.py), until there are records of its codes. A held-out piece
+  as each gives it back is left beside them.
   """
 
   @functools.cache  # composed or found once, for all codecs
@@ -63,7 +65,8 @@ def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
     return waveforms(config, workdir / "records", hop)
 
   for name, model in codecs_of(config).items():
-    make = _taken if config.codec[name].path else TRAINERS[type(model)]
+    taken = config.codec[name].path or config.init_from
+    make = _taken if taken else TRAINERS[type(model)]
     make(config, workdir, name, model, Sounds(corpus, functools.partial(heard, name)))
     cluster.wait(f"codec {name}")
 
@@ -78,8 +81,14 @@ def _is_there(workdir: Path, name: str) -> bool:
 
 
 def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
-  """A copy of the codec that the config names."""
+  """A copy of the codec that the config names, or else of that of the model to start from."""
   if _is_there(workdir, name) or not cluster.is_first():
+    return
+  if not config.codec[name].path:
+    start = start_codes(config)
+    if name not in start.codecs:
+      raise MismatchError(f"init_from: {start.directory} has no codec {name!r}")
+    save_codec(codec_folder(workdir, name), start.codecs[name], {"licence": config.licence})
     return
   source = Path(config.codec[name].path)
   open_codec(source)  # which sees that it is whole

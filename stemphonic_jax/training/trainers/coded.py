@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from absl import logging
 from grain import DatasetIterator
 from jax.tree_util import Partial
@@ -22,19 +23,21 @@ from stemphonic_jax.models.dit import Network, for_this_machine
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of, load_codecs, open_coded
 from stemphonic_jax.training.inputs.prepare import records_of
+from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import CODEC
-from stemphonic_jax.weights.code_bundle import save_code_bundle
-from stemphonic_jax.weights.known import TEXT_ENCODER
+from stemphonic_jax.weights.code_bundle import CodeBundle, save_code_bundle
+from stemphonic_jax.weights.known import NETWORK, TEXT_ENCODER
 from stemphonic_jax.weights.t5 import open_text_encoder
+from stemphonic_jax.weights.tensors import check_params
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-  """A training that is to be done: where, with which codecs, and on which records."""
+  """A training that is to be done: where, with which codecs, on which records, from what model."""
 
   config: ConfigDict
   workdir: Path
@@ -42,12 +45,13 @@ class Run:
   models: Mapping[str, CODEC]
   records: Records
   unseen: Records
+  start: CodeBundle | None
 
 
 def open_run(config: ConfigDict, workdir: Path, name: str, seconds: float) -> Run | None:
   """The run in `workdir/name`, whose records have segments of `seconds`; None where it is done.
 
-  MismatchError for records of other codecs, or of other lengths.
+  MismatchError for records of other codecs, or of other lengths, or a start of another system.
   """
   if stage.is_done(workdir / name, config.train.steps):
     return None
@@ -58,7 +62,7 @@ def open_run(config: ConfigDict, workdir: Path, name: str, seconds: float) -> Ru
   unseen = open_coded(open_unseen(folder).directory, codecs, frames)
   if unseen.directory == records.directory:
     logging.warning("no mix is held out: held_out_loss is that of mixes that are trained on")
-  return Run(config, workdir, name, models, records, unseen)
+  return Run(config, workdir, name, models, records, unseen, start_codes(config))
 
 
 def here(config: ConfigDict, network: Network) -> Network:
@@ -82,6 +86,7 @@ def train(
 ) -> None:
   """Trains what `init` makes of a key up to `config.train.steps`, from the newest checkpoint.
 
+  Where the run starts from a model, that model's parameters take the place of those.
   `batches` are those of a source of records, `flops` those of a row in the forward pass, `content`
   what the model's config says beside what all say. At every save the averaged model is written to
   `workdir/model`, and `preview(step, model folder)` makes of it whatever shows how far the run is.
@@ -106,10 +111,7 @@ def train(
       _export(run, params, content, tokenizer)
       loop.attempt(preview, int(current.step), workdir / "model")
 
-  def create(key: jax.Array) -> state.TrainState:
-    return state.create(init(key), {}, optimizer)
-
-  create = Partial(create, named_key(run_key, "init"))
+  create = initial(run.start, init, optimizer, named_key(run_key, "init"))
   shapes = state.abstract(create, devices)
   stage.run(
     workdir / run.name,
@@ -128,12 +130,34 @@ def train(
   )
 
 
+def initial(
+  start: CodeBundle | None,
+  init: Callable[[jax.Array], Any],
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+) -> Callable[[], state.TrainState]:
+  """What makes the state to begin with; MismatchError where a model to start from is another."""
+
+  def create(params: Any) -> state.TrainState:
+    return state.create(params, {}, optimizer)
+
+  if not start:
+    return Partial(lambda key: create(init(key)), key)
+  check_params(start.directory / NETWORK, start.params, jax.eval_shape(init, key))
+  return Partial(create, start.params)  # on disk still
+
+
 def _export(run: Run, params: Any, content: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
   """Writes `workdir/model`, the folder that generates."""
   config, workdir = run.config, run.workdir
   parts = ("system", "sample_rate", "seconds", "network", "sample", "source")
   said = {name: config.to_dict()[name] for name in parts} | {"whole_mixes": False}
-  said["licence"] = config.licence or run.records.index.notes.get("licence", "")
+  # What a model is made from goes on to hold for it.
+  holding = [run.records.index.notes.get("licence")]
+  if run.start:
+    holding.insert(0, run.start.config.get("licence"))
+    said["source"] += f"; started from: {run.start.config.get('source', 'not stated')}"
+  said["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))
   if config.data.source == "demo":  # what to measure it on (evaluation/songs/trained.py)
     share = config.data.soundfont_share if config.data.soundfont else 0.0
     said["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
