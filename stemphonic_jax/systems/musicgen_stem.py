@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 from ml_collections import ConfigDict
 
 from stemphonic_jax import door
@@ -39,6 +40,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   """Mixes → records of the codes of bass, drums and other."""
   found = codes.load_codecs(config, workdir)
   # All three parts are always there, also where they are silent.
+  logging.info("stems become bass, drums and other, the sum of the rest; what is sung is left out")
   longer = codes.in_segments(config)
   codes.prepare(longer, workdir, found, streams.encoder(found), InParts, audible=0.0)
   text.prepare(
