@@ -1,6 +1,7 @@
 """What is kept is found again only where all that it depends on is the same."""
 
 import ast
+import functools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -89,8 +90,10 @@ def sources(places):
   return {path.relative_to(kept.PACKAGE).as_posix() for some in found for path in some}
 
 
+@functools.cache
 def imported(source):
   """The modules of the package that one imports, wherever it does."""
+  found = []
   for node in ast.walk(ast.parse((kept.PACKAGE / source).read_text())):
     if isinstance(node, ast.ImportFrom) and node.module.startswith("stemphonic_jax"):
       place = Path(*node.module.split(".")[1:])
@@ -101,7 +104,8 @@ def imported(source):
           f"{place}.py",
           place / "__init__.py",
         )
-        yield next(str(m) for m in modules if (kept.PACKAGE / m).is_file())
+        found.append(next(str(m) for m in modules if (kept.PACKAGE / m).is_file()))
+  return found
 
 
 @pytest.mark.parametrize("name", OTHERS)
