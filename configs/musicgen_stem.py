@@ -58,7 +58,7 @@ def _laptop(config: ConfigDict) -> None:
   config.codec = ConfigDict({name: base.spectral_codec(levels) for name, levels in LEVELS.items()})
   config.train_vae = base.codec_fit(96)
   config.data.update(pieces=3_000, held_out=32, segment=12.0)
-  config.text = base.learned_text()
+  config.text = _text()
   config.text.update(width=96, heads=3, length=80)
   config.network.update(width=192, depth=6, heads=6, remat="none")
   config.editing.whole = True  # what is cut off is MusicGen's limit of 30 s, not an idea
@@ -82,7 +82,7 @@ def _shrink(config: ConfigDict) -> None:
     codec.update(entries=32, components=8)
   config.train_vae.pieces = 3
   config.data.update(pieces=4, held_out=2, shard=2, segment=2.5)
-  config.text = base.learned_text()
+  config.text = _text()
   config.text.length = 80
   config.network.update(width=48, depth=2, heads=2, dtype="float32")
   config.train.update(
@@ -90,3 +90,10 @@ def _shrink(config: ConfigDict) -> None:
   )
   config.sample.top_k = 8
   config.generate.songs = 1
+
+
+def _text() -> ConfigDict:
+  """The text encoder that is trained along; what starts from a model keeps that one's tokenizer."""
+  text = base.learned_text()
+  del text.own_tokenizer
+  return text

@@ -86,9 +86,9 @@ class MusicGenStem(CodePipeline):
 
   def songs(self, request: Request, given: Context, *rest: Any) -> list[Song]:
     """As in `CodePipeline`; what it cannot make or hear is refused before."""
+    asked = self._roles(request)
     if given.audio:
-      self._heard(given.types, given.audio, self._roles(request))
-    self._roles(request)
+      self._heard(given.types, given.audio, asked)
     return super().songs(request, given, *rest)
 
   def stems_for(self, types: Sequence[str]) -> list[str]:

@@ -43,6 +43,12 @@ class CodecWeights:
   rate: int
   sha256: str = ""
 
+  @property
+  def fingerprint(self) -> str:
+    """A SHA-256 of the file and of the config, which codes depend on too; empty without a file."""
+    said = json.dumps([self.sha256, self.rate, codec_config(self.model)])
+    return hashlib.sha256(said.encode()).hexdigest() if self.sha256 else ""
+
 
 def save_codec(directory: Path, weights: CodecWeights, about: Mapping[str, Any]) -> None:
   """Writes the folder, whole or not at all; `about` are facts of the codec, as its licence.
@@ -100,14 +106,11 @@ class Codec:
   """A codec with its weights in memory.
 
   `rate` is in samples per second, `hop` in samples per column; codes of `levels` levels are below
-  `entries`. `fingerprint` is a SHA-256 of its file of weights and of its config, which codes depend
-  on too; it is empty where there is no file.
+  `entries`; `fingerprint` is that of its weights.
   """
 
   def __init__(self, weights: CodecWeights):
-    self.model, self.rate = weights.model, weights.rate
-    said = json.dumps([weights.sha256, weights.rate, codec_config(weights.model)])
-    self.fingerprint = hashlib.sha256(said.encode()).hexdigest() if weights.sha256 else ""
+    self.model, self.rate, self.fingerprint = weights.model, weights.rate, weights.fingerprint
     self.hop, self.levels, self.entries = (
       getattr(weights.model, name) for name in ("hop", "levels", "entries")
     )

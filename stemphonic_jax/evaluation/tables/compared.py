@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from absl import logging
-from tqdm import tqdm
 
+from stemphonic_jax.data.bar import bar
+from stemphonic_jax.data.preparing import parts
 from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DataError, DivergedError, UsageError
@@ -108,13 +109,13 @@ def _size(model: Model) -> int:
 
 def _heard(pieces: Sequence[Mix], others: Sequence[Mix], ears: Ears, seed: int) -> Pieces:
   """Real pieces in parts, noise as loud, and what to compare with."""
-  parts = InParts(pieces)
-  prompts = [asking.prompt_of(mix) for mix in parts]
+  mixes = InParts(pieces)
+  prompts = [asking.prompt_of(mix) for mix in mixes]
   places = {prompt.id: place for place, prompt in enumerate(prompts)}
-  noise = [ears.listen(metrics.noise_like(mix, seed)) for mix in parts]
-  real = remade.heard(parts, ears, "real pieces")
+  noise = [ears.listen(metrics.noise_like(mix, seed)) for mix in mixes]
+  real = remade.heard(mixes, ears, "real pieces")
   compared = remade.heard(InParts(others), ears, "other pieces")
-  return Pieces(prompts, real, noise, compared, ears, lambda name: parts[places[name]])
+  return Pieces(prompts, real, noise, compared, ears, lambda name: mixes[places[name]])
 
 
 def _cell(
@@ -128,7 +129,7 @@ def _cell(
   """What is measured of a model; its songs are kept as they come."""
   key = {
     "model": model.bundle.fingerprint,
-    "table": kept.code_of(__name__),
+    "table": [kept.code_of(name) for name in (__name__, parts.__name__)],
     "prompts": [[mix.id, mix.caption, mix.bpm, list(mix.stems)] for mix in pieces],
     "seconds": seconds,
     "seed": options.seed,
@@ -138,9 +139,7 @@ def _cell(
   def make(first: int) -> Iterator[Heard]:
     pipe = pipeline_of(model.bundle)
     numbers = range(first, len(pieces))
-    for number in tqdm(
-      numbers, model.name, len(pieces), unit=" songs", initial=first, disable=None
-    ):
+    for number in bar(numbers, model.name, len(pieces), "songs", first):
       mix, began = pieces[number], time.perf_counter()
       try:
         made = asked_of(pipe, mix, seconds, (options.seed + number) % MAX_SEED)
@@ -148,7 +147,8 @@ def _cell(
         logging.warning("%s: %s is left out: %s", model.name, mix.id, error)
         yield Heard(SongFeatures("", None, {}), 0.0)
       else:
-        yield Heard(real.ears.listen(in_parts(made), keep=False), time.perf_counter() - began)
+        took = time.perf_counter() - began  # to make it, not to hear it
+        yield Heard(real.ears.listen(in_parts(made), keep=False), took)
 
   def found() -> list[Heard]:
     songs = kept.songs(out, key, len(pieces), make, real.ears.complete)

@@ -49,11 +49,16 @@ def start_model(config: ConfigDict) -> Bundle | None:
 def start_codes(config: ConfigDict) -> CodeBundle | None:
   """The model of codes in `config.init_from`, None where none is named.
 
-  MismatchError where it is of another system.
+  MismatchError where it is of another system, or no more than an autoencoder.
   """
+  if not config.init_from:
+    return None
   path = start_file(config, "manifest.json")
   if not path:
-    return None
+    raise MismatchError(
+      f"init_from: {config.init_from} has an autoencoder and no model; name a model of"
+      f" {config.system}, or the workdir of its training"
+    )
   model = load_code_bundle(path.parent)
   if model.system != config.system:
     raise MismatchError(

@@ -65,7 +65,7 @@ def _prepare_reader(
   path = workdir / "tokenizer.model"
   if config.text.encoder == "t5":
     _take_t5(config, workdir)
-  elif (start := start_file(config, "tokenizer.model")) and not config.text.own_tokenizer:
+  elif (start := start_file(config, "tokenizer.model")) and not config.text.get("own_tokenizer"):
     take_file(start, path)
   elif not path.exists():
     texts = training(open_records(records / "train"))

@@ -19,7 +19,7 @@ from stemphonic_jax.flow import named_key, shared_noise, squared_error, turn
 from stemphonic_jax.models.conditioning import drop_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.sampler import conditional_velocity, euler, guided_velocity
-from stemphonic_jax.training.losses.velocity import conditions_of
+from stemphonic_jax.training.losses.velocity import told
 from stemphonic_jax.training.run import state
 
 STUDENT, TEACHER = "student", "teacher"  # the two parts of the parameters
@@ -33,12 +33,13 @@ def distilled_loss(
   guidance: float,
   interval: tuple[int, int],
   dropout: Mapping[str, float],
+  seconds: float = 0.0,
 ) -> state.Loss:
   """The squared error of the student's velocity against the mean of its teacher's over M steps.
 
-  `params` are {"student", "teacher"}. The student comes down `to` N steps; the teacher takes `of`,
-  which is N·M, and is guided in `interval`. A batch may have `turns`, the rotation of each row's
-  noise. ValueError where M is no whole number.
+  `params` are {"student", "teacher"}. The student comes down in `to` steps, N; the teacher takes
+  `of`, which is N·M, and is guided in `interval`. A batch may have `turns`, the rotation of each
+  row's noise; its segments are `seconds` long. ValueError where M is no whole number.
   """
   if not 0 < to <= of or of % to:
     raise ValueError(f"distil.to: got {to} steps, expected a divisor of the teacher's {of}")
@@ -52,9 +53,7 @@ def distilled_loss(
     x = shared_noise(named_key(key, "noise"), group, batch["latents"].shape[1:])
     if "turns" in batch:
       x = turn(x, batch["turns"])
-    conditions = conditions_of(batch)
-    if dit.ensemble:
-      conditions = conditions.replace(group=group, known=known, clean=batch["latents"])
+    conditions = told(dit, batch, seconds)
     conditions = drop_conditions(named_key(key, "dropout"), batch["row"], conditions, dropout)
     number = jax.random.randint(named_key(key, "step"), (), 0, steps)
 

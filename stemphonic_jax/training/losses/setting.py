@@ -13,7 +13,8 @@ def loss_of(config: ConfigDict, dit: DiT) -> state.Loss:
   """The loss of a diffusion transformer by the numbers of a config; UsageError for wrong ones."""
   if config.distil.to:
     try:
-      return distilled_loss(dit, **config.distil, dropout=config.dropout.to_dict())
+      options = dict(dropout=config.dropout.to_dict(), seconds=config.seconds)
+      return distilled_loss(dit, **config.distil, **options)
     except ValueError as error:
       raise UsageError(str(error)) from None
   return velocity_loss(

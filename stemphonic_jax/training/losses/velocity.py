@@ -47,13 +47,7 @@ def velocity_loss(
     noise = partly_shared_noise(named_key(key, "noise"), group, row, x.shape[1:], share)
     timed = group if dit.ensemble else row
     t = logit_normal(named_key(key, "time"), timed, time_mean, time_std)
-    conditions = conditions_of(batch)
-    known = batch.get("known")
-    if dit.ensemble:
-      conditions = conditions.replace(group=group, known=known, clean=x)
-    if dit.timing:
-      music = jnp.minimum(batch["seconds"], seconds)
-      conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
+    conditions, known = told(dit, batch, seconds), batch.get("known")
     conditions = drop_conditions(named_key(key, "dropout"), row, conditions, dropout)
     velocity = dit.apply({"params": params}, interpolate(x, noise, t), t, conditions)
     losses = flow_loss(velocity, x, noise, known)
@@ -62,6 +56,18 @@ def velocity_loss(
     return jnp.mean(losses), _by_time(losses, t)
 
   return loss
+
+
+def told(dit: DiT, batch: Mapping[str, Any], seconds: float) -> Conditions:
+  """All that a DiT is told of a batch, whose segments are `seconds` long."""
+  conditions = conditions_of(batch)
+  if dit.ensemble:
+    others = dict(group=batch["group"], known=batch.get("known"), clean=batch["latents"])
+    conditions = conditions.replace(**others)
+  if dit.timing:
+    music = jnp.minimum(batch["seconds"], seconds)
+    conditions = conditions.replace(seconds=jnp.stack([jnp.zeros_like(music), music], 1))
+  return conditions
 
 
 def conditions_of(batch: Mapping[str, Any]) -> Conditions:

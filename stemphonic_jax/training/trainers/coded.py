@@ -18,10 +18,17 @@ from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import walk
 from stemphonic_jax.data.batching.records import Records, open_unseen
 from stemphonic_jax.data.tokenizer import Tokenizer
+from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.dit import Network, for_this_machine
 from stemphonic_jax.training.distributed import cluster, mesh
-from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of, load_codecs, open_coded
+from stemphonic_jax.training.inputs.codes import (
+  codec_folder,
+  codecs_of,
+  fingerprints,
+  load_codecs,
+  open_coded,
+)
 from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.training.plan import cost
@@ -51,7 +58,7 @@ class Run:
 def open_run(config: ConfigDict, workdir: Path, name: str, seconds: float) -> Run | None:
   """The run in `workdir/name`, whose records have segments of `seconds`; None where it is done.
 
-  MismatchError for records of other codecs, or of other lengths, or a start of another system.
+  MismatchError for records of other codecs or lengths, or a start of another system or codec.
   """
   if stage.is_done(workdir / name, config.train.steps):
     return None
@@ -62,7 +69,20 @@ def open_run(config: ConfigDict, workdir: Path, name: str, seconds: float) -> Ru
   unseen = open_coded(open_unseen(folder).directory, codecs, frames)
   if unseen.directory == records.directory:
     logging.warning("no mix is held out: held_out_loss is that of mixes that are trained on")
-  return Run(config, workdir, name, models, records, unseen, start_codes(config))
+  start = start_codes(config)
+  if start:
+    _check_codecs(start, fingerprints(codecs))
+  return Run(config, workdir, name, models, records, unseen, start)
+
+
+def _check_codecs(start: CodeBundle, ours: Mapping[str, str]) -> None:
+  """MismatchError where a model to start from writes codes of other codecs than the run's."""
+  for name, codec in start.codecs.items():
+    if ours.get(name) != codec.fingerprint:
+      raise MismatchError(
+        f"init_from: {start.directory} was trained with another codec {name!r} than this run has;"
+        f" leave out codec.{name}.path, and begin in a new workdir"
+      )
 
 
 def here(config: ConfigDict, network: Network) -> Network:

@@ -95,9 +95,16 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     host=cluster.host(),
     hosts=cluster.hosts(),
   )
+
+  @functools.cache  # at the first save, or before a distillation
+  def turns() -> Turns | None:
+    if not config.sample.align_noise:
+      return None
+    return start.turns if start and start.turns else align(records, statistics)
+
   encode = _encode_submixes(config, workdir, statistics)
-  if config.distil.to and start.turns:  # of the noise that songs begin with
-    encode = functools.partial(_turned, encode, start.turns)
+  if config.distil.to and turns():  # of the noise that songs begin with
+    encode = functools.partial(_turned, encode, turns())
   place = functools.partial(mesh.spread, devices)
   unseen = open_unseen(folder)
   if unseen.directory == records.directory:
@@ -117,12 +124,6 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     with contextlib.closing(walk) as batches:
       for following, batch in batches:
         yield following, encode(batch)
-
-  @functools.cache  # at the first save
-  def turns() -> Turns | None:
-    if not config.sample.align_noise:
-      return None
-    return start.turns if start and start.turns else align(records, statistics)
 
   def show(current: state.TrainState) -> None:
     params = cluster.gather(current.model)

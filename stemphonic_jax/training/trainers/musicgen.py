@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import songs
+from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.training.losses.codes import loss_of
@@ -26,6 +27,11 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   if found is None:
     return
   tokenizer, encode_text = text.reader(config, workdir, records_of(config, workdir))
+  if found.start and found.start.tokenizer.model != tokenizer.model:
+    raise MismatchError(
+      f"{workdir / 'tokenizer.model'}: is not that of {found.start.directory}, whose texts the"
+      f" model to start from reads; begin in a new workdir"
+    )
   described = config.text.to_dict() | {"vocabulary": len(tokenizer)}
   model = coded.here(config, build_musicgen(config.network, described, found.models))
   frames = frames_of(config.seconds, config.sample_rate, found.records.index.hop)

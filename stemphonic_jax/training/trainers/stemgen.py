@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching import listening
+from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.training.losses.unmasking import unmasking_loss_of
 from stemphonic_jax.training.plan.codes import stemgen_flops
 from stemphonic_jax.training.trainers import coded
@@ -25,6 +26,11 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     return
   (codec,) = found.models.values()
   types = found.records.index.notes.get("types", [])
+  if found.start and (theirs := found.start.config["types"]) != types:
+    raise MismatchError(
+      f"init_from: {found.start.directory} has the types {', '.join(theirs) or 'none'} beside the"
+      f" eleven, these records {', '.join(types) or 'none'}; prepare stems of the same types"
+    )
   frames = frames_of(config.seconds, config.sample_rate, codec.hop)
   model = coded.here(config, build_stemgen(config.network, codec, len(categories(types))))
   content = {

@@ -68,6 +68,16 @@ def test_who_takes_as_many_steps_unguided_has_nothing_to_learn_and_the_teacher_n
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient["teacher"]))
 
 
+def test_a_model_with_timing_is_told_how_much_is_music():
+  timed = DIT.clone(timing=True)
+  law = {"to": 4, "of": 4, "guidance": 2.5, "interval": GUIDED, "seconds": 8.0}
+  law["dropout"] = dict.fromkeys(("text", "bpm", "context", "activity"), 0.0)
+  rows = batch() | {"seconds": jnp.full(len(batch()["row"]), 5.0)}
+  both = dict.fromkeys(("student", "teacher"), dit_shapes(timed))
+  value, _ = jax.eval_shape(distilled_loss(timed, **law), both, rows, KEY)
+  assert value.shape == ()
+
+
 def test_what_it_costs_and_what_cannot_be():
   assert passes(8, 32, (1, 16)) == pytest.approx((3 + 3.5 + 48 / 8) / 3)
   for to in (0, 5, 33):
