@@ -67,12 +67,14 @@ NEEDED = {  # of a config, beside what its modules are built from
 
 def musicgen_stem(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
   """The network of a config with these codecs, and the shapes of its parameters."""
+  check_keys(config, {"editing": ("whole",), "sample": ("top_k", "temperature")})
   model = build_musicgen(config["network"], config["text"], codecs)
   return model, musicgen_shapes(model)
 
 
 def stemgen(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
   """The same of a network that is told the types of stems."""
+  check_keys(config, {"sample": ("weights", "top_k", "temperature")})
   (codec,) = codecs.values()
   model = build_stemgen(config["network"], codec, len(categories(config["types"])))
   return model, stemgen_shapes(model)

@@ -18,7 +18,7 @@ from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.evaluation.shown import figures, sheet
 from stemphonic_jax.evaluation.songs.trained import open_model
-from stemphonic_jax.evaluation.tables import compared
+from stemphonic_jax.evaluation.tables import compared, prompts
 from stemphonic_jax.evaluation.tables.basis import Options
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.saved import load_song
@@ -205,6 +205,9 @@ def test_a_run_may_start_from_a_model(config, trained, tmp_path, monkeypatch):
   further.data.records = str(trained / "records")
   open_run = functools.partial(coded.open_run, further, tmp_path, "musicgen", config.data.segment)
   assert open_run().start.directory == start.directory
+  (tmp_path / "tokenizer.model").write_bytes(tiny.tokenizer().model)
+  with pytest.raises(MismatchError, match=r"is not that of .* whose texts"):
+    main.train(further, tmp_path)
   other = {**start.codecs, "drums": replace(start.codecs["drums"], sha256="another")}
   monkeypatch.setattr(coded, "start_codes", lambda _: replace(start, codecs=other))
   with pytest.raises(MismatchError, match="was trained with another codec 'drums'"):
@@ -263,8 +266,9 @@ def test_models_of_all_systems_are_asked_for_the_same_songs(pipe, trained, tmp_p
   assert sheet.markdown(again.sheets[0]) == sheet.markdown(measured.sheets[0])
   with pytest.raises(UsageError, match="makes 2 at most"):
     compared.measure([model, trained], tmp_path / "out", Options(songs=1, seconds=3.0))
-  with pytest.raises(UsageError, match=r"is a model of musicgen-stem.*--systems"):
-    open_model(trained)
+  for refuse in (open_model, functools.partial(prompts.measure, out=tmp_path, options=options)):
+    with pytest.raises(UsageError, match=r"is a model of musicgen-stem.*--systems"):
+      refuse(trained)
   mix = InParts(measured.real)[0]
   assert list(mix.stems) == ["bass", "drums", "other"]
   assert pipe.stems_for(["drums", "percussion", "keys"]) == ["drums", "other"]

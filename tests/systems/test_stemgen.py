@@ -76,6 +76,19 @@ def test_codes_of_another_codec_are_refused(workdir, tmp_path):
     stemgen.train(other, tmp_path, lambda step, model: None)
 
 
+def test_types_that_are_others_than_those_of_the_start_are_refused(workdir, tmp_path):
+  for name in ("codecs", "records"):
+    shutil.copytree(workdir / name, tmp_path / name)
+  index = tmp_path / "records" / "train" / "index.json"
+  content = json.loads(index.read_text())
+  content["notes"]["types"] = ["theremin"]
+  index.write_text(json.dumps(content))
+  further = tiny()
+  further.init_from = str(workdir)
+  with pytest.raises(MismatchError, match=r"has the types none beside .* these records theremin"):
+    stemgen.train(further, tmp_path, lambda step, model: None)
+
+
 def test_a_stem_hears_those_before_it_and_the_same_request_gives_the_same(pipe, song):
   given = {"drums": song.stems["drums"]}
   after = pipe.generate("the other", ["basses"], seed=3, context=given)

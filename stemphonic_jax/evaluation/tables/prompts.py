@@ -15,7 +15,7 @@ from absl import logging
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.evaluation import kept, scores
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.listeners.ears import Ears
@@ -26,6 +26,7 @@ from stemphonic_jax.evaluation.songs.asking import Prompt
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Setting
+from stemphonic_jax.weights.signed import STEMPHONIC, find_bundle, read_config, system_of
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
 STEMS = 4  # asked for with each prompt
@@ -41,9 +42,15 @@ NOTE = (
 def measure(path: Path, out: Path, options: Options, written: Path | None = None) -> Measured:
   """The sheet of a model, with the prompts of a file, one a line, or those that come along.
 
-  MissingError or DataError for a file that has none; other errors are those of `paper.one_model`.
+  MissingError or DataError for a file that has none; UsageError for a model of a system that reads
+  no text, or makes other stems; other errors are those of `paper.one_model`.
   """
   texts = read(written or WRITTEN)
+  if (system := system_of(read_config(find_bundle(path)))) != STEMPHONIC:
+    raise UsageError(
+      f"{path}: is a model of {system}, and --table prompts asks for any stems by text; measure it"
+      f" with `stemphonic evaluate --systems {path}`"
+    )
   ears = Ears(out)
   what = "of two stems or more"
   of = remade.setting(__name__, path, out, options, ears, lambda mix, _: mix, what, runs=())

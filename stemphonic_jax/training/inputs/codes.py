@@ -113,13 +113,14 @@ def prepare(
   codecs: Mapping[str, Codec],
   encode: Encode,
   arranged: Callable[[Sequence[Mix]], Sequence[Mix]] = lambda mixes: mixes,
-  **options: int | float,
+  submixes: int = 0,
+  **options: float,
 ) -> None:
   """Fills the run's folder of records, as inputs/prepare.py does with latents.
 
-  `encode` maps waveforms to codes [n, T, levels], `arranged` mixes to those that are cut;
-  `submixes` and `audible` are options of `Cut` and `write_corpora`. Records that were prepared
-  apart are left to `open_coded`.
+  `encode` maps waveforms to codes [n, T, levels], `arranged` mixes to those that are cut, of which
+  so many `submixes` are coded at most; `options` are those of `write_corpora`. Records that were
+  prepared apart are left to `open_coded`.
   """
   records, d = records_of(config, workdir), config.data
   if d.records or cluster.one_by_one((records / "train").exists):
@@ -127,7 +128,7 @@ def prepare(
   hop = next(iter(codecs.values())).hop
   corpora = cluster.one_by_one(functools.partial(open_corpora, config, records, hop))
   parts = {name: arranged(mixes) for name, mixes in corpora.parts.items()}
-  cut = Cut(config.seconds, hop, options.pop("submixes", 0), every=not corpora.composed)
+  cut = Cut(config.seconds, hop, submixes, every=not corpora.composed)
   write_corpora(
     records, replace(corpora, parts=parts), encode, cut,
     rate=config.sample_rate, size=d.shard, seed=config.seed,

@@ -80,7 +80,7 @@ def _is_there(workdir: Path, name: str) -> bool:
   return found
 
 
-def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: Sounds) -> None:
   """A copy of the codec that the config names, or else of that of the model to start from."""
   if _is_there(workdir, name) or not cluster.is_first():
     return
@@ -97,7 +97,7 @@ def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "
       shutil.copyfile(source / file, folder / file)
 
 
-def _fitted(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+def _fitted(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: Sounds) -> None:
   """A codec of principal components and k-means."""
   if _is_there(workdir, name) or not cluster.is_first():
     return
@@ -131,7 +131,7 @@ def preview(codec: Codec, audio: np.ndarray, folder: Path, name: str) -> None:
     write_wav(folder / f"{label}.wav", np.stack([wave, wave], 1), codec.rate)
 
 
-def _learned(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: "Sounds") -> None:
+def _learned(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: Sounds) -> None:
   """A codec that is trained on crops of what it is to hear."""
   if cluster.one_by_one((workdir / "records" / "train").exists) and _is_there(workdir, name):
     return
