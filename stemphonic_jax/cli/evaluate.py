@@ -205,8 +205,8 @@ def _check_places(request: argparse.Namespace) -> None:
       if not (named_path.is_dir() if folder else named_path.is_file()):
         hint = if_file(named_path) if folder else ""
         raise MissingError(f"{named_path}: {message.format(named_path)}{hint}")
-  if request.model:
-    read_known(find_model(request.model))
+  for model in [request.model] if request.model else request.systems or []:
+    read_known(find_model(str(model)))
 
 
 def _listeners(request: argparse.Namespace) -> list["Listener"]:

@@ -114,12 +114,13 @@ class CodePipeline(ABC):
     found: Sequence[Hole],
     name: str,
     wave: Float32[np.ndarray, "N"],
+    variation: int,
   ) -> None:
     """New audio of a stem into its holes."""
     new = np.stack([wave, wave], 1)
     audio = draft.audio.get(name, np.zeros((draft.samples, 2), np.float32))
     for hole in found:
-      refuse_absurd(request, 0, name, new[hole.start : hole.stop])
+      refuse_absurd(request, variation, name, new[hole.start : hole.stop])
       audio = blend(audio, new, hole, self.rate)
     draft.audio[name] = audio
 

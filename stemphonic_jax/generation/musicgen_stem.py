@@ -12,6 +12,7 @@ before.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -108,6 +109,8 @@ class MusicGenStem(CodePipeline):
     asked, missing = self._roles(request), self.missing(draft, found)
     others = {name: audio for name, audio in draft.audio.items() if name not in asked}
     heard = self._heard(draft.types, others, asked) if others else {}
+    if deaf := [name for name in others if name not in itertools.chain(*heard.values())]:
+      logging.warning("%s: not heard, neither bass, drums nor other", ", ".join(deaf))
     if not heard and any(hole.stop < draft.samples for hole in found):
       raise UsageError(
         f"{SYSTEM} writes from left to right, so of all stems at once it cannot make a part of a"
@@ -131,7 +134,7 @@ class MusicGenStem(CodePipeline):
     for name, role in asked.items():
       own = made[self._streams[role]]
       draft.latents[name] = own.T.astype(np.uint16)
-      self.put(draft, request, found, name, self.codecs[role].decode(own))
+      self.put(draft, request, found, name, self.codecs[role].decode(own), variation)
       progress.add(DECODED)
 
   def _roles(self, request: Request) -> dict[str, str]:
@@ -157,8 +160,6 @@ class MusicGenStem(CodePipeline):
       kind = types.get(name)
       if role := (kind if kind in ROLES else kind and role_of(kind)):
         found.setdefault(role, []).append(name)
-      else:
-        logging.warning("%s: is not heard, since it is neither bass, drums nor other", name)
     if not found:
       raise UsageError(
         f"context: {SYSTEM} hears bass, drums and other, each by itself, and none is given;"

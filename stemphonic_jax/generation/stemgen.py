@@ -103,7 +103,7 @@ class StemGenPipeline(CodePipeline):
         missing[place] = False
       progress.add(SAMPLED)
       draft.latents[name] = codes
-      self.put(draft, request, found, name, self._codec.decode(codes.T))
+      self.put(draft, request, found, name, self._codec.decode(codes.T), variation)
       progress.add(DECODED)
       waiting.remove(name)
 

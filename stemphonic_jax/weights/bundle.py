@@ -138,7 +138,9 @@ def load_bundle(directory: Path) -> Bundle:
   directory = find_bundle(directory)
   config = read_config(directory)
   if (system := system_of(config)) != STEMPHONIC:
-    raise MismatchError(f"{directory}: is a model of {system}, expected one of {STEMPHONIC}")
+    raise MismatchError(
+      f"{directory}: is a model of {system}, expected one of {STEMPHONIC}; name another model"
+    )
   check_files(directory, _files(config))
   try:
     vae = build_vae(config["vae"])

@@ -80,6 +80,10 @@ OTHERS = {  # what else is no part of one hash: how songs are measured, and what
   **dict.fromkeys(("vggish", "clap", "music"), ("evaluation", "data/stems.py")),
   "features": (),
   **dict.fromkeys(("accompanying", "continuing", "editing", "prompts", "repairing"), MEASURED),
+  "compared": (
+    *(*MEASURED, "data/preparing/parts.py"),  # whose source is in its key
+    *(f"evaluation/tables/{name}.py" for name in ("editing", "paper", "systems")),  # what is shown
+  ),
 }
 
 

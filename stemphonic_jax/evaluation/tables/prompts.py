@@ -21,7 +21,7 @@ from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.listeners.ears import Ears
 from stemphonic_jax.evaluation.measures.identity import identity
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
-from stemphonic_jax.evaluation.songs import asking
+from stemphonic_jax.evaluation.songs import ablation, asking
 from stemphonic_jax.evaluation.songs.asking import Prompt
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
@@ -103,6 +103,7 @@ def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) 
     "others": kept.digest_of(others),
     "seconds": of.seconds,
     "seed": seed,
+    "hardware": ablation.hardware(),
   }
 
   def make() -> Cell:

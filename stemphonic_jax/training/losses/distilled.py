@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from stemphonic_jax.flow import named_key, shared_noise, squared_error, turn
 from stemphonic_jax.models.conditioning import drop_conditions
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.sampler import conditional_velocity, euler, guided_velocity
+from stemphonic_jax.sampler import conditional_velocity, euler, guided_velocity, phases
 from stemphonic_jax.training.losses.velocity import told
 from stemphonic_jax.training.run import state
 
@@ -39,11 +39,12 @@ def distilled_loss(
 
   `params` are {"student", "teacher"}. The student comes down in `to` steps, N; the teacher takes
   `of`, which is N·M, and is guided in `interval`. A batch may have `turns`, the rotation of each
-  row's noise; its segments are `seconds` long. ValueError where M is no whole number.
+  row's noise; its segments are `seconds` long. ValueError where M is no whole number, or the
+  interval not within the teacher's steps.
   """
   if not 0 < to <= of or of % to:
     raise ValueError(f"distil.to: got {to} steps, expected a divisor of the teacher's {of}")
-  first, last = interval
+  before, inside, _ = phases(of, interval)
   steps, each = to, of // to
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
@@ -63,9 +64,9 @@ def distilled_loss(
     guided = guided_velocity(dit, teacher, guidance, conditions)
 
     def go_on(i: jax.Array, y: jax.Array) -> jax.Array:
-      inside = (i + 1 >= first) & (i + 1 <= last)
+      is_guided = (i >= before) & (i < before + inside)
       t = jnp.full(y.shape[:1], 1.0 - i / of, jnp.float32)
-      return y + jax.lax.cond(inside, guided, plain, y, t) / of
+      return y + jax.lax.cond(is_guided, guided, plain, y, t) / of
 
     reached = jax.lax.fori_loop(number * each, (number + 1) * each, go_on, x)
     target = jax.lax.stop_gradient((reached - x) * steps)

@@ -83,3 +83,5 @@ def test_what_it_costs_and_what_cannot_be():
   for to in (0, 5, 33):
     with pytest.raises(ValueError, match="expected a divisor of the teacher's 32"):
       distilled_loss(DIT, to=to, of=32, guidance=3.0, interval=(1, 16), dropout={})
+  with pytest.raises(ValueError, match=r"guided interval: got 0\.\.99, expected it within 1\.\.32"):
+    distilled_loss(DIT, to=8, of=32, guidance=3.0, interval=(0, 99), dropout={})
