@@ -95,7 +95,7 @@ OPENERS = [open_encodec, open_codec, open_clap, open_musicgen, open_folder, find
 OPENERS += [open_records, load_vae, functools.partial(scan, "folder"), find_models]
 
 
-@pytest.mark.parametrize("opened", OPENERS, ids=str)
+@pytest.mark.parametrize("opened", OPENERS, ids=lambda one: getattr(one, "__name__", "scan"))
 def test_a_file_of_a_folder_names_the_folder(tmp_path, opened):
   """Whatever opens a folder is given a file in it by people who look at the largest."""
   file = tmp_path / "model.safetensors"
