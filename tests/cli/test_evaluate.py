@@ -11,9 +11,8 @@ from stemphonic_jax.evaluation import report
 from stemphonic_jax.evaluation.distances import populations
 from stemphonic_jax.evaluation.judges import vggish
 from stemphonic_jax.evaluation.shown import figures
-from stemphonic_jax.evaluation.songs import ablation, asking, corpus
+from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
 from stemphonic_jax.evaluation.tables import paper, remade
-from stemphonic_jax.weights import models
 from tests import tiny
 from tests.data.sources import trees
 from tests.evaluation.tables.test_paper import piece
@@ -23,8 +22,8 @@ from tests.weights import judges as weights
 @pytest.fixture
 def evaluate(stemphonic, monkeypatch):
   """Runs the command in this process and an empty folder: (exit code, stdout, stderr)."""
-  bundle, load = tiny.pipeline().bundle, models.open_model
-  monkeypatch.setattr(models, "open_model", lambda p: bundle if p == tiny.model() else load(p))
+  bundle, load = tiny.pipeline().bundle, trained.open_bundle
+  monkeypatch.setattr(trained, "open_bundle", lambda p: bundle if p == tiny.model() else load(p))
   real = tuple(
     [piece(number, 3, tiny.SAMPLES) for number in range(first, first + 4)] for first in (0, 10)
   )

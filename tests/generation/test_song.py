@@ -71,6 +71,7 @@ def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
     "negative": None,
     "context": ["keys"],
     "bpm": 96,
+    "metre": "4/4",
     "seed": 7,
     "variation": 0,
     "duration": 2.0,

@@ -27,9 +27,9 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.run import places
 from stemphonic_jax.training.run.checkpoints import reached
 from stemphonic_jax.training.run.identity import PLACES, flat, lasting
-from stemphonic_jax.weights import models
 from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.models import Bundle, CodeBundle
+from stemphonic_jax.weights.models import open_model as open_bundle
 from stemphonic_jax.weights.signed import STEMPHONIC, system_of
 
 HEARS = "dropout.activity < 1"
@@ -97,7 +97,7 @@ def _number(path: Path, setting: str) -> int | None:
 
 def open_any(path: Path) -> Model:
   """A model of any system, by its folder or its workdir; UsageError for one of whole mixes."""
-  bundle = models.open_model(path)
+  bundle = open_bundle(path)
   if bundle.config["whole_mixes"]:
     raise UsageError(f"{path}: makes whole mixes, of which no stems can be measured")
   home = path.resolve().parent if path.name == "model" else path  # the workdir, if it has one

@@ -23,7 +23,7 @@ CONFIGS = {"a": a_ii, "b": b_ii, "c": c_ii, "act": c_ii_act}
 def training(tmp_path, monkeypatch):
   """Makes the workdir of a training, finished unless `reached` says otherwise."""
   bundle = tiny.pipeline().bundle
-  monkeypatch.setattr(trained, "load_bundle", lambda _: bundle)
+  monkeypatch.setattr(trained, "open_bundle", lambda _: bundle)
   monkeypatch.setattr(trained, "reached", lambda folder, step: int(at(folder)) >= step)
 
   def at(folder):

@@ -54,7 +54,7 @@ def models(tmp_path, monkeypatch):
   other = [piece(number, 3) for number in range(100, 108)]
   monkeypatch.setattr(corpus, "composed", lambda *_: (real, other))
   bundle = tiny.pipeline().bundle  # loaded once
-  monkeypatch.setattr(trained, "load_bundle", lambda _: bundle)
+  monkeypatch.setattr(trained, "open_bundle", lambda _: bundle)
   monkeypatch.setattr(paper, "StemPipeline", lambda _: tiny.pipeline())
   monkeypatch.setattr(ablation.metrics, "measure", loudness)
   return tmp_path / "models"
