@@ -21,6 +21,7 @@ def get_config(size: str = "") -> ConfigDict:
   config.sample.update(steps=8, guidance=1.0, interval=(1, 8))
   config.dropout.text = 0.1  # without words nothing is guided, so there is little to learn
   if size == "tiny":
+    config.dit.depth = 1
     config.distil.update(to=2, of=4, interval=(2, 3))
     config.sample.update(steps=2, interval=(1, 2))
   return config

@@ -13,8 +13,10 @@ from stemphonic_jax.training.losses.distilled import distilled_loss, passes
 from stemphonic_jax.training.losses.velocity import conditions_of
 from stemphonic_jax.weights.architecture import dit_shapes
 from tests.tiny import random_params, turns
-from tests.training.trainers.test_ensemble import DIT, batch
+from tests.training.trainers.test_ensemble import DIT as DEEP
+from tests.training.trainers.test_ensemble import batch
 
+DIT = DEEP.clone(depth=1)
 KEY = jax.random.key(7)
 GUIDED = (2, 3)
 
