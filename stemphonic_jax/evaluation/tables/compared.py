@@ -31,8 +31,9 @@ from stemphonic_jax.evaluation.listeners.ears import Ears, Listener
 from stemphonic_jax.evaluation.measures import metrics
 from stemphonic_jax.evaluation.scores import bootstrap
 from stemphonic_jax.evaluation.shown.sheet import Line, Sheet
-from stemphonic_jax.evaluation.songs import ablation, asking, trained
+from stemphonic_jax.evaluation.songs import ablation, asking, corpus, trained
 from stemphonic_jax.evaluation.songs.ablation import Pieces
+from stemphonic_jax.evaluation.songs.asking import Prompt
 from stemphonic_jax.evaluation.songs.trained import Model
 from stemphonic_jax.evaluation.tables import basis, paper, remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
@@ -71,10 +72,10 @@ def measure(
   if not len(pieces) or not len(compared):
     raise DataError("there are no held-out pieces with bass, drums and other stems to measure with")
   ears = Ears(out, listeners)
-  real = _heard(pieces, compared, ears, options.seed)
+  prompts, real = _heard(pieces, compared, ears, options.seed)
   rows: dict[str, list[tuple[Model, Cell]]] = {}
   for model in models:
-    cell = _cell(model, pieces, real, seconds, options, out)
+    cell = _cell(model, prompts, real, seconds, options, out)
     rows.setdefault(re.sub(r"_\d+$", "", model.name), []).append((model, cell))
   lines = [
     paper.line(name, (name, f"{_size(found[0][0]):,}"), {model.name: cell for model, cell in found})
@@ -107,20 +108,29 @@ def _size(model: Model) -> int:
   return parameter_count(model.bundle.params)
 
 
-def _heard(pieces: Sequence[Mix], others: Sequence[Mix], ears: Ears, seed: int) -> Pieces:
-  """Real pieces in parts, noise as loud, and what to compare with."""
-  mixes = InParts(pieces)
-  prompts = [asking.prompt_of(mix) for mix in mixes]
+def _heard(
+  pieces: Sequence[Mix], others: Sequence[Mix], ears: Ears, seed: int
+) -> tuple[list[Prompt], Pieces]:
+  """What asks for real pieces; and them in parts, noise as loud, and what to compare with."""
+
+  def look(place: int) -> tuple[Prompt, Prompt, SongFeatures, SongFeatures]:
+    piece = pieces[place]
+    mix = in_parts(piece)
+    noise = ears.listen(metrics.noise_like(mix, seed))
+    return asking.prompt_of(piece), asking.prompt_of(mix), ears.listen(mix), noise
+
+  looks = corpus.in_threads(look, range(len(pieces)))  # each is made or read once
+  looks = bar(looks, "real pieces", len(pieces), "songs")
+  asked, prompts, real, noise = map(list, zip(*looks, strict=True))
   places = {prompt.id: place for place, prompt in enumerate(prompts)}
-  noise = [ears.listen(metrics.noise_like(mix, seed)) for mix in mixes]
-  real = remade.heard(mixes, ears, "real pieces")
   compared = remade.heard(InParts(others), ears, "other pieces")
-  return Pieces(prompts, real, noise, compared, ears, lambda name: mixes[places[name]])
+  mixes = InParts(pieces)
+  return asked, Pieces(prompts, real, noise, compared, ears, lambda name: mixes[places[name]])
 
 
 def _cell(
   model: Model,
-  pieces: Sequence[Mix],
+  prompts: Sequence[Prompt],
   real: Pieces,
   seconds: float,
   options: Options,
@@ -130,7 +140,7 @@ def _cell(
   key = {
     "model": model.bundle.fingerprint,
     "table": [kept.code_of(name) for name in (__name__, parts.__name__)],
-    "prompts": [[mix.id, mix.caption, mix.bpm, list(mix.stems)] for mix in pieces],
+    "prompts": [[one.id, one.caption, one.bpm, list(one.types)] for one in prompts],
     "seconds": seconds,
     "seed": options.seed,
     "hardware": ablation.hardware(),
@@ -138,20 +148,20 @@ def _cell(
 
   def make(first: int) -> Iterator[Heard]:
     pipe = pipeline_of(model.bundle)
-    numbers = range(first, len(pieces))
-    for number in bar(numbers, model.name, len(pieces), "songs", first):
-      mix, began = pieces[number], time.perf_counter()
+    numbers = range(first, len(prompts))
+    for number in bar(numbers, model.name, len(prompts), "songs", first):
+      prompt, began = prompts[number], time.perf_counter()
       try:
-        made = asked_of(pipe, mix, seconds, (options.seed + number) % MAX_SEED)
+        made = asked_of(pipe, prompt, seconds, (options.seed + number) % MAX_SEED)
       except DivergedError as error:
-        logging.warning("%s: %s is left out: %s", model.name, mix.id, error)
+        logging.warning("%s: %s is left out: %s", model.name, prompt.id, error)
         yield Heard(SongFeatures("", None, {}), 0.0)
       else:
         took = time.perf_counter() - began  # to make it, not to hear it
         yield Heard(real.ears.listen(in_parts(made), keep=False), took)
 
   def found() -> list[Heard]:
-    songs = kept.songs(out, key, len(pieces), make, real.ears.complete)
+    songs = kept.songs(out, key, len(prompts), make, real.ears.complete)
     sound = [one for one in songs if one.song.stems]
     if not sound:
       raise DivergedError(f"{model.name}: none of {len(songs)} songs is sound; the log says why")
@@ -168,15 +178,14 @@ def _cell(
   return ablation.judged(out, key_of_cell, cell, lambda: [one.song for one in found()], real)
 
 
-def asked_of(pipe: StemPipeline, mix: Mix, seconds: float, seed: int) -> Mix:
+def asked_of(pipe: StemPipeline, prompt: Prompt, seconds: float, seed: int) -> Mix:
   """What a model makes of a piece's prompt, with the stems of its own that make up the piece's."""
-  types = dict.fromkeys(stem.type for stem in mix.stems.values())
   song = pipe.generate(
-    mix.caption,
-    pipe.stems_for(list(types)),
-    bpm=asking.tempo_for(pipe, mix.bpm),
+    prompt.caption,
+    pipe.stems_for(prompt.types),
+    bpm=asking.tempo_for(pipe, prompt.bpm),
     seed=seed,
     duration=seconds,
   )
   stems = {kind: Stem(kind, audio) for kind, audio in song.stems.items()}
-  return Mix(mix.id, stems, mix.caption, mix.bpm, song.rate)
+  return Mix(prompt.id, stems, prompt.caption, prompt.bpm, song.rate)

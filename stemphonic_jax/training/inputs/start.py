@@ -63,6 +63,6 @@ def start_codes(config: ConfigDict) -> CodeBundle | None:
   if model.system != config.system:
     raise MismatchError(
       f"init_from: {config.init_from} is a model of {model.system}, this is a config of"
-      f" {config.system}"
+      f" {config.system}; name a model of that"
     )
   return model
