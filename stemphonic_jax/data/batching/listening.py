@@ -23,7 +23,7 @@ from jaxtyping import Bool, Int32
 from stemphonic_jax.data.batching import grouping
 from stemphonic_jax.data.batching.pipeline import Source
 from stemphonic_jax.data.batching.records import Segment
-from stemphonic_jax.data.batching.walk import order, row_by_row, walked
+from stemphonic_jax.data.batching.walk import order, row_by_row, share, walked
 
 TRIES = 8  # a crop may fall into a rest of all stems, so it is drawn again a few times
 
@@ -94,9 +94,7 @@ def batches(
   This host's rows are batch_size / hosts. `types` are those that the model tells apart. ValueError
   where hosts cannot share.
   """
-  if batch_size % hosts:
-    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
-  own = batch_size // hosts
+  own = share(batch_size, host, hosts)
   make = functools.partial(
     _make,
     source,
@@ -104,8 +102,8 @@ def batches(
     seed=seed,
     frames=frames,
     types=tuple(types),
-    first=host * own,
-    end=(host + 1) * own,
+    first=own.start,
+    end=own.stop,
   )
   return walked(functools.partial(row_by_row, batch_size), make, start=start, workers=workers)
 

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float16, Float32, Int8, Int32
 
 from stemphonic_jax.data.batching import grouping, prompts
 from stemphonic_jax.data.batching.records import Index, Segment, Statistics
-from stemphonic_jax.data.batching.walk import first, order, walked
+from stemphonic_jax.data.batching.walk import first, order, share, walked
 from stemphonic_jax.data.taxonomy import MIX
 
 # Prompts to ids or embeddings and the mask of what is not padding: a tokenizer's, or of data/texts.
@@ -262,10 +262,7 @@ def batches(
   records, whatever `source` is. Batches are made ahead in a thread, or in `workers` processes, for
   which absl's flags must be parsed; `close` it to end them. ValueError where hosts cannot share.
   """
-  if batch_size % (hosts * max(block, 1)):
-    blocks = f" with blocks of {block} rows" if block else ""
-    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts{blocks}")
-  own = batch_size // hosts
+  own = share(batch_size, host, hosts, block)
   walk = Walk(source, seed, group_stems, shuffle, block)
   return walked(
     functools.partial(walk.plan, rows=batch_size),
@@ -278,8 +275,8 @@ def batches(
       clause_dropout=clause_dropout,
       words_dropout=words_dropout,
       known=known,
-      first=host * own,
-      end=(host + 1) * own,
+      first=own.start,
+      end=own.stop,
     ),
     start=start,
     workers=workers,

@@ -72,9 +72,6 @@ def batches(
   rows are batch_size / hosts. `levels` are those of each stem's codec; `workers` as of
   walk.walked. ValueError where hosts cannot share the rows.
   """
-  if batch_size % hosts:
-    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
-  own = batch_size // hosts
   make = functools.partial(
     _make,
     source,
@@ -84,7 +81,7 @@ def batches(
     levels=tuple(levels),
     seed=seed,
     tempo_dropout=tempo_dropout,
-    rows=slice(host * own, (host + 1) * own),
+    rows=walk.share(batch_size, host, hosts),
   )
   return walk.walked(
     functools.partial(walk.row_by_row, batch_size), make, start=start, workers=workers

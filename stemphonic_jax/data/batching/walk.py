@@ -34,6 +34,18 @@ def row_by_row(rows: int, position: int) -> range:
   return range(position, position + rows)
 
 
+def share(rows: int, host: int, hosts: int, block: int = 0) -> slice:
+  """Which `rows` of a batch are those of a host; ValueError where hosts cannot share them.
+
+  Each has whole blocks of `block` rows.
+  """
+  if rows % (hosts * max(block, 1)):
+    blocks = f" with blocks of {block} rows" if block else ""
+    raise ValueError(f"batch_size {rows} does not divide by {hosts} hosts{blocks}")
+  own = rows // hosts
+  return slice(host * own, (host + 1) * own)
+
+
 def walked(
   plan: Plan, make: Make, *, start: int, workers: int = 0
 ) -> grain.DatasetIterator[tuple[int, Any]]:
