@@ -62,7 +62,7 @@ def test_stems_sound_like_what_they_are(song):
 
 
 def test_a_stem_keeps_silent_where_it_is_told_to(song):
-  found = frame_activity(song.stems["strings"], song.hop)
+  found = frame_activity(song.stems["strings"], song.hop, song.rate)
   asked = lanes_from_ranges([PLAYED], len(found), song.hop, song.rate)
   assert np.mean(found == asked) > 0.9
 

@@ -16,21 +16,22 @@ import numpy as np
 from stemphonic_jax.errors import UsageError
 
 THRESHOLD_DBFS = -60.0  # "a preset cutoff loudness (e.g., -60 dB)", Sec. 3.3
-# A rest of less than half a second (6 frames of 12.3 Hz) is phrasing, not an absence that somebody
-# would draw; the paper says "segments" and gives no length.
-MIN_GAP_FRAMES = 6
+# A rest of less than half a second is phrasing, not an absence that somebody would draw; the paper
+# says "segments" and gives no length. Five frames of its 12.3 Hz are shorter, six are not.
+MIN_GAP = 0.48  # seconds
 
 
 def frame_activity(
   audio: np.ndarray,
   hop: int,
+  rate: int,
   threshold_dbfs: float = THRESHOLD_DBFS,
-  min_gap_frames: int = MIN_GAP_FRAMES,
+  min_gap: float = MIN_GAP,
 ) -> np.ndarray:
   """Silence detection on a waveform [samples, channels] -> lane int8 [T].
 
   A frame is active where its RMS reaches `threshold_dbfs` (the last frame counts as zero-padded, as
-  the encoder sees it); silences of fewer than `min_gap_frames` between active frames are closed.
+  the encoder sees it); silences of less than `min_gap` seconds between active frames are closed.
   """
   samples, channels = audio.shape
   whole = samples // hop
@@ -39,15 +40,15 @@ def frame_activity(
   if whole * hop < samples:
     energy = np.append(energy, np.square(audio[whole * hop :]).sum())
   active = energy >= 10.0 ** (threshold_dbfs / 10.0) * hop * channels
-  return _close_gaps(active.astype(np.int8), min_gap_frames)
+  return _close_gaps(active.astype(np.int8), math.ceil(min_gap * rate / hop))
 
 
-def _close_gaps(lane: np.ndarray, min_gap_frames: int) -> np.ndarray:
-  """Fills runs of 0 shorter than `min_gap_frames` that lie between two runs of 1."""
+def _close_gaps(lane: np.ndarray, frames: int) -> np.ndarray:
+  """Fills runs of fewer than `frames` zeros that lie between two runs of 1."""
   active = np.flatnonzero(lane)
   gaps = np.diff(active) - 1
   for before, gap in zip(active[:-1], gaps, strict=True):
-    if 0 < gap < min_gap_frames:
+    if 0 < gap < frames:
       lane[before + 1 : before + 1 + gap] = 1
   return lane
 

@@ -134,7 +134,8 @@ def _stem(kind: str, audio: Float32[np.ndarray, "N 2"], rate: int, hop: int) -> 
   bands = _spectra(mono, WINDOW, HOP) @ _mel().T
   chroma = _spectra(mono, CHROMA_WINDOW, CHROMA_HOP) @ _pitch_classes().T
   decibels = 10.0 * np.log10(np.maximum(bands, 10.0 ** (FLOOR_DB / 10.0)))
-  return StemFeatures(kind, decibels.astype(np.float16), chroma, frame_activity(audio, hop))
+  lane = frame_activity(audio, hop, rate)
+  return StemFeatures(kind, decibels.astype(np.float16), chroma, lane)
 
 
 def _spectra(mono: Float32[np.ndarray, "N"], window: int, hop: int) -> Float32[np.ndarray, "F Q"]:

@@ -134,7 +134,7 @@ def _save(audio: Path, place: str, label: str, mix: Mix, asked: Mapping[str, Ran
   for k, (name, part) in enumerate(parts.items(), 1):
     file = f"{k}-{_slug(name)}.ogg"
     _write_ogg(folder / file, part * np.float32(gain), mix.rate)
-    found = active_ranges(frame_activity(part, FRAME), FRAME, mix.rate)
+    found = active_ranges(frame_activity(part, FRAME, mix.rate), FRAME, mix.rate)
     stems[name] = (file, asked.get(name), [(a, min(b, mix.seconds)) for a, b in found])
   spectrogram_figure(folder / "spectrogram.png", {"mix": whole, **parts}, mix.rate, label)
   return Version(label, f"audio/{place}", mix.seconds, stems)

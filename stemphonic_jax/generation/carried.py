@@ -31,7 +31,7 @@ def continued(
   rate: int,
 ) -> Ranges:
   """`ranges`, and those in which a stem is heard in its `new` frames."""
-  lane = frame_activity(audio, hop) & new
+  lane = frame_activity(audio, hop, rate) & new
   seconds = len(audio) / rate
   heard = [(a, min(b, seconds)) for a, b in active_ranges(lane, hop, rate)]
   return _joined([*ranges, *heard], hop / rate)

@@ -98,7 +98,8 @@ class CodePipeline(ABC):
       whole = holes(None, samples, self.rate, self.hop)
       self.work(draft, request, whole, request.first + v, progress)
       clock.lap("sample")
-      silent = [name for name in request.stems if is_silent(draft.audio[name], self.hop, None)]
+      quiet = functools.partial(is_silent, hop=self.hop, rate=self.rate, asked=None)
+      silent = [name for name in request.stems if quiet(draft.audio[name])]
       for name in silent:
         say_silent(request, v, name)
       info = info_of(self, request, given, v, silent, clock.seconds)

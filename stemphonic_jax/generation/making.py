@@ -53,4 +53,4 @@ def _is_silent(
   asked, hop = missing.astype(np.int8), pipe.hop
   if name in request.activity:
     asked &= lanes_from_ranges(request.activity[name], len(missing), hop, pipe.rate)
-  return is_silent(audio, hop, asked)
+  return is_silent(audio, hop, pipe.rate, asked)

@@ -30,13 +30,16 @@ def refuse_absurd(
 
 
 def is_silent(
-  audio: Float32[np.ndarray, "samples 2"], hop: int, asked: Int8[np.ndarray, "T"] | None
+  audio: Float32[np.ndarray, "samples 2"],
+  hop: int,
+  rate: int,
+  asked: Int8[np.ndarray, "T"] | None,
 ) -> bool:
   """Whether a stem is silent wherever it was `asked` to sound: all along, if no lane was given.
 
   One that was asked to be silent all along is not.
   """
-  found = frame_activity(audio, hop)
+  found = frame_activity(audio, hop, rate)
   asked = np.ones_like(found) if asked is None else asked
   return bool(asked.any() and not (found & asked).any())
 

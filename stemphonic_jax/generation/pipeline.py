@@ -174,7 +174,7 @@ class StemPipeline:
     lanes = {name: lane[:needed] for name, lane in lanes.items()}
     songs = []
     for v, stems in enumerate(audio):
-      silent = [n for n in request.stems if is_silent(stems[n], hop, lanes.get(n))]
+      silent = [n for n in request.stems if is_silent(stems[n], hop, self.rate, lanes.get(n))]
       for name in silent:
         say_silent(request, v, name)
       info = info_of(self, request, given, v, silent, clock.seconds)

@@ -224,7 +224,7 @@ class Song:
       write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
       _write_latents(folder / LATENTS, self.latents)
       lanes = {
-        name: self.lanes.get(name, frame_activity(audio, self.hop))
+        name: self.lanes.get(name, frame_activity(audio, self.hop, self.rate))
         for name, audio in self.stems.items()
       }
       colours = {name: colour_of(stem["type"]) for name, stem in self.info["stems"].items()}

@@ -17,36 +17,46 @@ def steps(levels: list[float], hop: int) -> np.ndarray:
 
 def test_activity_by_hand():
   audio = steps([-70, -70, -20, -59.9, -60.1, -120, -40, -70], hop=100)
-  lane = frame_activity(audio, 100, min_gap_frames=1)
+  lane = frame_activity(audio, 100, 100, min_gap=1)
   assert lane.dtype == np.int8
   assert lane.tolist() == [0, 0, 1, 1, 0, 0, 1, 0]
-  assert frame_activity(audio, 100, -65.0, 1).tolist() == [0, 0, 1, 1, 1, 0, 1, 0]
+  assert frame_activity(audio, 100, 100, -65.0, 1).tolist() == [0, 0, 1, 1, 1, 0, 1, 0]
 
 
 def test_only_gaps_between_sounds_that_are_too_short_are_closed():
   lane = [0, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0]
   audio = steps([-20 if on else -100 for on in lane], hop=10)
-  assert frame_activity(audio, 10, min_gap_frames=1).tolist() == lane
-  assert frame_activity(audio, 10, min_gap_frames=3).tolist() == [
-    0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0,
-  ]  # fmt: skip
-  assert frame_activity(audio, 10, min_gap_frames=4).tolist() == [0] + [1] * 10 + [0, 0]
+
+  def found(min_gap):
+    return frame_activity(audio, 10, rate=20, min_gap=min_gap).tolist()
+
+  assert found(0.5) == lane
+  assert found(1.5) == [0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0]
+  assert found(2.0) == [0] + [1] * 10 + [0, 0]
+
+
+@pytest.mark.parametrize(("hop", "rate"), [(3584, 44_100), (2048, 44_100), (640, 32_000)])
+def test_a_rest_of_less_than_half_a_second_is_phrasing_at_any_frame_rate(hop, rate):
+  for seconds, rests in ((0.3, False), (0.75, True)):
+    audio = np.full((4 * rate, 2), 0.1, np.float32)
+    audio[2 * rate : round((2 + seconds) * rate)] = 0.0
+    assert (frame_activity(audio, hop, rate).min() == 0) == rests
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (99, 1), (100, 1), (101, 2), (250, 3)])
 def test_frames_are_the_ceiling_and_the_last_counts_as_padded(samples, frames):
-  assert frame_activity(np.ones((samples, 2), np.float32), 100).tolist() == [1] * frames
-  assert frame_activity(np.zeros((samples, 2), np.float32), 100).tolist() == [0] * frames
+  assert frame_activity(np.ones((samples, 2), np.float32), 100, 1_000).tolist() == [1] * frames
+  assert frame_activity(np.zeros((samples, 2), np.float32), 100, 1_000).tolist() == [0] * frames
 
 
 def test_a_segment_of_the_paper_has_394_frames():
-  assert len(frame_activity(np.zeros((32 * 44100, 2), np.float32), 3584)) == 394
+  assert len(frame_activity(np.zeros((32 * 44100, 2), np.float32), 3584, 44_100)) == 394
 
 
 def test_one_sounding_channel_is_enough():
   audio = np.zeros((200, 2), np.float32)
   audio[:100, 1] = 0.01
-  assert frame_activity(audio, 100).tolist() == [1, 0]
+  assert frame_activity(audio, 100, 1_000).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("hop", "rate"), [(3584, 44100), (2048, 44100), (320, 16000), (7, 22050)])

@@ -24,7 +24,7 @@ def read_png(path) -> np.ndarray:
 
 def test_the_stems_figure_shows_the_lane_in_the_colour_of_its_stem(tmp_path):
   path = tmp_path / "stems.png"
-  lanes = {"synths": frame_activity(stems()["synths"], 160)}
+  lanes = {"synths": frame_activity(stems()["synths"], 160, RATE)}
   stems_figure(path, stems(), lanes, RATE, "a title " * 40)
   image = read_png(path)
   blue = np.abs(image[..., :3] - [0x3B / 255, 0x6F / 255, 0xB6 / 255]).max(axis=-1) < 0.02

@@ -59,4 +59,4 @@ def test_activity_is_that_of_the_model_at_its_own_rate():
   mix = Mix("a", {"keys": Stem("keys", audio)}, "", None, 44100)
   for hop in (3584, 2048):
     lane = features(mix, hop).stems["keys"].lane
-    np.testing.assert_array_equal(lane, frame_activity(audio, hop))
+    np.testing.assert_array_equal(lane, frame_activity(audio, hop, 44_100))

@@ -55,11 +55,11 @@ def test_a_stem_that_rests_where_it_was_to_play_is_silent():
   audio = np.zeros((8 * 3584, 2), np.float32)
   audio[4 * 3584 :] = 0.1
   lane = np.array([1, 1, 0, 0, 0, 0, 0, 0], np.int8)
-  assert is_silent(audio, 3584, lane)
-  assert not is_silent(audio, 3584, None)
-  assert not is_silent(audio, 3584, 1 - lane)
-  assert not is_silent(np.zeros_like(audio), 3584, 0 * lane)
-  assert is_silent(np.zeros_like(audio), 3584, None)
+  assert is_silent(audio, 3584, 44_100, lane)
+  assert not is_silent(audio, 3584, 44_100, None)
+  assert not is_silent(audio, 3584, 44_100, 1 - lane)
+  assert not is_silent(np.zeros_like(audio), 3584, 44_100, 0 * lane)
+  assert is_silent(np.zeros_like(audio), 3584, 44_100, None)
 
 
 def test_a_song_that_sounds_warns_of_nothing(warned):

@@ -201,7 +201,8 @@ def _check_entry(entry: Entry, rules: Rules, file_captions: Mapping[str, str]) -
     entry.id, entry.caption, entry.genre, types, bpm, file_captions
   )
   activity = {
-    name: float(frame_activity(stem.audio, rules.hop).mean()) for name, stem in mix.stems.items()
+    name: float(frame_activity(stem.audio, rules.hop, mix.rate).mean())
+    for name, stem in mix.stems.items()
   }
   return {
     "id": entry.id,

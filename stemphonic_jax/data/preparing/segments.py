@@ -97,7 +97,7 @@ def segment(mix: Mix, encode: Encode, cut: Cut, rng: np.random.Generator) -> Seg
   Stems are rounded to 16 bits before, so that a sub-mix has the same latents whether it is encoded
   now or by a trainer, from stored waveforms. None where no stem sounds enough.
   """
-  lanes = {name: frame_activity(stem.audio, cut.hop) for name, stem in mix.stems.items()}
+  lanes = {name: frame_activity(stem.audio, cut.hop, mix.rate) for name, stem in mix.stems.items()}
   names = [name for name, lane in lanes.items() if lane.mean() >= cut.min_activity]
   if not any(lanes[name].any() for name in names):
     return None

@@ -48,7 +48,7 @@ def prompt_of(mix: Mix) -> Prompt:
   """The prompt that asks for a mix as `ensemble` returns it."""
   active = {}
   for name, stem in mix.stems.items():
-    ranges = active_ranges(frame_activity(stem.audio, FRAME), FRAME, mix.rate)
+    ranges = active_ranges(frame_activity(stem.audio, FRAME, mix.rate), FRAME, mix.rate)
     active[name] = [(start, min(end, mix.seconds)) for start, end in ranges]
   return Prompt(mix.id, mix.caption, mix.bpm, active)
 

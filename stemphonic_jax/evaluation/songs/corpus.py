@@ -194,7 +194,7 @@ def ensemble(mix: Mix) -> Mix | None:
   """
   stems: dict[str, Stem] = {}
   for stem in mix.stems.values():
-    sounds = frame_activity(stem.audio, FRAME).mean() >= AUDIBLE_SHARE
+    sounds = frame_activity(stem.audio, FRAME, mix.rate).mean() >= AUDIBLE_SHARE
     if sounds and stem.type in STEM_TYPES:
       stems.setdefault(stem.type, stem)
   return replace(mix, stems=stems) if len(stems) > 1 else None

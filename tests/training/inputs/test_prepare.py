@@ -143,7 +143,7 @@ def test_latents_are_those_of_the_audio_and_sub_mixes_are_summed_first(prepared,
     means, _ = encode([sum(audio for k, audio in enumerate(np.float32(rounded)) if mask >> k & 1)])
     np.testing.assert_array_equal(latents, means[0].astype(np.float16))
   for lane, stem in zip(found.activity, piece.stems.values(), strict=True):
-    np.testing.assert_array_equal(lane, frame_activity(stem.audio, 3584))
+    np.testing.assert_array_equal(lane, frame_activity(stem.audio, 3584, 44_100))
 
 
 def test_the_encoder_gives_what_encoding_all_at_once_gives(model, monkeypatch):
