@@ -218,17 +218,25 @@ def anew(of: Setting, name: str, make: Make) -> list[SongFeatures | None]:
 
 
 def to_the_others(names: Callable[[Mix], Sequence[str]]) -> Make:
-  """What makes the stems anew that `names` gives of a piece, all others being given."""
+  """What makes the stems anew that `names` gives of a piece, all others being given.
+
+  A system with a stem for several types does not hear those others that are part of what it makes.
+  """
 
   def make(pipe: StemPipeline, mix: Mix, seed: int) -> Mix:
     asked = names(mix)
     others = {name: stem for name, stem in mix.stems.items() if name not in asked}
+    stems = pipe.stems_for([mix.stems[name].type for name in asked])
     song = pipe.generate(
       mix.caption,
-      pipe.stems_for([mix.stems[name].type for name in asked]),
+      stems,
       bpm=asking.tempo_for(pipe, mix.bpm),
       seed=seed,
-      context={name: stem.audio for name, stem in others.items()},
+      context={
+        name: stem.audio
+        for name, stem in others.items()
+        if not set(stems) & set(pipe.stems_for([stem.type]))
+      },
       duration=mix.seconds,
     )
     made = {name: Stem(name, song.stems[name]) for name in song.stems if name not in others}

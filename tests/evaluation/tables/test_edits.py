@@ -59,6 +59,24 @@ def test_only_the_hidden_half_of_the_last_stem_is_made_again(mix):
   assert np.mean(new[edge : 3 * edge] != old[edge : 3 * edge]) > 0.9
 
 
+def test_a_system_of_fixed_stems_does_not_hear_what_is_part_of_the_one_it_makes(mix):
+  asked = []
+
+  def generate(caption, stems, *, context, **rest):
+    asked.append((stems, list(context)))
+    return SimpleNamespace(stems={**context, **{name: np.zeros_like(audio) for name in stems}})
+
+  audio = next(iter(mix.stems.values())).audio
+  mix = replace(mix, stems={kind: Stem(kind, audio) for kind in ("keys", "drums", "strings")})
+  make = remade.to_the_others(lambda mix: ["strings"])
+  parts = {"drums": "drums", "keys": "other", "strings": "other"}
+  for stems_for in (list, lambda types: list(dict.fromkeys(parts[kind] for kind in types))):
+    model = {"config": {"dropout": {"bpm": 1.0}}, "stems_for": stems_for}
+    made = make(SimpleNamespace(generate=generate, **model), mix, 0)
+    assert {"keys", "drums"} < set(made.stems)
+  assert asked == [(["strings"], ["keys", "drums"]), (["other"], ["drums"])]
+
+
 def test_songs_go_on_from_a_beginning_that_stays(mix):
   made = continuing.going_on(tiny.pipeline(), mix, 5)
   given = mix.samples // continuing.PARTS
