@@ -14,6 +14,7 @@ from jaxtyping import Float32
 
 from stemphonic_jax.audio.activity import THRESHOLD_DBFS
 from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.data.batching.walk import share
 from stemphonic_jax.data.stems import Mix
 
 Kind = Literal["stem", "submix", "mix"]
@@ -62,28 +63,27 @@ def crops(
   are large and cut out of files, so up to `ahead` batches are made before they are asked for.
   ValueError where the hosts cannot share the rows.
   """
-  if batch_size % hosts:
-    raise ValueError(f"batch_size {batch_size} does not divide by {hosts} hosts")
+  rows = share(batch_size, host, hosts)
   draw = functools.partial(draw_crop, samples=samples, kinds=kinds)
   drawn = grain.MapDataset.source(mixes).seed(seed).shuffle().repeat().random_map(draw)
-  own = _Share(drawn, batch_size, host, hosts).batch(batch_size // hosts)
+  own = _Share(drawn, batch_size, rows).batch(rows.stop - rows.start)
   numbered = own.map_with_index(lambda number, batch: (number + 1, batch))
   options = grain.ReadOptions(num_threads=min(THREADS, ahead), prefetch_buffer_size=ahead)
   return iter(numbered[start:].to_iter_dataset(options))
 
 
 class _Share(grain.MapDataset):
-  """The rows of one host, out of batches of `rows`."""
+  """The rows of one host, which are `own` of each batch of `rows`."""
 
-  def __init__(self, parent: grain.MapDataset, rows: int, host: int, hosts: int) -> None:
+  def __init__(self, parent: grain.MapDataset, rows: int, own: slice) -> None:
     super().__init__(parent)
-    self._rows, self._own, self._host, self._hosts = rows, rows // hosts, host, hosts
+    self._rows, self._first, self._own = rows, own.start, own.stop - own.start
 
   def __len__(self) -> int:
-    return len(self._parent) // self._hosts
+    return len(self._parent) * self._own // self._rows
 
   def __getitem__(self, index):
     if isinstance(index, slice):
       return self.slice(index)
     batch, row = divmod(index, self._own)
-    return self._parent[batch * self._rows + self._host * self._own + row]
+    return self._parent[batch * self._rows + self._first + row]
