@@ -1,5 +1,6 @@
 """What both doors do around their work: logs, the compilation cache, errors in one line."""
 
+import ctypes
 import errno
 import glob
 import importlib.util
@@ -16,6 +17,9 @@ DEBUG = "STEMPHONIC_DEBUG"  # set to 1, errors come with their traceback
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which stays as it is, of what file it may be
 TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # what a host of TPUs has
+# Of glibc's mallopt, whose values are C's int: from how many free bytes on memory is given back,
+# from which size on a piece of it is the system's own, and how many heaps threads share.
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX, MOST = -1, -3, -8, 2**31 - 1
 
 
 def run(work: Callable[[], None]) -> int:
@@ -59,6 +63,7 @@ def set_up() -> None:
   from absl import logging
 
   pass_over_tpus()
+  keep_memory()
   if CACHE not in os.environ:
     cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     _set("jax_compilation_cache_dir", str(Path(cache, "stemphonic_jax", "xla")))
@@ -88,6 +93,18 @@ def pass_over_tpus() -> None:
   others = importlib.util.find_spec("jax_plugins")  # of GPUs
   if others is None and not any(found for pattern in TPU_DEVICES for found in glob.glob(pattern)):
     _set("jax_platforms", "cpu")
+
+
+def keep_memory() -> None:
+  """Has the process keep memory that it frees, where the C library is glibc.
+
+  A program compiled for a CPU frees what it computed with when it ends. Given back, that is cleared
+  page by page when the next step asks for it, which was a quarter of the time of a training step.
+  """
+  if mallopt := getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None):
+    mallopt(TRIM_THRESHOLD, MOST)
+    mallopt(MMAP_THRESHOLD, MOST)
+    mallopt(ARENA_MAX, 1)  # the heaps of other threads are too small for that
 
 
 def _set(name: str, value: Any) -> None:

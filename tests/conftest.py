@@ -15,6 +15,8 @@ import pytest
 from absl import flags, logging
 from beartype import BeartypeConf, beartype
 
+from stemphonic_jax import door
+
 # Set here, because jax reads them once, when it is imported; subprocesses of tests inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Eight simulated devices, to see that nothing depends on how many there are. On a busy machine they
@@ -31,6 +33,7 @@ cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+door.keep_memory()  # as programs do
 # grain starts its workers only where absl's flags are parsed.
 flags.FLAGS.mark_as_parsed()
 
@@ -104,7 +107,7 @@ def programs_let_go() -> Iterator[None]:
   global floor
   floor = floor or _resident()
   yield
-  if _resident() > floor + LEFT:
+  if _holds(floor + LEFT):
     _let_go()
 
 
@@ -112,8 +115,15 @@ def programs_let_go() -> Iterator[None]:
 def memory_given_back() -> Iterator[None]:
   """In a file that takes more than MOST they go before its end, lest a process grows to 5 GB."""
   yield
-  if _resident() > max(MOST, floor + LEFT):
+  if _holds(max(MOST, floor + LEFT)):
     _let_go()
+
+
+def _holds(limit: float) -> bool:
+  """Whether this process holds more bytes than `limit`, without what it only keeps for later."""
+  if _resident() > limit:
+    _trim()
+  return _resident() > limit
 
 
 def _let_go() -> None:

@@ -1,6 +1,7 @@
 """Both doors: an error is one line and a fitting exit code, unless its traceback is asked for."""
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -152,3 +153,32 @@ def test_an_installed_compiler_for_tpus_says_nothing(tmp_path):
     text=True,
   )
   assert (done.returncode, done.stdout, done.stderr) == (0, "cpu\n", "")
+
+
+# Page faults of a thread that takes 64 MB for the third time, as compiled programs do at each step.
+TAKEN_AGAIN = """
+import ctypes, resource, threading
+from stemphonic_jax import door
+door.keep_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def take():
+  for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    place = libc.malloc(2**26)
+    libc.memset(place, 1, 2**26)
+    libc.free(place)
+  print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+thread = threading.Thread(target=take)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_memory_that_is_freed_is_not_cleared_again():
+  done = subprocess.run([sys.executable, "-c", TAKEN_AGAIN], capture_output=True, text=True)
+  assert done.stderr == ""
+  assert int(done.stdout) < 100  # of 16 384 pages
