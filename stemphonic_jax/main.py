@@ -63,6 +63,7 @@ def run() -> None:
   from stemphonic_jax.training.distributed import cluster
 
   door.set_up()
+  door.keep_memory()
   cluster.start()
   workdir = Path(_WORKDIR.value or Path("runs", config_name()))
   cluster.one_by_one(functools.partial(claim, config, workdir))

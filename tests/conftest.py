@@ -33,7 +33,7 @@ cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-door.keep_memory()  # as programs do
+door.keep_memory()  # as trainings do
 # grain starts its workers only where absl's flags are parsed.
 flags.FLAGS.mark_as_parsed()
 
