@@ -187,6 +187,7 @@ def get_config(size: str = "") -> ConfigDict:
       guidance=3.0,
       interval=(3, 28),
       share_noise=True,
+      noise_share=1.0,  # of its variance, that a stem has in common where it is; not in the paper
       align_noise=False,  # or turned for each type (data/batching/alignment.py); not in the paper
     )
   )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from stemphonic_jax.flow import interpolate, shared_noise, turn
+from stemphonic_jax.flow import interpolate, partly_shared_noise, shared_noise, turn
 from stemphonic_jax.guidance import PLAIN, Velocity, Views, guide, stacked, weigh
 from stemphonic_jax.models.conditioning import Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
@@ -107,7 +107,7 @@ def one_pass(
   params: Any,
   key: Key[Array, ""],
   guidance: Float[Array, "*V"] | float,
-  group: Int[Array, "R"],
+  group: Int[Array, "R"] | Int[Array, "R 2"],
   turns: Float[Array, "R C C"] | None,
   conditions: Conditions,
   *,
@@ -116,6 +116,7 @@ def one_pass(
   views: Views = PLAIN,
   in_turn: bool = False,
   start: int = 0,
+  share: float = 1.0,
 ) -> Float[Array, "R T C"]:
   """Standardised latents of R stems from one noise per group, each row's turned by its `turns`.
 
@@ -124,9 +125,9 @@ def one_pass(
   batch, or looked at `in_turn`, which takes less memory. With a `start`, the path begins at
   t = 1 − start/N between the latents that are `clean` and the noise: the less noise, the more
   stays. A model that was not trained to hear frames that are `known` is shown them as they would be
-  at each step, (1 − t)·clean + t·noise.
+  at each step, (1 − t)·clean + t·noise. `group` and `share` are those of `begin`.
   """
-  noise, x = begin(key, group, turns, conditions, steps=steps, start=start)
+  noise, x = begin(key, group, turns, conditions, steps=steps, start=start, share=share)
   guided = guided_velocity(dit, params, guidance, conditions, views, in_turn)
   place = _place(dit, conditions, noise)
   conditional = conditional_velocity(dit, params, conditions)
@@ -135,15 +136,24 @@ def one_pass(
 
 def begin(
   key: Key[Array, ""],
-  group: Int[Array, "R"],
+  group: Int[Array, "R"] | Int[Array, "R 2"],
   turns: Float[Array, "R C C"] | None,
   conditions: Conditions,
   *,
   steps: int,
   start: int = 0,
+  share: float = 1.0,
 ) -> tuple[Float[Array, "R T C"], Float[Array, "R T C"]]:
-  """The noise of a pass, and where its path begins."""
-  noise = shared_noise(key, group, conditions.context.shape[1:])
+  """The noise of a pass, and where its path begins.
+
+  Rows of which the noise is theirs but for the `share` of its variance have a second number in
+  `group`, by which their own is drawn.
+  """
+  shape = conditions.context.shape[1:]
+  if group.ndim == 2:
+    noise = partly_shared_noise(key, group[:, 0], group[:, 1], shape, share)
+  else:
+    noise = shared_noise(key, group, shape)
   if turns is not None:
     noise = turn(noise, turns)
   if not start:

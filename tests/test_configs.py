@@ -255,6 +255,10 @@ def test_stems_that_hear_each_other_need_blocks_of_rows(started, tmp_path):
   config.data.update(block=4, share_noise=1.5)
   with pytest.raises(UsageError, match=r"share_noise: got 1\.5, expected a share from 0 to 1"):
     main.train(config, tmp_path)
+  config.data.share_noise = 0.0
+  config.sample.noise_share = -0.1
+  with pytest.raises(UsageError, match=r"sample\.noise_share: got -0\.1, expected a share"):
+    main.train(config, tmp_path)
 
 
 def test_the_settings_differ_where_the_table_says():

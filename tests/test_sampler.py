@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax import sampler
+from stemphonic_jax.models.conditioning import Conditions
 
 NOISE = jax.random.normal(jax.random.key(0), (3, 10, 4))
 
@@ -62,6 +63,18 @@ def velocities(scale):
     return jnp.concatenate([field(x[:half], t[:half], 1.0), field(x[half:], t[half:], -0.5)])
 
   return (lambda x, t: field(x, t, 1.0)), sampler.guide(both, scale)
+
+
+def test_rows_have_the_share_of_their_noise_in_common():
+  pairs = jnp.array([[7, 1], [7, 2], [8, 3]])
+  text, mask, frames = jnp.zeros((3, 1), int), jnp.ones((3, 1), bool), jnp.zeros((3, 100), jnp.int8)
+  rows = Conditions(text, mask, jnp.zeros(3), jnp.zeros((3, 100, 32)), frames)
+  for share in (0.0, 0.3, 1.0):
+    noise, _ = sampler.begin(jax.random.key(0), pairs, None, rows, steps=4, share=share)
+    found = np.corrcoef(np.reshape(noise, (3, -1)))
+    np.testing.assert_allclose(found[0, 1], share, atol=0.06)
+    np.testing.assert_allclose(found[:2, 2], 0, atol=0.06)
+    np.testing.assert_allclose(np.std(noise), 1, atol=0.03)
 
 
 def test_an_empty_interval_is_the_conditional_model():

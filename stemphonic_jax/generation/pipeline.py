@@ -241,6 +241,7 @@ class StemPipeline:
     turns = self._turns(types, count)
     key = jax.random.key(request.seed)
     guidance, seen = guided(request.guidance, rows, request.in_turn)
+    share = self.config["sample"].get("noise_share", 1.0)
     run = functools.partial(
       self._counted,
       progress,
@@ -252,8 +253,9 @@ class StemPipeline:
       interval=guided_steps(self.config, request) if seen else None,
       **({} if seen in (None, PLAIN) else {"views": seen, "in_turn": request.in_turn}),
       **({"start": start} if start else {}),
+      **({"share": share} if share < 1 else {}),
     )
-    arguments = (noise_groups(request, members), turns, rows)
+    arguments = (noise_groups(request, members, share), turns, rows)
     together = len(members) if ensemble else 1
     made = [row for part in run_rows(run, arguments, together, progress.poll) for row in part]
     asked = [v * len(members) + members.index(name) for v in range(count) for name in names]
@@ -262,18 +264,18 @@ class StemPipeline:
   def _counted(
     self,
     progress: Progress,
-    share: float,
+    asked: float,
     params: Any,
     key: jax.Array,
     guidance: Any,
-    group: Int32[np.ndarray, "R"],
+    group: Int32[np.ndarray, "R ..."],
     *inputs: Any,
     **options: Any,
   ) -> jax.Array:
-    """A part of a pass; where somebody listens, piece by piece. The `share` of rows is counted."""
+    """A part of a pass; where somebody listens, piece by piece. `asked` is what counts."""
     if not progress.wanted:
       return self._sample(params, key, guidance, group, *inputs, **options)
-    counted, done = round(SAMPLED * len(group) * share), 0
+    counted, done = round(SAMPLED * len(group) * asked), 0
 
     def look(part: float) -> None:
       nonlocal done
@@ -333,7 +335,7 @@ def _programs(dit: DiT, vae: VAE) -> tuple[Callable, Callable, Callable]:
   return (
     jax.jit(
       functools.partial(one_pass, dit),
-      static_argnames=("steps", "interval", "views", "in_turn", "start"),
+      static_argnames=("steps", "interval", "views", "in_turn", "start", "share"),
     ),
     jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode")),
     jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode")),

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32
 
 from stemphonic_jax.generation.guided import Guidance, weights_of
 from stemphonic_jax.generation.request import MAX_VARIATIONS, Request
@@ -32,16 +32,22 @@ class Row:
   known: Bool[np.ndarray, "T"]
 
 
-def noise_groups(request: Request, names: Sequence[str]) -> np.ndarray:
-  """Which rows share a noise: those of a variation or, where it is not shared, none.
+def noise_groups(request: Request, names: Sequence[str], share: float = 1.0) -> np.ndarray:
+  """Which rows share a noise, [R]: those of a variation or, where it is not shared, none.
 
   A stem counts by a hash of its name: its noise depends neither on the other stems nor on their
-  order. Nor does it depend on the number of variations.
+  order. Nor does it depend on the number of variations. Where rows share it with a `share` below 1,
+  [R, 2], both are there: what they share, and what is their own.
   """
-  stems = [0 if request.share_noise else zlib.crc32(name.encode()) >> 8 for name in names]
   variations = range(request.first, request.first + request.variations)
-  ids = [v + MAX_VARIATIONS * k for v in variations for k in stems]
-  return np.array(ids, np.int32)
+
+  def ids(stems: Sequence[int]) -> Int32[np.ndarray, "R"]:
+    return np.array([v + MAX_VARIATIONS * k for v in variations for k in stems], np.int32)
+
+  common, own = ids([0] * len(names)), ids([zlib.crc32(name.encode()) >> 8 for name in names])
+  if not request.share_noise:
+    return own
+  return np.stack([common, own], 1) if share < 1 else common
 
 
 def known_frames(

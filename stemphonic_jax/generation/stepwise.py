@@ -13,7 +13,7 @@ from stemphonic_jax.models.dit import DiT
 
 STEPS = 4  # of a piece
 
-_begin = jax.jit(sampler.begin, static_argnames=("steps", "start"))
+_begin = jax.jit(sampler.begin, static_argnames=("steps", "start", "share"))
 _end = jax.jit(sampler.end)
 
 
@@ -39,9 +39,10 @@ def one_pass(
   views: Views = PLAIN,
   in_turn: bool = False,
   start: int = 0,
+  share: float = 1.0,
 ) -> jax.Array:
   """As `sampler.one_pass`, for one that `look`s after each piece at the share that is done."""
-  noise, x = _begin(key, group, turns, conditions, steps=steps, start=start)
+  noise, x = _begin(key, group, turns, conditions, steps=steps, start=start, share=share)
   pieces = sampler.pieces(steps, interval, start, STEPS)
   for first, last, is_guided in pieces:
     options = {"views": views, "in_turn": in_turn} if is_guided else {}

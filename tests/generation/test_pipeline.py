@@ -102,6 +102,17 @@ def test_aligned_noise_is_turned_for_each_type_by_itself(tmp_path):
   assert [s.info["sampler"]["align_noise"] for s in (plain, song)] == [False, True]
 
 
+def test_a_model_may_share_a_part_of_its_noise(tmp_path):
+  """A song lies between those of one noise and of a noise for each; listening changes nothing."""
+  pipe = StemPipeline.load(tiny.save_model(tmp_path / "model", sample={"noise_share": 0.5}))
+  song = pipe.generate(PROMPT, ALL[:3])
+  assert_same(pipe.generate(PROMPT, ALL[:3][::-1], progress=lambda *_: None), song, ALL[:3])
+  for share_noise in (True, False):
+    assert differs(song, generate(*ALL[:3], share_noise=share_noise), ALL[0])
+  alone = {"share_noise": False}
+  assert_same(pipe.generate(PROMPT, ALL[:3], **alone), generate(*ALL[:3], **alone), ALL[:3])
+
+
 def test_a_noise_of_its_own_makes_another_stem():
   shared, own = generate("drums", "basses"), generate("drums", "basses", share_noise=False)
   assert differs(shared, own, "basses")

@@ -69,11 +69,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
         f"dit.ensemble: got data.block={block}, data.group_stems={config.data.group_stems}; stems"
         f" that hear each other are grouped, within blocks of rows"
       )
-    if not 0 <= config.data.share_noise <= 1:
-      raise UsageError(
-        f"data.share_noise: got {config.data.share_noise}, expected a share from 0 to 1"
-      )
+    _check_share("data.share_noise", config.data.share_noise)
     dit = dit.clone(rows=block)
+  _check_share("sample.noise_share", config.sample.noise_share)
   loss = loss_of(config, dit)
   optimizer = build_optimizer(c)
   devices = mesh.make_mesh(**config.mesh)
@@ -159,6 +157,11 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     ),
     peak=cost.peak(jax.devices()),
   )
+
+
+def _check_share(name: str, share: float) -> None:
+  if not 0 <= share <= 1:
+    raise UsageError(f"{name}: got {share}, expected a share from 0 to 1")
 
 
 def encode_submixes(
