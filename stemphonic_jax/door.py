@@ -99,7 +99,7 @@ def keep_memory() -> None:
 
   A program compiled for a CPU frees what it computed with when it ends. Given back, that is cleared
   page by page when the next step asks for it: a quarter of the demo model's processor time. Where
-  memory is kept, its peak is higher (1.8 GB instead of 1.1), and songs are made no faster.
+  memory is kept, its peak is higher (2.2 GB instead of 1.1), and songs are made no faster.
   """
   if mallopt := getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None):
     mallopt(TRIM_THRESHOLD, MOST)

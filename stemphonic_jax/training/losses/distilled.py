@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from stemphonic_jax.flow import named_key, shared_noise, squared_error, turn
+from stemphonic_jax.flow import named_key, partly_shared_noise, squared_error, turn
 from stemphonic_jax.models.conditioning import drop_conditions
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.sampler import conditional_velocity, euler, guided_velocity, phases
@@ -34,12 +34,14 @@ def distilled_loss(
   interval: tuple[int, int],
   dropout: Mapping[str, float],
   seconds: float = 0.0,
+  share: float = 1.0,
 ) -> state.Loss:
   """The squared error of the student's velocity against the mean of its teacher's over M steps.
 
   `params` are {"student", "teacher"}. The student comes down in `to` steps, N; the teacher takes
   `of`, which is N·M, and is guided in `interval`. A batch may have `turns`, the rotation of each
-  row's noise; its segments are `seconds` long. ValueError where M is no whole number, or the
+  row's noise. Of that, rows of a group have the `share` in common, as songs have in use
+  (sample.noise_share); segments are `seconds` long. ValueError where M is no whole number, or the
   interval not within the teacher's steps.
   """
   if not 0 < to <= of or of % to:
@@ -51,7 +53,8 @@ def distilled_loss(
     student = params[STUDENT]
     still, teacher = jax.lax.stop_gradient((student, params[TEACHER]))
     group, known = batch["group"], batch.get("known")
-    x = shared_noise(named_key(key, "noise"), group, batch["latents"].shape[1:])
+    shape = batch["latents"].shape[1:]
+    x = partly_shared_noise(named_key(key, "noise"), group, batch["row"], shape, share)
     if "turns" in batch:
       x = turn(x, batch["turns"])
     conditions = told(dit, batch, seconds)

@@ -14,7 +14,7 @@ def loss_of(config: ConfigDict, dit: DiT) -> state.Loss:
   if config.distil.to:
     try:
       options = dict(dropout=config.dropout.to_dict(), seconds=config.seconds)
-      return distilled_loss(dit, **config.distil, **options)
+      return distilled_loss(dit, **config.distil, **options, share=config.sample.noise_share)
     except ValueError as error:
       raise UsageError(str(error)) from None
   return velocity_loss(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.flow import named_key, shared_noise, turn
-from stemphonic_jax.sampler import one_pass
+from stemphonic_jax.sampler import begin, one_pass
 from stemphonic_jax.training.losses.distilled import distilled_loss, passes
 from stemphonic_jax.training.losses.velocity import conditions_of
 from stemphonic_jax.weights.architecture import dit_shapes
@@ -52,6 +52,24 @@ def test_a_step_goes_where_the_sampler_takes_the_teacher():
   asked = ~rows["known"]
   each = (errors * asked).sum(1) / jnp.maximum(asked.sum(1), 1) * rows["weight"]
   value, _ = of(to=1)({"student": params(0.5), "teacher": params()}, rows, KEY)
+  np.testing.assert_allclose(value, each.mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_songs_begin_from_the_noise_that_they_have_in_use(share):
+  """In one plain step of a network that gives zero, a student's error is its teacher's way."""
+  rows = jax.tree.map(jnp.asarray, batch())
+  conditions = conditions_of(rows).replace(
+    group=rows["group"], known=rows["known"], clean=rows["latents"]
+  )
+  key, pairs = named_key(KEY, "noise"), jnp.stack([rows["group"], rows["row"]], 1)
+  several = jax.jit(functools.partial(one_pass, DIT, steps=4, interval=GUIDED, share=share))
+  noise, _ = begin(key, pairs, None, conditions, steps=4, share=share)
+  reached = several(params(), key, 2.5, pairs, None, conditions)
+  errors = jnp.square(reached - noise).mean(2)
+  asked = ~rows["known"]
+  each = (errors * asked).sum(1) / jnp.maximum(asked.sum(1), 1) * rows["weight"]
+  value, _ = of(to=1, share=share)({"student": params(0.0), "teacher": params()}, rows, KEY)
   np.testing.assert_allclose(value, each.mean(), rtol=1e-4)
 
 
