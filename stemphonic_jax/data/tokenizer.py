@@ -1,6 +1,7 @@
 """Text as token ids: a sentencepiece model, trained on a corpus' prompts or T5's own.
 
-Both have the same layout of ids (T5's): 0 pads, 1 ends a text, 2 is unknown.
+Both have the same layout of ids (T5's): 0 pads, 1 ends a text, 2 is unknown. One that is trained
+here has a piece for each musical key, and reads a key in any spelling as that (keys.py).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import sentencepiece
 from absl import logging
 from jaxtyping import Bool, Int32
 
+from stemphonic_jax.data.keys import KEYS, in_one_spelling
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 
 PAD, END, UNKNOWN = 0, 1, 2
+KEY_PIECES = [f"▁{key.replace(' ', '▁')}" for key in KEYS]
 # Training, a log should say that texts are cut, but not once per row.
 WARN_EVERY_SECONDS = 60
 
@@ -28,6 +31,7 @@ class Tokenizer:
   def __init__(self, model: bytes):
     self.model = model
     self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    self._knows_keys = self._processor.piece_to_id(KEY_PIECES[0]) != self._processor.unk_id()
 
   @classmethod
   def load(cls, path: str | Path) -> Tokenizer:
@@ -52,9 +56,9 @@ class Tokenizer:
     Give it whole prompts, so that their fixed words and stem types cost few tokens. `vocab_size` is
     an upper limit: a small corpus has no more pieces to give. What `texts` do not hold, or hardly,
     is spelt in bytes, so no character is unknown. UsageError where there are no texts, or too few
-    pieces for the 256 bytes and the common characters.
+    pieces for the 256 bytes, the 24 keys and the common characters.
     """
-    texts = [text for text in texts if text]
+    texts = [in_one_spelling(text) for text in texts if text]
     if not texts:
       raise UsageError("no texts to train a tokenizer on")
     model = io.BytesIO()
@@ -71,6 +75,7 @@ class Tokenizer:
         eos_id=END,
         unk_id=UNKNOWN,
         bos_id=-1,
+        user_defined_symbols=KEY_PIECES,
         num_threads=1,
         minloglevel=2,
       )
@@ -98,9 +103,10 @@ class Tokenizer:
 
     A text that is too long is cut, keeps its end id, and is reported with its number of tokens.
     """
+    texts = [in_one_spelling(text) for text in texts] if self._knows_keys else list(texts)
     tokens = np.full((len(texts), length), PAD, np.int32)
     mask = np.zeros((len(texts), length), bool)
-    for row, ids in enumerate(self._processor.encode(list(texts), add_eos=True, num_threads=1)):
+    for row, ids in enumerate(self._processor.encode(texts, add_eos=True, num_threads=1)):
       if len(ids) > length:
         logging.log_every_n_seconds(
           logging.WARNING,

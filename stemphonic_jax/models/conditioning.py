@@ -115,13 +115,18 @@ def drop_conditions(
 
 
 def sum_of_words(
-  words: Float[Array, "B S D"], table: Float[Array, "V D"], most: float = 0.0
+  tokens: Int[Array, "B S"],
+  given: Bool[Array, "B S"],
+  table: Float[Array, "V D"],
+  most: float = 0.0,
 ) -> Float[Array, "B D"]:
-  """The sum of a text's words, shortened where it is over `most` times the longest of the table.
+  """The sum of a text's words, each once, shortened where it is over `most` times the longest.
 
-  Without a bound, a text that repeats a word is louder than any that was learned from.
+  Without the one and the other, a text that repeats a word, or a very long one, is louder than any
+  that was learned from.
   """
-  total = words.sum(1)
+  earlier = jnp.tril(tokens[:, :, None] == tokens[:, None, :], -1).any(2)
+  total = jnp.where((given & ~earlier)[..., None], table[tokens], 0).sum(1)
   longest = jnp.max(jnp.sum(jnp.square(table), 1))
   limit = jax.lax.stop_gradient((most or MOST_WORDS) ** 2 * longest)
   square = jnp.sum(jnp.square(total), 1, keepdims=True)

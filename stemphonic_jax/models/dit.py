@@ -320,8 +320,8 @@ class DiT(nn.Module):
       count = jnp.maximum(given.sum(1), 1)
       token = token + self.mean_projection(text.sum(1, dtype=jnp.float32) / count)
       if self.text_encoder is not None:
-        words = jnp.where(given, self.words(conditions.text), 0)
-        token = token + sum_of_words(words, self.words.embedding, self.most_words)
+        words = conditions.text, conditions.text_mask, self.words.embedding
+        token = token + sum_of_words(*words, self.most_words)
     if self.timing:
       embeddings = (self.start_embedding, self.total_embedding)
       seconds = [embed(x) for embed, x in zip(embeddings, conditions.seconds.T, strict=True)]

@@ -106,16 +106,18 @@ def test_number_embedding_clamps_and_is_zero_where_unknown():
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
-def test_a_word_said_again_and_again_adds_no_more_than_the_bound():
+def test_a_word_counts_once_and_all_together_no_more_than_the_bound():
   """Of the longest vector; what is below it is the plain sum, and where all are zero they learn."""
-  table = jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, 0.0]])
-  said = table[jnp.array([[0, 2, 2], [0, 1, 2], [0, 0, 2], [0, 0, 0], [2, 2, 2]])]
-  bounded = sum_of_words(said, table, 1.5)
-  np.testing.assert_array_equal(bounded[:2], [[3, 4], [2, 4]])
-  np.testing.assert_allclose(bounded[2:], [[4.5, 6], [4.5, 6], [0, 0]], rtol=1e-6)
-  np.testing.assert_array_equal(sum_of_words(said, table)[3], [9, 12])
-  slope = jax.grad(lambda words: sum_of_words(words, 0 * table, 1.5).sum())(0 * said)
-  np.testing.assert_array_equal(slope, jnp.ones_like(said))
+  table = jnp.array([[3.0, 4.0], [-1.0, 0.0], [0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
+  said = jnp.array([[0, 2, 2], [0, 1, 4], [0, 0, 0], [0, 3, 4], [2, 2, 2], [0, 1, 3]])
+  given = jnp.ones_like(said, bool).at[5, 1:].set(False)
+  plain = [[3, 4], [2, 6], [3, 4], [6, 10], [0, 0], [3, 4]]
+  np.testing.assert_array_equal(sum_of_words(said, given, table), plain)
+  bounded = sum_of_words(said, given, table, 1.5)
+  over = 7.5 / np.hypot(6, 10) * np.array([6, 10])
+  np.testing.assert_allclose(bounded, [*plain[:3], over, *plain[4:]], rtol=1e-6)
+  slope = jax.grad(lambda table: sum_of_words(said, given, table, 1.5).sum())(0 * table)
+  np.testing.assert_array_equal(slope[:, 0], [5, 1, 2, 1, 2])
 
 
 def text_encoder():
