@@ -22,6 +22,9 @@ def add(commands: Any) -> None:
   export.add_argument(
     "--decoder", type=path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
   )
+  export.add_argument(
+    "--average", type=place, metavar="DIR", help="model that it was trained on from: half of both"
+  )
   export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
   imported = command(actions, "import", _import, "make a model of public weights")
@@ -59,6 +62,7 @@ def _export(request: argparse.Namespace) -> None:
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
   options = dict(half=request.half, decoder=request.decoder)
+  options["average"] = _found(request.average) if request.average else None
   export_model(model, request.out, **options, **given)
   print(request.out)
 

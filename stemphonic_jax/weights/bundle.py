@@ -18,7 +18,7 @@ anything is built from it.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_
 from stemphonic_jax.weights.tensors import (
   halved,
   materialize,
+  mean,
   open_params,
   open_tensors,
   save_params,
@@ -204,24 +205,33 @@ def describe(bundle: Bundle) -> str:
 
 
 def export_bundle(
-  model: Path, out: Path, *, half: bool = False, decoder: Path | None = None, **notes: str
+  model: Path,
+  out: Path,
+  *,
+  half: bool = False,
+  decoder: Path | None = None,
+  average: Path | None = None,
+  **notes: str,
 ) -> Bundle:
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
   With `half` the weights take 16 bits each, which a reader widens again. `decoder` is the workdir
-  of a run that fine-tuned the decoder of the model's autoencoder. Raises as `load_bundle`, and
+  of a run that fine-tuned the decoder of the model's autoencoder. `average` is a model that this
+  one was trained on from, or that was from this one: the transformer is the mean of both, which
+  keeps what either has learned (WiSE-FT, Wortsman et al. 2022). Raises as `load_bundle`, and
   OutputError where `out` exists or cannot be written.
   """
   bundle = load_bundle(model)
   check_absent(out)
   vae_params = _with_decoder(bundle, decoder) if decoder else bundle.vae_params
+  dit_params = _mean(bundle, load_bundle(average)) if average else bundle.dit_params
   with whole_folder(out) as folder:
     for name in _files(bundle.config):
       shutil.copyfile(bundle.directory / name, folder / name)
     if half or decoder:
       save_params(folder / "vae.safetensors", halved(vae_params) if half else vae_params)
-    if half:
-      save_params(folder / "dit.safetensors", halved(bundle.dit_params))
+    if half or average:
+      save_params(folder / "dit.safetensors", halved(dit_params) if half else dit_params)
     config = {**bundle.config, **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     sign(folder)
@@ -241,6 +251,19 @@ def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
       f" it with --config.init_from={bundle.directory} --config.train_vae.decoder_only=True"
     )
   return params
+
+
+def _mean(bundle: Bundle, other: Bundle) -> Any:
+  """Half of one transformer and half of another; MismatchError where they mean different things."""
+  dit = other.dit.clone(dtype=bundle.dit.dtype, remat=bundle.dit.remat)  # which weights know not
+  same = bundle.dit == dit and bundle.tokenizer.model == other.tokenizer.model
+  statistics = zip(astuple(bundle.statistics), astuple(other.statistics), strict=True)
+  if not same or not all(np.array_equal(ours, theirs) for ours, theirs in statistics):
+    raise MismatchError(
+      f"{other.directory}: is of another network, tokenizer or data than {bundle.directory}; name a"
+      " model that one of them was trained on from"
+    )
+  return mean(bundle.dit_params, other.dit_params)
 
 
 def _files(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -187,12 +187,20 @@ def load_code_bundle(directory: Path) -> CodeBundle:
 
 
 def export_code_bundle(
-  model: Path, out: Path, *, half: bool = False, decoder: Path | None = None, **notes: str
+  model: Path,
+  out: Path,
+  *,
+  half: bool = False,
+  decoder: Path | None = None,
+  average: Path | None = None,
+  **notes: str,
 ) -> CodeBundle:
   """As bundle.export_bundle; codecs stay as they are to the byte, and have no decoder apart."""
   bundle = load_code_bundle(model)
   if decoder:
     raise UsageError(f"{decoder}: a model of {bundle.system} has codecs, whose decoders stay")
+  if average:
+    raise UsageError(f"{average}: a model of {bundle.system} is averaged with no other")
   check_absent(out)
   with whole_folder(out) as folder:
     for name in _files(bundle.config):

@@ -316,6 +316,25 @@ def test_a_model_is_passed_on_with_the_decoder_that_was_fine_tuned(folder, tmp_p
   )
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_a_model_is_passed_on_half_way_to_the_one_it_was_trained_on_from(folder, tmp_path, half):
+  moved = jax.tree.map(lambda x: x + 0.5, tiny.parts()["dit_params"])
+  save_params(folder / "dit.safetensors", moved)
+  sign(folder)
+  made = bundle.export_bundle(folder, tmp_path / "out", half=half, average=tiny.model())
+  expected = jax.tree.map(lambda x: x + 0.25, tiny.parts()["dit_params"])
+  check = functools.partial(np.testing.assert_allclose, rtol=half * 2**-11 + 1e-6, atol=1e-6)
+  jax.tree.map(check, materialize(made.dit_params), expected)
+
+
+def test_models_that_mean_different_things_are_not_averaged(folder, tmp_path):
+  config = json.loads((folder / "config.json").read_text())
+  edit_config(folder, latents=config["latents"] | {"std": [2.0] * len(config["latents"]["std"])})
+  with pytest.raises(MismatchError, match="is of another network, tokenizer or data than"):
+    bundle.export_bundle(folder, tmp_path / "out", average=tiny.model())
+  assert not (tmp_path / "out").exists()
+
+
 def test_a_decoder_of_other_latents_is_refused(folder, tmp_path):
   parts = tiny.parts()["vae_params"]
   parts["encoder"] = jax.tree.map(lambda x: x / 2, parts["encoder"])
