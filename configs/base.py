@@ -189,6 +189,7 @@ def get_config(size: str = "") -> ConfigDict:
       share_noise=True,
       noise_share=1.0,  # of its variance, that a stem has in common where it is; not in the paper
       align_noise=False,  # or turned for each type (data/batching/alignment.py); not in the paper
+      own_alignment=False,  # of this run's records, instead of that of the model it starts from
     )
   )
   config.generate = ConfigDict(dict(songs=4))  # of --mode=generate, from held-out captions
@@ -200,6 +201,21 @@ def get_config(size: str = "") -> ConfigDict:
   elif size:
     raise ValueError(f"config size: got {size!r}, expected nothing, 'small' or 'tiny'")
   return config
+
+
+def hear_each_other(config: ConfigDict, block: int = 8) -> None:
+  """Setting D: attention between the stems of a group, and a mask of known frames.
+
+  Most groups have up to six stems; those of more than `block` are cut.
+  """
+  config.dit.ensemble = True
+  # A noise for each stem in training, one for all in songs: with shared noise a stem would read its
+  # answer off the others (losses/velocity.py).
+  with config.ignore_type():  # a share, where other settings have a switch
+    config.data.share_noise = 0.0
+  config.data.block = block
+  config.data.known.update(given=1 / 4, repair=1 / 4, extend=1 / 8)
+  config.dropout.activity = 1 / 3
 
 
 def of_codes() -> ConfigDict:

@@ -2,20 +2,20 @@
 
     python -m stemphonic_jax.main --config=configs/distilled.py --config.init_from=runs/ensemble
     python -m stemphonic_jax.main --config=configs/distilled.py:demo \
-      --config.init_from=runs/demo --config.data.records=runs/demo_short/records
+      --config.init_from=runs/demo_ensemble --config.data.records=runs/demo_ensemble/records
 
 Not the paper's. `distil` says how the teacher is asked, `sample` how the student is.
 """
 
 from ml_collections import ConfigDict
 
-from configs import ensemble
+from configs import demo, ensemble
 
 
 def get_config(size: str = "") -> ConfigDict:
-  config = ensemble.get_config(size)
+  config = demo.get_config("ensemble") if size == "demo" else ensemble.get_config(size)
   if size == "demo":
-    config.init_from = ""
+    config.text.own_tokenizer = False  # but that of the teacher
     config.train.update(steps=1_500, learning_rate=3e-4, warmup=50, decay=500, save_every=250)
   config.distil.to = 8
   config.sample.update(steps=8, guidance=1.0, interval=(1, 8))

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What hearing each other is worth (docs/ensemble.md): from the packaged model, on the same records and
-# with the same budget, C-(ii) with activity control and D, whose stems attend to each other, three
-# seeds each; D also with noise that is shared in training, in half and whole. Then they are measured.
-# On two cores that is some six hours; what is done is not done again after an interruption.
+# What hearing each other is worth (docs/ensemble.md): from one base, on the same records and with the same
+# budget, C-(ii) with activity control and D, whose stems attend to each other, three seeds each; D also
+# with noise that is shared in training, in half and whole. Then they are measured. On two cores that is
+# some six hours; what is done is not done again after an interruption.
 #
-#   bash launch/ensemble.sh
+#   bash launch/ensemble.sh                        # from runs/demo_short of launch/train_demo.sh
 #   ROOT=runs/longer SEEDS=0 STEPS=3500 SONGS=200 bash launch/ensemble.sh
 #   EXTRAS=cuda bash launch/ensemble.sh            # on a GPU
 set -euo pipefail
@@ -12,13 +12,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 [[ $# == 0 ]] || { echo "stemphonic_jax: '$1': $0 takes variables only; see its first lines" >&2 && exit 2; }
 use_venv
 
-ROOT=${ROOT:-runs/ensemble} STEPS=${STEPS:-1500}
+ROOT=${ROOT:-runs/ensemble} BASE=${BASE:-runs/demo_short} STEPS=${STEPS:-1500}
 mkdir -p "$ROOT"
 
 run() { # name, seed, configuration, options
   echo "$1: see $ROOT/$1.log"
   python -m stemphonic_jax.main --config="configs/$3" --workdir="$ROOT/$1" --config.seed="$2" \
-    --config.init_from=demo "${@:4}" >>"$ROOT/$1.log" 2>&1 || { tail -n 1 "$ROOT/$1.log" >&2 && return 1; }
+    --config.init_from="$BASE" "${@:4}" >>"$ROOT/$1.log" 2>&1 || { tail -n 1 "$ROOT/$1.log" >&2 && return 1; }
 }
 
 train() { # setting, seed, configuration, options

@@ -1,20 +1,30 @@
 #!/usr/bin/env bash
-# Trains the demo model that comes with the package again: an autoencoder, then its decoder alone on
-# more pieces, a diffusion transformer on 8 s, where most is learned at a quarter of the cost, and then
-# on 32 s. Hours on a CPU; what is done is not done again after an interruption.
+# Trains the demo model that comes with the package again: an autoencoder, its decoder alone on stems,
+# then a diffusion transformer on 8 s, where most is learned at a quarter of the cost: first each stem by
+# itself, then stems that hear each other, ordinary sentences and sampled instruments; and last on 32 s.
+# Some nine hours on two cores; what is done is not done again after an interruption. It needs FluidSynth
+# and a General-MIDI SoundFont (apt-get install fluid-soundfont-gm libfluidsynth3).
 #
 #   bash launch/train_demo.sh
-#   EXTRAS=cuda bash launch/train_demo.sh     # on a GPU
+#   SOUNDFONT=FILE.sf2 EXTRAS=cuda bash launch/train_demo.sh     # another font, and on a GPU
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+[[ $# == 0 ]] || { echo "stemphonic_jax: '$1': $0 takes variables only; see its first lines" >&2 && exit 2; }
+EXTRAS=soundfont${EXTRAS:+,$EXTRAS}
 use_venv
 
-python -m stemphonic_jax.main --config=configs/demo.py:short --mode=train_vae --workdir=runs/demo_vae
-python -m stemphonic_jax.main --config=configs/demo.py:decoder --mode=train_vae \
-  --workdir=runs/demo_decoder --config.init_from=runs/demo_vae
-python -m stemphonic_jax.main --config=configs/demo.py:short --workdir=runs/demo_short \
-  --config.init_from=runs/demo_decoder
-python -m stemphonic_jax.main --config=configs/demo.py --workdir=runs/demo \
-  --config.init_from=runs/demo_short
+SOUNDFONT=${SOUNDFONT:-/usr/share/sounds/sf2/FluidR3_GM.sf2}
+[[ -f $SOUNDFONT ]] || { echo "stemphonic_jax: $SOUNDFONT: no such SoundFont; name one with SOUNDFONT=FILE.sf2" >&2 && exit 3; }
+
+run() { # configuration, its workdir, what it starts from, options
+  python -m stemphonic_jax.main --config="configs/demo.py:$1" --workdir="runs/$2" --config.init_from="$3" "${@:4}"
+}
+
+run short demo_vae "" --mode=train_vae
+run short demo_short runs/demo_vae
+run decoder demo_decoder runs/demo_vae --mode=train_vae --config.data.soundfont="$SOUNDFONT"
+run ensemble demo_ensemble runs/demo_short --config.data.soundfont="$SOUNDFONT"
+run "" demo_long runs/demo_ensemble --config.data.soundfont="$SOUNDFONT"
+stemphonic bundle export runs/demo_long runs/demo --decoder runs/demo_decoder --average runs/demo_ensemble --half
 
 echo "The model: $PWD/runs/demo (stemphonic generate … --model runs/demo)"

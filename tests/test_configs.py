@@ -137,6 +137,10 @@ def test_a_mode_finished_is_not_done_again(started, tmp_path):
   assert after == before
 
 
+def own_turns(records, statistics):
+  return {"keys": -np.eye(records.index.channels, dtype=np.float32)}
+
+
 def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeypatch):
   config = started("c_ii")
   config.sample.align_noise = True
@@ -154,6 +158,12 @@ def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeyp
   assert all(np.array_equal(turn, turns[1][name]) for name, turn in turns[0].items())
   files = [tmp_path / name / "tokenizer.model" for name in ("first", "second")]
   assert files[0].read_bytes() == files[1].read_bytes()
+  monkeypatch.setattr("stemphonic_jax.training.trainers.dit.align", own_turns)
+  config.sample.own_alignment = True
+  run(config, tmp_path / "third", steps=1)
+  third = load_bundle(tmp_path / "third")
+  assert {name: turn[0, 0] for name, turn in third.turns.items()} == {"keys": -1.0}
+  assert "own_alignment" not in third.config["sample"]
   first, second = (
     [json.loads(line) for line in (tmp_path / n / "dit" / "metrics.jsonl").read_text().splitlines()]
     for n in ("first", "second")

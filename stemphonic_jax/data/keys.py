@@ -71,4 +71,6 @@ def _is_key(found: re.Match) -> bool:
   before, after = found.string[: found.start()], found.string[found.end() :]
   if after.lower().startswith(" key"):
     return False
-  return found["tonic"] == "A" or re.search(r"(^|\b(in|of)|[^\w\s])\s*$", before.lower()) is not None
+  return (
+    found["tonic"] == "A" or re.search(r"(^|\b(in|of)|[^\w\s])\s*$", before.lower()) is not None
+  )

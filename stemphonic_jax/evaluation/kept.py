@@ -36,7 +36,14 @@ SONG = (
   *(f"evaluation/songs/{name}.py" for name in ("ablation", "asking", "corpus")),
   "evaluation/tables/remade.py",
   *("audio", "data/batching/prompts.py", "data/batching/records.py", "data/sources/demo"),
-  *("data/stems.py", "data/taxonomy.py", "data/tokenizer.py", "flow.py", "guidance.py"),
+  *(
+    "data/keys.py",
+    "data/stems.py",
+    "data/taxonomy.py",
+    "data/tokenizer.py",
+    "flow.py",
+    "guidance.py",
+  ),
   *("generation", "models", "sampler.py", "tokens", "weights"),
 )
 # What a cell depends on besides: how it is measured, not how a table shows it.

@@ -62,7 +62,7 @@ def test_each_way_in_which_the_corpus_writes_a_key_is_its_name(key):
 
 def test_a_key_is_one_piece_of_a_tokenizer_that_is_trained_here(tmp_path):
   tokenizer = Tokenizer.train(["slow in f# minor", "Waltz, Bbm"] * 9, tmp_path / "m", 400)
-  tokens, mask = tokenizer.encode(["slow in F# minor", "slow in gbm", "slow in fis-moll"], 16)
+  tokens, _ = tokenizer.encode(["slow in F# minor", "slow in gbm", "slow in fis-moll"], 16)
   assert (tokens == tokens[0]).all()
   pieces = {tokenizer.encode([key], 4)[0][0, 0] for key in KEYS}
   assert len(pieces) == 24

@@ -172,7 +172,7 @@ def test_a_modulation_of_zero_is_none():
 
 
 def test_each_word_adds_a_vector_of_its_own_to_the_token():
-  """In any order, as often as it is there, and undiluted by other words; padding adds nothing."""
+  """In any order, once however often it is there, undiluted by others; padding adds nothing."""
   dit = DIT.clone(modulation=True)
   moved = dict(params(dit)["params"])
   moved["mean_projection"] = jax.tree.map(jnp.zeros_like, moved["mean_projection"])
@@ -184,7 +184,7 @@ def test_each_word_adds_a_vector_of_its_own_to_the_token():
   token = _prepare(dit, {"params": moved}, given).token
   vectors = moved["words"]["embedding"]
   np.testing.assert_allclose(token[0] - token[1], vectors[2], atol=1e-5)
-  np.testing.assert_allclose(token[2] - token[3], 2 * vectors[4], atol=1e-5)
+  np.testing.assert_allclose(token[2] - token[3], vectors[4], atol=1e-5)
   np.testing.assert_array_equal(token[3], token[4])
 
 

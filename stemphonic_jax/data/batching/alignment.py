@@ -15,7 +15,8 @@ in which a song has both, R maximises
 
 one R_a after the other, each of which is an orthogonal Procrustes problem (Schönemann 1966). λ
 keeps channels as they are of which songs say nothing. A model that is trained on keeps those of the
-one it started from, as it does the statistics.
+one it started from, as it does the statistics, unless it is told otherwise (sample.own_alignment):
+no training depends on them but a distillation.
 """
 
 from collections import defaultdict

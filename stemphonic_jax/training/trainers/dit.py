@@ -98,7 +98,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   def turns() -> Turns | None:
     if not config.sample.align_noise:
       return None
-    return start.turns if start and start.turns else align(records, statistics)
+    if start and start.turns and not config.sample.get("own_alignment"):
+      return start.turns
+    return align(records, statistics)
 
   encode = _encode_submixes(config, workdir, statistics)
   if config.distil.to and turns():  # of the noise that songs begin with
@@ -282,7 +284,8 @@ def _export(
     content["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
   content["types"] = records.index.notes.get("types", [])
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
-  content["text"].pop("own_tokenizer", None)  # which says nothing of the model
+  for part, own in (("text", "own_tokenizer"), ("sample", "own_alignment")):
+    content[part].pop(own, None)  # which says nothing of the model
   # What a model is made from goes on to hold for it.
   holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]
   content["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))

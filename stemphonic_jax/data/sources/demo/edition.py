@@ -12,7 +12,7 @@ VERSIONS = (1, 2)
 
 @dataclass(frozen=True)
 class Edition:
-  """Version 1 is what the packaged model has learned; version 2 has more music, and captions as
+  """Version 1 is what the packaged model learned first; version 2 has more music, and captions as
   people write them.
 
   With the path of a General-MIDI `soundfont`, it plays a `share` of the pieces, all but their
