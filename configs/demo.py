@@ -63,7 +63,7 @@ def get_config(size: str = "") -> ConfigDict:
     )
   else:
     config.seconds = 32.0
-    config.data.pieces = 160
+    config.data.pieces = 200
     config.train.update(
       steps=320, learning_rate=5e-4, warmup=20, decay=100, ema_decay=0.98, save_every=160
     )

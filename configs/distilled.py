@@ -15,7 +15,7 @@ from configs import demo, ensemble
 def get_config(size: str = "") -> ConfigDict:
   config = demo.get_config("ensemble") if size == "demo" else ensemble.get_config(size)
   if size == "demo":
-    config.text.own_tokenizer = False  # but that of the teacher
+    config.text.own_tokenizer = config.sample.own_alignment = False  # but those of the teacher
     config.train.update(steps=1_500, learning_rate=3e-4, warmup=50, decay=500, save_every=250)
   config.distil.to = 8
   config.sample.update(steps=8, guidance=1.0, interval=(1, 8))

@@ -30,8 +30,13 @@ _PATTERNS = [
   # "F# minor", "g-flat maj", "key of A minor"; no "a minor change", and no "A minor key"
   (rf"(?<![\w#♯♭])(?P<tonic>[A-G]){_SIGN}[ -]?(?P<mode>major|minor|maj|min)\b", LETTERS),
   # "Gbm", "C♯m", and "Am" where nothing but a sign follows
-  (r"(?<![\w#♯♭])(?P<tonic>[A-G])(?P<sign>[#♯b♭])(?P<mode>m)\b", LETTERS),
-  (r"(?<![\w#♯♭])(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))(?= key|\s*$|\s*[,;|/.\n])", LETTERS),
+  (r"(?<![\w#♯♭])(?P<tonic>[A-G])(?-i:(?P<sign>[#♯b♭])(?P<mode>m))\b", LETTERS),  # no "EBM"
+  (
+    r"(?<![\w#♯♭])(?<!\bI )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))"
+    r"(?= key|\s*$|\s*[^\w\s]|\s+\d)",
+    LETTERS,
+  ),
+  (r"(?<=\bin )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))\b", LETTERS),
   (r"\b(?P<tonic>[CDEFGAH]|B)(?P<sign>is|es|s)?[ -](?P<mode>dur|moll)\b", GERMAN),
   (
     rf"\b(?P<tonic>{_ANY.join(SUNG)})(?:[ -]?(?P<sign>{_FLAT}))?[ -]"
@@ -43,6 +48,12 @@ _PATTERNS = [
   (rf"(?P<sign>[嬰変])?(?P<tonic>[{''.join(IROHA)}])(?P<mode>[短長])調", IROHA),
 ]
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), names) for pattern, names in _PATTERNS]
+_FOLLOWS = re.compile(r"[ -](?:key|label|mode|scale|way|role|part|touch|change)", re.IGNORECASE)
+# "la mayor parte", "do maior sucesso": no keys; "la mayor con guitarra" is one.
+_ADJECTIVE = re.compile(
+  r"(?:la|mi|si|do|lá) (?:ma[iy]or|menor) (?!(?:con|com|y|e|para|a|de|key|\d)\b)\w", re.IGNORECASE
+)
+_LONGER = re.compile(r"\b[A-G]b? (?:major|minor)(?=[\w-])")  # "A minority"
 _SAYS_NO_KEY = re.compile(r"a[ -](?:major|minor|maj|min)", re.IGNORECASE)
 
 
@@ -50,26 +61,29 @@ def in_one_spelling(text: str) -> str:
   """The text with every key in it as KEYS spell it, a word of its own."""
   for pattern, names in _PATTERNS:
     text = pattern.sub(lambda found, names=names: _named(found, names), text)
-  return text
+  return _LONGER.sub(lambda found: found[0].lower(), text)
 
 
 def _named(found: re.Match, names: dict[str, int]) -> str:
   """What stands for a key that was found, or for an article before an adjective."""
   tonic, mode = found["tonic"], found["mode"].lower()
+  after = found.string[found.end() :]
   if _SAYS_NO_KEY.fullmatch(found[0]) and not _is_key(found):
+    return found[0].lower()  # of which no tokenizer makes a key
+  if names is SUNG and not found["sign"] and _ADJECTIVE.match(found[0] + after):
     return found[0]
   step = names.get(tonic) or names.get(tonic.lower()) or names.get(tonic.upper()) or 0
   if sign := (found["sign"] or "").strip(" -").lower():
     step += 1 if sign in SHARP else -1
   name = f"{TONICS[step % 12]} {'major' if mode.startswith(MAJOR) else 'minor'}"
-  before, after = found.string[: found.start()], found.string[found.end() :]
+  before = found.string[: found.start()]
   return f"{'' if before[-1:].isspace() or not before else ' '}{name}{' ' * after[:1].isalnum()}"
 
 
 def _is_key(found: re.Match) -> bool:
   """Whether "a minor" is A minor: in capitals, or where an article would not stand."""
   before, after = found.string[: found.start()], found.string[found.end() :]
-  if after.lower().startswith(" key"):
+  if _FOLLOWS.match(after):
     return False
   return (
     found["tonic"] == "A" or re.search(r"(^|\b(in|of)|[^\w\s])\s*$", before.lower()) is not None

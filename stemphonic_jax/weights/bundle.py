@@ -65,6 +65,8 @@ from stemphonic_jax.weights.tensors import (
   save_params,
 )
 
+NOTICE = "NOTICE.txt"  # what licences ask to be passed on, where a model has it
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -224,7 +226,8 @@ def export_bundle(
   bundle = load_bundle(model)
   check_absent(out)
   vae_params = _with_decoder(bundle, decoder) if decoder else bundle.vae_params
-  dit_params = _mean(bundle, load_bundle(average)) if average else bundle.dit_params
+  other = load_bundle(average) if average else bundle
+  dit_params = _mean(bundle, other) if average else bundle.dit_params
   with whole_folder(out) as folder:
     for name in _files(bundle.config):
       shutil.copyfile(bundle.directory / name, folder / name)
@@ -232,9 +235,13 @@ def export_bundle(
       save_params(folder / "vae.safetensors", halved(vae_params) if half else vae_params)
     if half or average:
       save_params(folder / "dit.safetensors", halved(dit_params) if half else dit_params)
-    config = {**bundle.config, **notes}
+    # What a model is made from goes on to hold for it.
+    licences = dict.fromkeys(model.config.get("licence") or "" for model in (bundle, other))
+    config = {**bundle.config, "licence": "; ".join(filter(None, licences)), **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     sign(folder)
+    if (bundle.directory / NOTICE).exists():
+      shutil.copyfile(bundle.directory / NOTICE, folder / NOTICE)
   return load_bundle(out)
 
 

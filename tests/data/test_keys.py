@@ -21,6 +21,10 @@ ALL = [Key(tonic, mode) for tonic in range(12) for mode in ("major", "minor")]
     ("F♯ MINOR", "Gb minor"),
     ("Gbm, slow", "Gb minor, slow"),
     ("in Am", "in A minor"),
+    ("in Em with drums, Am - G", "in E minor with drums, A minor - G"),
+    ("A minor key ballad", "a minor key ballad"),  # may be one of sadness
+    ("A minority, in F minor", "a minority, in F minor"),
+    ("en la mayor con guitarra", "en A major con guitarra"),
     ("lo-fi, a minor, slow", "lo-fi, A minor, slow"),
     ("G sharp minor", "Ab minor"),
     ("fis-Moll und B-Dur, H-Moll, As-Dur", "Gb minor und Bb major, B minor, Ab major"),
@@ -40,7 +44,11 @@ def test_a_key_is_read_in_any_spelling(written, read):
 
 @pytest.mark.parametrize(
   "text",
-  ["a minor key change", "with a major drop", "I Am happy", "hard minor", "Cmaj7 chords", "in G"],
+  [
+    *("a minor key change", "with a major drop", "in a minor-key mood", "in a major way", "in G"),
+    *("I Am happy", "Here I Am.", "hard minor", "Cmaj7 chords", "EBM with drums", "of a minority"),
+    *("la mayor parte de la cancion", "do maior sucesso", "mi mayor inspiracion"),
+  ],
 )
 def test_what_names_no_key_stays(text):
   assert in_one_spelling(text) == text
