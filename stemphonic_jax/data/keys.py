@@ -23,9 +23,8 @@ SHARP = "#", "♯", "sharp", "is", "dièse", "diese", "diesis", "sostenido", "su
 SHARP += "嬰", "升"
 MAJOR = "maj", "dur", "may", "mag", "mai", "маж", "長", "大", "メ"  # how the words for it begin
 
-_ANY = "|"
 _SIGN = r"(?P<sign>[#♯b♭]|[ -]?(?:sharp|flat))?"
-_FLAT = "bémol|bemolle|bemol|dièse|diesis|diese|sostenido|sustenido|бемоль|диез|[#♯b♭]"
+_ALTERED = "bémol|bemolle|bemol|dièse|diesis|diese|sostenido|sustenido|бемоль|диез|[#♯b♭]"
 _PATTERNS = [
   # "F# minor", "g-flat maj", "key of A minor"; no "a minor change", and no "A minor key"
   (rf"(?<![\w#♯♭])(?P<tonic>[A-G]){_SIGN}[ -]?(?P<mode>major|minor|maj|min)\b", LETTERS),
@@ -39,7 +38,7 @@ _PATTERNS = [
   (r"(?<=\bin )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))\b", LETTERS),
   (r"\b(?P<tonic>[CDEFGAH]|B)(?P<sign>is|es|s)?[ -](?P<mode>dur|moll)\b", GERMAN),
   (
-    rf"\b(?P<tonic>{_ANY.join(SUNG)})(?:[ -]?(?P<sign>{_FLAT}))?[ -]"
+    rf"\b(?P<tonic>{'|'.join(SUNG)})(?:[ -]?(?P<sign>{_ALTERED}))?[ -]"
     r"(?P<mode>maj(?:eur|or)|min(?:eur|or[ea]?)|maggiore|ma[iy]or|menor|мажор|минор)(?:е|а)?\b",
     SUNG,
   ),

@@ -240,8 +240,9 @@ def export_bundle(
     config = {**bundle.config, "licence": "; ".join(filter(None, licences)), **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     sign(folder)
-    if (bundle.directory / NOTICE).exists():
-      shutil.copyfile(bundle.directory / NOTICE, folder / NOTICE)
+    notices = [model.directory / NOTICE for model in (bundle, other)]
+    if told := dict.fromkeys(path.read_text() for path in notices if path.exists()):
+      (folder / NOTICE).write_text("\n".join(told))
   return load_bundle(out)
 
 
