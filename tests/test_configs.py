@@ -145,6 +145,7 @@ def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeyp
   config = started("c_ii")
   config.sample.align_noise = True
   run(config, tmp_path / "first", steps=1)
+  (tmp_path / "first" / "model" / "NOTICE.txt").write_text("Played by somebody.")
   config.init_from = str(tmp_path / "first")
   config.train.learning_rate = 1e-12
   config.dit.dtype = "bfloat16"  # on a CPU that emulates it, which makes no difference
@@ -159,11 +160,13 @@ def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeyp
   files = [tmp_path / name / "tokenizer.model" for name in ("first", "second")]
   assert files[0].read_bytes() == files[1].read_bytes()
   monkeypatch.setattr("stemphonic_jax.training.trainers.dit.align", own_turns)
-  config.sample.own_alignment = True
+  config.sample.own_alignment, config.init_from = True, str(tmp_path / "second")
   run(config, tmp_path / "third", steps=1)
   third = load_bundle(tmp_path / "third")
   assert {name: turn[0, 0] for name, turn in third.turns.items()} == {"keys": -1.0}
   assert "own_alignment" not in third.config["sample"]
+  assert (third.directory / "NOTICE.txt").read_text() == "Played by somebody."
+  assert third.config["corpus"] == {"version": config.data.corpus, "soundfont_share": 0.0}
   first, second = (
     [json.loads(line) for line in (tmp_path / n / "dit" / "metrics.jsonl").read_text().splitlines()]
     for n in ("first", "second")

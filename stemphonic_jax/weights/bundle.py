@@ -17,7 +17,7 @@ anything is built from it.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,6 @@ from stemphonic_jax.weights.tensors import (
   save_params,
 )
 
-NOTICE = "NOTICE.txt"  # what licences ask to be passed on, where a model has it
-
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -111,12 +109,13 @@ def save_bundle(
   statistics: Statistics,
   text_encoder: TextWeights | None = None,
   turns: Turns | None = None,
+  made_from: Sequence[Path] = (),
 ) -> None:
   """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
 
   Parameters may be `Lazy`: then no more than one tensor is in memory. `turns` belong to a config
-  with sample.align_noise. OutputError where the folder cannot be written, or where a file of
-  something else has the name of one of a model.
+  with sample.align_noise. Notices of the models that it is `made_from` go along. OutputError where
+  the folder cannot be written, or where a file of something else has the name of one of a model.
   """
   latents = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
   content = {"format": FORMAT, **config, "latents": latents}
@@ -129,7 +128,7 @@ def save_bundle(
     if turns is not None:
       save_params(folder / ALIGNMENT, turns)
     (folder / "tokenizer.model").write_bytes(tokenizer.model)
-    sign(folder)
+    sign(folder, [directory, *made_from])
 
 
 def load_bundle(directory: Path) -> Bundle:
@@ -239,10 +238,7 @@ def export_bundle(
     licences = dict.fromkeys(model.config.get("licence") or "" for model in (bundle, other))
     config = {**bundle.config, "licence": "; ".join(filter(None, licences)), **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    sign(folder)
-    notices = [model.directory / NOTICE for model in (bundle, other)]
-    if told := dict.fromkeys(path.read_text() for path in notices if path.exists()):
-      (folder / NOTICE).write_text("\n".join(told))
+    sign(folder, [bundle.directory, other.directory])
   return load_bundle(out)
 
 

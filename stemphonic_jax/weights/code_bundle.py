@@ -12,7 +12,7 @@ manifest.json              as of all models (signed.py)
 import functools
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,11 +129,13 @@ def save_code_bundle(
   codecs: Mapping[str, Path],
   tokenizer: Tokenizer | None = None,
   text_encoder: TextWeights | None = None,
+  made_from: Sequence[Path] = (),
 ) -> None:
   """Writes a model folder, whole or not at all; of an older one, only a model's files are replaced.
 
-  `codecs` are folders of weights/codec.py. OutputError where the folder cannot be
-  written, or where a file of something else has the name of one of a model.
+  `codecs` are folders of weights/codec.py; notices of the models that it is `made_from` go along.
+  OutputError where the folder cannot be written, or where a file of something else has the name of
+  one of a model.
   """
   models = {name: codec_config(open_codec(folder).model) for name, folder in codecs.items()}
   content = {"format": FORMAT, **config, "codec": models}
@@ -146,7 +148,7 @@ def save_code_bundle(
       save_text_encoder(folder / TEXT_ENCODER, text_encoder)
     if tokenizer:
       (folder / TOKENIZER).write_bytes(tokenizer.model)
-    sign(folder)
+    sign(folder, [directory, *made_from])
 
 
 def load_code_bundle(directory: Path) -> CodeBundle:
@@ -208,7 +210,7 @@ def export_code_bundle(
     if half:
       save_params(folder / NETWORK, halved(bundle.params))
     (folder / CONFIG).write_text(json.dumps({**bundle.config, **notes}, indent=2) + "\n")
-    sign(folder)
+    sign(folder, [bundle.directory])
   return load_code_bundle(out)
 
 

@@ -18,6 +18,7 @@ from stemphonic_jax.weights.signed import (
   CONFIG,
   KIND,
   MANIFEST,
+  NOTICE,
   STEMPHONIC,
   check_files,
   check_keys,
@@ -48,7 +49,7 @@ def own_files(directory: Path) -> Collection[str]:
   """The files of a model in a folder, by their names; none where it is of something else."""
   with contextlib.suppress(DataError, MissingError):
     if str(read_json(directory / CONFIG).get("format")).rpartition(" ")[0] == KIND:
-      names = (*FILES, TEXT_ENCODER, ALIGNMENT, NETWORK, MANIFEST)
+      names = (*FILES, TEXT_ENCODER, ALIGNMENT, NETWORK, MANIFEST, NOTICE)
       return {*names, *read_json(directory / MANIFEST)}
   return ()
 

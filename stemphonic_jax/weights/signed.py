@@ -17,6 +17,7 @@ from stemphonic_jax.weights.wrappers import hint
 KIND, VERSION = "stemphonic_jax model", 1
 FORMAT = f"{KIND} {VERSION}"
 CONFIG, MANIFEST = "config.json", "manifest.json"
+NOTICE = "NOTICE.txt"  # what licences ask to be passed on, where a model has it
 STEMPHONIC, MUSICGEN_STEM, STEMGEN = "stemphonic", "musicgen-stem", "stemgen"
 
 
@@ -83,11 +84,20 @@ def check_keys(config: Mapping[str, Any], needed: Mapping[str, Iterable[str]]) -
         raise KeyError(f"{name}.{part}")
 
 
-def sign(folder: Path) -> None:
-  """Writes the manifest of all that is in the folder."""
+def sign(folder: Path, made_from: Iterable[Path]) -> None:
+  """Writes the manifest of all that is in the folder, and what notices of models ask to pass on.
+
+  These are of the models that this one is `made_from`; each is told once, and has no entry.
+  """
   manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
   manifest.pop(MANIFEST, None)
   (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+  told: list[str] = []
+  for path in (model / NOTICE for model in made_from):
+    if path.is_file() and not any(path.read_text().strip() in text for text in told):
+      told.append(path.read_text())
+  if told:
+    (folder / NOTICE).write_text("\n".join(told))
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -326,7 +326,7 @@ def test_a_model_is_passed_on_half_way_to_the_one_it_was_trained_on_from(folder,
   assert made.config["licence"] == "CC-BY-4.0; CC0-1.0"
   assert (made.directory / "NOTICE.txt").read_text() == "By somebody."
   again = bundle.export_bundle(tiny.model(), tmp_path / "again", average=made.directory)
-  assert (again.directory / "NOTICE.txt").read_text() == "By somebody."
+  assert (again.directory / "NOTICE.txt").read_text() == "By somebody."  # once, of the two
   expected = jax.tree.map(lambda x: x + 0.25, tiny.parts()["dit_params"])
   check = functools.partial(np.testing.assert_allclose, rtol=half * 2**-11 + 1e-6, atol=1e-6)
   jax.tree.map(check, materialize(made.dit_params), expected)

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from stemphonic_jax.data.keys import KEYS, TONICS, in_one_spelling
 from stemphonic_jax.data.sources.demo.theory import SCALES, Key
 from stemphonic_jax.evaluation import scores
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.measures.harmony import notes
 from stemphonic_jax.evaluation.scores import Score
 
-NAMED = re.compile(r"\b([A-G])([#♯b♭]?)[ -](major|minor)\b(?! key)")  # but no "A minor key"
-LETTERS = dict(zip("CDEFGAB", SCALES["major"], strict=True))
-ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
+NAMED = re.compile(rf"\b(?:{'|'.join(KEYS)})\b")
 
 
 def key(songs: Sequence[SongFeatures]) -> Score:
@@ -29,11 +28,11 @@ def key(songs: Sequence[SongFeatures]) -> Score:
 
 
 def named_key(text: str) -> Key | None:
-  """The first key that a text names, as "F# minor" or "Bb major"; None where it names none."""
-  if (found := NAMED.search(text)) is None:
+  """The first key that a text names, in any spelling that a model reads; None where it has none."""
+  if (found := NAMED.search(in_one_spelling(text))) is None:
     return None
-  letter, accidental, mode = found.groups()
-  return Key((LETTERS[letter] + ACCIDENTALS[accidental]) % 12, mode)
+  tonic, mode = found[0].split()
+  return Key(TONICS.index(tonic), mode)
 
 
 def _comparisons(song: SongFeatures) -> list[float]:

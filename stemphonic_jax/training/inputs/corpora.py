@@ -81,7 +81,12 @@ class Corpora:
   parts: Mapping[str, Sequence[Mix]]
   licence: str
   free_types: Sequence[str]  # those of stems that are none of the eleven
-  composed: bool  # then one segment comes out of each piece, else all there are
+  edition: demo.Edition | None = None  # of composed pieces
+
+  @property
+  def composed(self) -> bool:
+    """Whether one segment comes out of each piece, else all there are."""
+    return self.edition is not None
 
 
 def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
@@ -105,7 +110,7 @@ def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
     licence = "CC0-1.0"
     if d.soundfont:
       licence += f"; played by {Path(d.soundfont).name} under its own licence"
-    return Corpora(parts, licence, [], composed=True)
+    return Corpora(parts, licence, [], edition)
   rules = Rules(config.sample_rate, hop, d.tolerance, estimate_tempo=d.estimate_tempo)
   return checked(
     scan(d.source, d.root),
@@ -186,7 +191,7 @@ def checked(
   }
   types = {kind for row in taken for kind in row["types"].values()}
   free = sorted(types - {*STEM_TYPES, MIX})
-  return Corpora(parts, catalogue.licence, free, composed=False)
+  return Corpora(parts, catalogue.licence, free)
 
 
 def split(rows: Sequence[Mapping[str, Any]], held_out: int) -> dict[str, list[Mapping[str, Any]]]:

@@ -1,12 +1,15 @@
 """What a run starts from: another run, a model folder, "demo", or nothing (`config.init_from`)."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import MismatchError, MissingError
+from stemphonic_jax.training.inputs.corpora import edition_of
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.code_bundle import CodeBundle, load_code_bundle
 from stemphonic_jax.weights.hub import folder_of
@@ -66,3 +69,23 @@ def start_codes(config: ConfigDict) -> CodeBundle | None:
       f" {config.system}; name a model of that"
     )
   return model
+
+
+def origin(
+  config: ConfigDict, notes: Mapping[str, Any], start: Bundle | CodeBundle | None
+) -> dict[str, Any]:
+  """What a model's config says of where it comes from: `licence`, `source` and `corpus`.
+
+  What it is made from goes on to hold for it: records, of which these are the `notes`, and the
+  model that it starts from. `corpus` is the edition of the demo corpus, on which it is measured
+  (evaluation/songs/trained.py).
+  """
+  c, old = config, start.config if start else {}
+  licences = dict.fromkeys(filter(None, (old.get("licence"), notes.get("licence"))))
+  said = {"licence": c.licence or "; ".join(licences), "source": c.source}
+  if start:
+    said["source"] += f"; started from: {old.get('source', 'not stated')}"
+  corpus = notes.get("corpus") or old.get("corpus")
+  if c.data.source == "demo" and not c.data.records:
+    corpus = edition_of(c).described()
+  return said | ({"corpus": corpus} if corpus else {})

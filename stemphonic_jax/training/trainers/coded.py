@@ -30,7 +30,7 @@ from stemphonic_jax.training.inputs.codes import (
   open_coded,
 )
 from stemphonic_jax.training.inputs.prepare import records_of
-from stemphonic_jax.training.inputs.start import start_codes
+from stemphonic_jax.training.inputs.start import origin, start_codes
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
@@ -170,17 +170,9 @@ def initial(
 def _export(run: Run, params: Any, content: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
   """Writes `workdir/model`, the folder that generates."""
   config, workdir = run.config, run.workdir
-  parts = ("system", "sample_rate", "seconds", "network", "sample", "source")
+  parts = ("system", "sample_rate", "seconds", "network", "sample")
   said = {name: config.to_dict()[name] for name in parts} | {"whole_mixes": False}
-  # What a model is made from goes on to hold for it.
-  holding = [run.records.index.notes.get("licence")]
-  if run.start:
-    holding.insert(0, run.start.config.get("licence"))
-    said["source"] += f"; started from: {run.start.config.get('source', 'not stated')}"
-  said["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))
-  if config.data.source == "demo":  # what to measure it on (evaluation/songs/trained.py)
-    share = config.data.soundfont_share if config.data.soundfont else 0.0
-    said["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
+  said |= origin(config, run.records.index.notes, run.start)
   frozen = workdir / TEXT_ENCODER
   save_code_bundle(
     workdir / "model",
@@ -189,4 +181,5 @@ def _export(run: Run, params: Any, content: Mapping[str, Any], tokenizer: Tokeni
     codecs={name: codec_folder(workdir, name) for name in run.models},
     tokenizer=tokenizer,
     text_encoder=open_text_encoder(frozen) if tokenizer and frozen.exists() else None,
+    made_from=[run.start.directory] if run.start else [],
   )

@@ -28,7 +28,7 @@ from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
-from stemphonic_jax.training.inputs.start import start_model
+from stemphonic_jax.training.inputs.start import origin, start_model
 from stemphonic_jax.training.losses import distilled
 from stemphonic_jax.training.losses.setting import loss_of
 from stemphonic_jax.training.plan import cost
@@ -276,21 +276,13 @@ def _export(
   turns: Turns | None,
 ) -> None:
   """Writes `workdir/model`, the folder that generates; adapters become part of their kernels."""
-  parts = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample", "licence", "source")
-  content = {name: config.to_dict()[name] for name in parts}
+  parts, notes = ("sample_rate", "seconds", "vae", "dit", "dropout", "sample"), records.index.notes
+  content = {name: config.to_dict()[name] for name in parts} | origin(config, notes, start)
   content["whole_mixes"] = config.data.whole_mixes
-  if config.data.source == "demo":  # what to measure it on (evaluation/songs/trained.py)
-    share = config.data.soundfont_share if config.data.soundfont else 0.0
-    content["corpus"] = {"version": config.data.corpus, "soundfont_share": share}
-  content["types"] = records.index.notes.get("types", [])
+  content["types"] = notes.get("types", [])
   content["text"] = config.text.to_dict() | {"vocabulary": len(tokenizer)}
   for part, own in (("text", "own_tokenizer"), ("sample", "own_alignment")):
     content[part].pop(own, None)  # which says nothing of the model
-  # What a model is made from goes on to hold for it.
-  holding = [start.config.get("licence") if start else "", records.index.notes.get("licence")]
-  content["licence"] = config.licence or "; ".join(dict.fromkeys(filter(None, holding)))
-  if start:
-    content["source"] += f"; started from: {start.config.get('source', 'not stated')}"
   text_encoder = workdir / TEXT_ENCODER
   save_bundle(
     workdir / "model",
@@ -302,4 +294,5 @@ def _export(
     statistics=start.statistics if start else records.index.statistics,
     turns=turns,
     text_encoder=open_text_encoder(text_encoder) if text_encoder.exists() else None,
+    made_from=[start.directory] if start else [],
   )

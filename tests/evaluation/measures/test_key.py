@@ -25,6 +25,8 @@ def scale(tonic, mode, caption, kind="keys"):
     ("A minor key ballad", None),
     ("A major hit", Key(9, "major")),
     ("HAM major", None),
+    ("ballade en fa dièse mineur", Key(6, "minor")),
+    ("techno, 130 bpm, Am", Key(9, "minor")),
     ("", None),
   ],
 )

@@ -125,6 +125,7 @@ def test_records_are_trained_on(source, prepared, model, tmp_path):
   assert exported["whole_mixes"] == (source == "mixes")
   assert exported["types"] == {"folder": ["theremin"]}.get(source, [])
   assert exported["licence"] == f"CC0-1.0; {scan(source, root).licence}"
+  assert "corpus" not in exported  # whatever the config says of the demo corpus
 
 
 def test_latents_are_those_of_the_audio_and_sub_mixes_are_summed_first(prepared, model):

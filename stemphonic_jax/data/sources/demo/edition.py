@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from stemphonic_jax.data.sources.demo import sampled
 from stemphonic_jax.errors import UsageError
@@ -35,3 +36,8 @@ class Edition:
     if self.soundfont:
       sampled.check(self.soundfont, rate)
     return self
+
+  def described(self) -> dict[str, Any]:
+    """What records and models say of it; not where a font lay."""
+    share = self.share if self.soundfont else 0.0
+    return {"version": self.version, "soundfont_share": share}
