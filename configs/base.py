@@ -337,8 +337,10 @@ def _laptop(config: ConfigDict) -> None:
 def _shrink(config: ConfigDict) -> None:
   """Same parts, small numbers: every setting runs in a minute on two cores."""
   config.seconds = 4.0
-  config.vae.update(channels=4, multiples=(1, 1, 2), strides=(16, 32, 7), latent=8)
-  config.train_vae.update(steps=6, batch_size=2, pieces=3, warmup=2, save_every=3, log_every=2)
+  config.vae.update(channels=4, multiples=(1, 2), strides=(64, 56), latent=8)
+  config.train_vae.update(
+    steps=6, batch_size=2, samples=4 * 3584, pieces=3, warmup=2, save_every=3, log_every=2
+  )
   config.train_vae.discriminator.update(filters=4, sizes=(512, 128), stride=2)
   config.data.update(pieces=4, held_out=2, submixes=4, shard=2)
   config.text = learned_text()

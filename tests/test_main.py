@@ -114,7 +114,7 @@ def test_a_workdir_is_claimed_once(tmp_path):
   [
     (lambda config: config.update(seed=1), "seed = 0, now it is 1"),
     (lambda config: config.dit.update(width=128), "dit.width = 64, now it is 128"),
-    (lambda config: config.vae.update(strides=(2, 4)), r"vae.strides = \[16, 32, 7\], now it"),
+    (lambda config: config.vae.update(strides=(2, 4)), r"vae.strides = \[64, 56\], now it"),
     (lambda config: config.data.update(share_noise=False), "data.share_noise = True, now it is"),
     (lambda config: config.update(extra=3), "extra = None, now it is 3"),
   ],

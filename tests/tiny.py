@@ -32,8 +32,8 @@ CONFIG = {
   "vae": {
     "architecture": "oobleck",
     "channels": 4,
-    "multiples": (1, 1, 2),
-    "strides": (8, 64, 7),
+    "multiples": (1, 2),
+    "strides": (64, 56),
     "latent": LATENT,
   },
   "dit": {

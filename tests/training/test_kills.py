@@ -1,7 +1,7 @@
 """Real processes that are killed, told to stop, or hang, at moments that nobody chose.
 
-STEMPHONIC_KILLS is the number of trials of kill -9, 60 if unset: 200 before a release. A tenth as
-many times are two hosts told to stop, which takes longer.
+STEMPHONIC_KILLS is the number of trials of kill -9, 20 if unset: 200 before a release. A third as
+many times a run is told to stop, and a tenth as many times one of two hosts, which takes longer.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.run.checkpoints import verify
 from tests.training import processes, tiny_run
 
-KILLS = int(os.environ.get("STEMPHONIC_KILLS", "60"))
+KILLS = int(os.environ.get("STEMPHONIC_KILLS", "20"))
 FOREVER = 10**6
 
 
@@ -81,7 +81,7 @@ def _slow(folder: Path) -> None:
 
 def test_sigterm_saves_within_three_steps_and_ends_with_75(tmp_path):
   folder, chance = tmp_path / "told", random.Random(9)
-  for _ in range(20):
+  for _ in range(max(1, KILLS // 3)):
     process = tiny_run.start(_slow, folder)
     trained_on(folder, process, size(folder / "losses"))
     time.sleep(chance.random() * 0.1)

@@ -1,4 +1,4 @@
-"""`stemphonic prepare` killed at twenty moments of all its stages: run again, the same bytes."""
+"""`stemphonic prepare` killed at ten moments of all its stages: run again, the same bytes."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from tests import tiny
 from tests.data.sources import trees
 from tests.training.processes import forked
 
-KILLS = 20
+KILLS = 10
 OPTIONS = ("--no-tempo", "--submixes", "2", "--held-out", "2", "--shard", "1")
 # What is there while a stage is at work; the last of each, when it is over.
 STAGES = {
@@ -124,7 +124,7 @@ def content(folder):
   return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_killed_at_twenty_moments_it_ends_with_the_same_bytes(start, unbroken, tmp_path):
+def test_killed_at_ten_moments_it_ends_with_the_same_bytes(start, unbroken, tmp_path):
   out, rng, hits = tmp_path / "out", random.Random(0), []
   expected, lasted = unbroken
   assert {"texts/index.json", "train/index.json", "report.png"} <= expected.keys()
