@@ -35,7 +35,7 @@ def get_config(size: str = "") -> ConfigDict:
   config.train.lora.rank = 16
   config.sample.update(steps=50, guidance=5.0, interval=(1, 50))
   if size:
-    config.vae.strides = (16, 16, 8)
+    config.vae.strides = (32, 64)
     config.text.width = config.dit.memory_width = 32
     config.dit.memory_heads = 1
     config.sample.update(steps=4, interval=(2, 3))

@@ -33,7 +33,7 @@ CONFIG = {
     "architecture": "oobleck",
     "channels": 4,
     "multiples": (1, 2),
-    "strides": (64, 56),
+    "strides": (56, 64),
     "latent": LATENT,
   },
   "dit": {
