@@ -9,7 +9,7 @@ import scipy.fft
 from jaxtyping import Float
 
 from stemphonic_jax.evaluation import scores
-from stemphonic_jax.evaluation.distances.frechet import frechet, gaussian, moments
+from stemphonic_jax.evaluation.distances.frechet import distance_to, gaussian, moments
 from stemphonic_jax.evaluation.features import FRAMES_PER_SECOND, SongFeatures
 from stemphonic_jax.evaluation.scores import Score
 
@@ -72,7 +72,7 @@ def _score(
     made = [view(song) for song in songs]
     if len(real) >= LEAST and sum(map(len, made)) >= LEAST:
       scale = np.maximum(real.std(axis=0), 1e-6)
-      targets.append(gaussian(moments(real / scale)))
+      targets.append(distance_to(*gaussian(moments(real / scale))))
       found.append([moments(some / scale) for some in made])
   if not found:
     return scores.NOTHING
@@ -81,7 +81,7 @@ def _score(
   def distance(numbers: Sequence[int]) -> float:
     totals = np.bincount(numbers, minlength=len(songs)) @ rows
     sums = totals.reshape(len(targets), -1)
-    enough = [(s, t) for s, t in zip(sums, targets, strict=True) if s[0] >= LEAST]
-    return float(np.mean([frechet(*gaussian(s), *t) for s, t in enough])) if enough else np.nan
+    enough = [(s, to) for s, to in zip(sums, targets, strict=True) if s[0] >= LEAST]
+    return float(np.mean([to(*gaussian(s)) for s, to in enough])) if enough else np.nan
 
   return scores.bootstrap(distance, range(len(songs)), resamples=RESAMPLES, centred=True)

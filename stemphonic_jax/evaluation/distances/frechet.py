@@ -56,6 +56,19 @@ def frechet(
   return float(apart + np.trace(covariance) + np.trace(other_covariance) - 2.0 * shared)
 
 
+def distance_to(mean: Float[np.ndarray, "D"], covariance: Matrix) -> Callable[..., float]:
+  """What gives the distance of any Gaussian, its mean and covariance, to this one.
+
+  Where many are compared with one its root is taken once, which is most of the work.
+  """
+  root = _root(covariance)
+
+  def distance(other_mean: Float[np.ndarray, "D"], other: Matrix) -> float:
+    return frechet(other_mean, other, mean, covariance, lambda a, _: _trace(root, a))
+
+  return distance
+
+
 def distance(
   x: Float[np.ndarray, "W D"], y: Float[np.ndarray, "V D"], mode: str = "default"
 ) -> float:
@@ -65,8 +78,15 @@ def distance(
 
 def trace_of_root(a: Matrix, b: Matrix) -> float:
   """Tr √(a b) from the eigenvalues of √b a √b, those that rounding made negative taken as 0."""
+  return _trace(_root(b), a)
+
+
+def _root(b: Matrix) -> Matrix:
   values, vectors = np.linalg.eigh(b)
-  root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+  return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _trace(root: Matrix, a: Matrix) -> float:
   return float(np.sqrt(np.maximum(np.linalg.eigvalsh(root @ a @ root), 0.0)).sum())
 
 

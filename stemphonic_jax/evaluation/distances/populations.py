@@ -67,6 +67,7 @@ def distances(views: Views, mode: str = "default") -> tuple[dict[str, Score], di
     ours, theirs = _nonempty(made), _nonempty(views.real[view])
     there = np.array([len(song) > 0 for song in made])
     target = frechet.fitted(np.concatenate(theirs))
+    to_target = frechet.distance_to(*target)
     kad = _kernel_distances(ours, theirs, mode != "default")
     detail[view] = {
       "fad": frechet.distance(np.concatenate(ours), np.concatenate(theirs), mode),
@@ -76,9 +77,7 @@ def distances(views: Views, mode: str = "default") -> tuple[dict[str, Score], di
       "windows": list(_counts(views, view)),
     }
     fits = _gaussians(ours, drawn[:, there], target[0])
-    resampled["fad"].append(
-      np.array([np.nan if fit is None else frechet.frechet(*fit, *target) for fit in fits])
-    )
+    resampled["fad"].append(np.array([np.nan if fit is None else to_target(*fit) for fit in fits]))
     resampled["kad"].append(np.array([kad(weights) for weights in drawn[:, there]]))
   found = {
     name: scores.within(_mean(detail, name), _means(values), songs, centred=True)

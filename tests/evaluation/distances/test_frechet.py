@@ -37,6 +37,7 @@ def test_distances_with_a_closed_form():
   four, zeros = np.eye(4), np.zeros(4)
   moved = frechet.frechet(zeros, four, np.arange(4.0), np.diag([1.0, 2.0, 3.0, 4.0]))
   assert moved == pytest.approx(15.707471260116, abs=1e-12)
+  assert frechet.distance_to(np.arange(4.0), np.diag([1.0, 2.0, 3.0, 4.0]))(zeros, four) == moved
   two = np.array([[2.0, 1.0], [1.0, 2.0]])
   for root in frechet.ROOTS.values():
     found = frechet.frechet(np.zeros(2), two, np.zeros(2), np.diag([1.0, 4.0]), root)
