@@ -123,7 +123,7 @@ def get_config(size: str = "") -> ConfigDict:
       activity_channels=16,  # Sec. 3.3
       modulation=False,  # of the blocks by time, tempo and text (models/dit.py); not in the paper
       # With it and text that is learned: a sum over words is bounded by so many of the longest
-      # word's vector; 0 is a bound that only unheard-of texts reach, and goes on with older runs.
+      # word's vector. 0 is 7, which captions of version 2 of the corpus exceed, for older runs.
       most_words=0.0,
       ensemble=False,  # stems of a group hear each other (models/stems.py); not in the paper
       beats=False,  # positions in beats beside those in frames (models/layers.py); not in the paper
@@ -189,7 +189,7 @@ def get_config(size: str = "") -> ConfigDict:
       share_noise=True,
       noise_share=1.0,  # of its variance, that a stem has in common where it is; not in the paper
       align_noise=False,  # or turned for each type (data/batching/alignment.py); not in the paper
-      own_alignment=False,  # of this run's records, instead of that of the model it starts from
+      own_alignment=False,  # by this run's records; off, turned as the model it starts from does
     )
   )
   config.generate = ConfigDict(dict(songs=4))  # of --mode=generate, from held-out captions

@@ -20,9 +20,9 @@ import numpy as np
 import soundfile
 
 made, heard = map(Path, sys.argv[1:])
-songs = {path.stem: soundfile.read(path) for path in sorted(made.glob("*.wav"))}
-loudest = max(np.abs(audio).max() for audio, _ in songs.values())
-for name, (audio, rate) in songs.items():  # as loud beside each other as they are, without clipping
+sounds = {path.stem: soundfile.read(path) for path in sorted(made.glob("*.wav"))}
+loudest = max(np.abs(audio).max() for audio, _ in sounds.values())
+for name, (audio, rate) in sounds.items():  # as loud beside each other as they are, without clipping
   soundfile.write(heard / f"{name}.ogg", audio * (0.89 / loudest), rate, compression_level=0.8)
 PYTHON
 }

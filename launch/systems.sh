@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three systems beside each other (docs/other_systems.md): C-(ii), MusicGen-Stem and StemGen at `:small`,
+# The three systems beside each other (docs/evaluation.md#models-of-several-systems): C-(ii), MusicGen-Stem and StemGen at `:small`,
 # songs of 8 s of the demo corpus, each for about as many minutes, three seeds each. Then they are measured.
 # On two cores that is five hours; what is done is not done again after an interruption.
 #
@@ -35,7 +35,7 @@ codecs() { # system, names; options that take them from that system's first stag
   done
 }
 
-run c_ii c_ii --mode=prepare --config.init_from=demo # for its autoencoder
+run c_ii c_ii --mode=prepare --config.init_from=demo # for its autoencoder and tokenizer
 run musicgen_stem musicgen_stem --mode=prepare
 run stemgen stemgen --mode=prepare
 models=()

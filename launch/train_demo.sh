@@ -14,7 +14,7 @@ EXTRAS=soundfont${EXTRAS:+,$EXTRAS}
 use_venv
 
 SOUNDFONT=${SOUNDFONT:-/usr/share/sounds/sf2/FluidR3_GM.sf2}
-[[ -f $SOUNDFONT ]] || { echo "stemphonic_jax: $SOUNDFONT: no such SoundFont; name one with SOUNDFONT=FILE.sf2" >&2 && exit 3; }
+[[ -f $SOUNDFONT ]] || { echo "stemphonic_jax: $SOUNDFONT: no such SoundFont; name one with SOUNDFONT=FILE.sf2" >&2 && exit 66; }
 
 run() { # configuration, its workdir, what it starts from, options
   python -m stemphonic_jax.main --config="configs/demo.py:$1" --workdir="runs/$2" --config.init_from="$3" "${@:4}"
@@ -25,6 +25,7 @@ run short demo_short runs/demo_vae
 run decoder demo_decoder runs/demo_vae --mode=train_vae --config.data.soundfont="$SOUNDFONT"
 run ensemble demo_ensemble runs/demo_short --config.data.soundfont="$SOUNDFONT"
 run "" demo_long runs/demo_ensemble --config.data.soundfont="$SOUNDFONT"
-stemphonic bundle export runs/demo_long runs/demo --decoder runs/demo_decoder --average runs/demo_ensemble --half
+[[ -e runs/demo/manifest.json ]] ||
+  stemphonic bundle export runs/demo_long runs/demo --decoder runs/demo_decoder --average runs/demo_ensemble --half
 
 echo "The model: $PWD/runs/demo (stemphonic generate … --model runs/demo)"

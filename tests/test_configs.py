@@ -165,7 +165,7 @@ def test_a_finished_model_can_be_the_start_of_another(started, tmp_path, monkeyp
   third = load_bundle(tmp_path / "third")
   assert {name: turn[0, 0] for name, turn in third.turns.items()} == {"keys": -1.0}
   assert "own_alignment" not in third.config["sample"]
-  assert (third.directory / "NOTICE.txt").read_text() == "Played by somebody."
+  assert (third.directory / "NOTICE.txt").read_text() == "Played by somebody.\n"
   assert third.config["corpus"] == {"version": config.data.corpus, "soundfont_share": 0.0}
   first, second = (
     [json.loads(line) for line in (tmp_path / n / "dit" / "metrics.jsonl").read_text().splitlines()]

@@ -40,7 +40,8 @@ class Size:
   tokens: int
 
 
-# Of configs/demo.py, and of configs/c_ii.py on one of its eight devices, one micro-batch.
+# Of the demo model before its stems heard each other, and of configs/c_ii.py on one of its eight
+# devices, one micro-batch.
 TEXT = TextEncoder(1024, 96, 1, 3)
 DEMO = Size(
   "demo",

@@ -23,7 +23,10 @@ def add(commands: Any) -> None:
     "--decoder", type=path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
   )
   export.add_argument(
-    "--average", type=place, metavar="DIR", help="model that it was trained on from: half of both"
+    "--average",
+    type=place,
+    metavar="DIR",
+    help="model that its training began with: half of both",
   )
   export.add_argument("--half", action="store_true", help="weights of 16 bits: half the size")
 
@@ -57,12 +60,12 @@ def _found(name: str) -> Path:
 
 def _export(request: argparse.Namespace) -> None:
   model = _found(request.model)
+  average = _found(request.average) if request.average else None
   from stemphonic_jax.weights.models import export_model
 
   notes = {name: getattr(request, name) for name in ("licence", "source")}
   given = {name: note for name, note in notes.items() if note is not None}
-  options = dict(half=request.half, decoder=request.decoder)
-  options["average"] = _found(request.average) if request.average else None
+  options = dict(half=request.half, decoder=request.decoder, average=average)
   export_model(model, request.out, **options, **given)
   print(request.out)
 

@@ -28,8 +28,11 @@ _ALTERED = "bémol|bemolle|bemol|dièse|diesis|diese|sostenido|sustenido|бем�
 _PATTERNS = [
   # "F# minor", "g-flat maj", "key of A minor"; no "a minor change", and no "A minor key"
   (rf"(?<![\w#♯♭])(?P<tonic>[A-G]){_SIGN}[ -]?(?P<mode>major|minor|maj|min)\b", LETTERS),
-  # "Gbm", "C♯m", and "Am" where nothing but a sign follows
-  (r"(?<![\w#♯♭])(?P<tonic>[A-G])(?-i:(?P<sign>[#♯b♭])(?P<mode>m))\b", LETTERS),  # no "EBM"
+  # "Gbm", "C♯m", and "Am" where nothing but a sign follows; no "EBM" or "ebm", a genre
+  (
+    r"(?<![\w#♯♭])(?!(?<!\bin )(?-i:ebm\b))(?P<tonic>[A-G])(?-i:(?P<sign>[#♯b♭])(?P<mode>m))\b",
+    LETTERS,
+  ),
   (
     r"(?<![\w#♯♭])(?<!\bI )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))"
     r"(?= key|\s*$|\s*[^\w\s]|\s+\d)",

@@ -34,8 +34,8 @@ from stemphonic_jax.models.layers import (
 from stemphonic_jax.models.machine import Machine
 
 CONDITIONS = ("text", "bpm", "context", "activity")
-# Bound of `sum_of_words` in models that name none, as those from before there was one. Prompts that
-# the demo model learned from reach 5.5; 18, two words again and again, made samples of 1e16.
+# Bound of `sum_of_words` in models that name none, as those from before there was one. Prompts of
+# version 1 of the corpus reached 5.5; two words again and again, 18, made samples of 1e16.
 MOST_WORDS = 7.0
 NOT_GIVEN = 2  # activity value of a frame for which neither 0 (silent) nor 1 (active) is asked
 

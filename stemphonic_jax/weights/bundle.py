@@ -54,6 +54,7 @@ from stemphonic_jax.weights.signed import (
   read_config,
   sign,
   system_of,
+  together,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
 from stemphonic_jax.weights.tensors import (
@@ -217,10 +218,10 @@ def export_bundle(
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
   With `half` the weights take 16 bits each, which a reader widens again. `decoder` is the workdir
-  of a run that fine-tuned the decoder of the model's autoencoder. `average` is a model that this
-  one was trained on from, or that was from this one: the transformer is the mean of both, which
-  keeps what either has learned (WiSE-FT, Wortsman et al. 2022). Raises as `load_bundle`, and
-  OutputError where `out` exists or cannot be written.
+  of a run that fine-tuned the decoder of the model's autoencoder. `average` is the model that the
+  training of this one started from, or one whose training started from this one: the transformer
+  is the mean of both, which keeps what either has learned (WiSE-FT, Wortsman et al. 2022). Raises
+  as `load_bundle`, and OutputError where `out` exists or cannot be written.
   """
   bundle = load_bundle(model)
   check_absent(out)
@@ -234,9 +235,8 @@ def export_bundle(
       save_params(folder / "vae.safetensors", halved(vae_params) if half else vae_params)
     if half or average:
       save_params(folder / "dit.safetensors", halved(dit_params) if half else dit_params)
-    # What a model is made from goes on to hold for it.
-    licences = dict.fromkeys(model.config.get("licence") or "" for model in (bundle, other))
-    config = {**bundle.config, "licence": "; ".join(filter(None, licences)), **notes}
+    licence = together(model.config.get("licence") for model in (bundle, other))
+    config = {**bundle.config, "licence": licence, **notes}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     sign(folder, [bundle.directory, other.directory])
   return load_bundle(out)
@@ -259,13 +259,14 @@ def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
 
 def _mean(bundle: Bundle, other: Bundle) -> Any:
   """Half of one transformer and half of another; MismatchError where they mean different things."""
-  dit = other.dit.clone(dtype=bundle.dit.dtype, remat=bundle.dit.remat)  # which weights know not
+  # These two change no weights.
+  dit = other.dit.clone(dtype=bundle.dit.dtype, remat=bundle.dit.remat)
   same = bundle.dit == dit and bundle.tokenizer.model == other.tokenizer.model
   statistics = zip(astuple(bundle.statistics), astuple(other.statistics), strict=True)
   if not same or not all(np.array_equal(ours, theirs) for ours, theirs in statistics):
     raise MismatchError(
-      f"{other.directory}: is of another network, tokenizer or data than {bundle.directory}; name a"
-      " model that one of them was trained on from"
+      f"{other.directory}: is of another network, tokenizer or data than {bundle.directory}; name"
+      " the model that the training of one of them started from"
     )
   return mean(bundle.dit_params, other.dit_params)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from stemphonic_jax.errors import MissingError, UsageError
 from stemphonic_jax.weights import known
-from stemphonic_jax.weights.signed import find_bundle
+from stemphonic_jax.weights.signed import NOTICE, find_bundle
 
 # Named one by one: patterns of the hub go into subfolders, and a foreign repository may be huge.
 CODECS = tuple(known.codec_file(name) for name in ("bass", "drums", "other", "stems"))
-FILES = ("manifest.json", *known.FILES, known.TEXT_ENCODER, known.ALIGNMENT, known.NETWORK, *CODECS)
+PARTS = (known.TEXT_ENCODER, known.ALIGNMENT, known.NETWORK, *CODECS)  # which not every model has
+FILES = ("manifest.json", NOTICE, *known.FILES, *PARTS)
 DEMO = Path(__file__).parents[1] / "demo"
 NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?", re.ASCII)
 

@@ -84,20 +84,29 @@ def check_keys(config: Mapping[str, Any], needed: Mapping[str, Iterable[str]]) -
         raise KeyError(f"{name}.{part}")
 
 
+def together(licences: Iterable[str | None]) -> str:
+  """Licences as one, each part once: those of what a model is made from go on to hold for it."""
+  return "; ".join(dict.fromkeys(part for text in licences if text for part in text.split("; ")))
+
+
 def sign(folder: Path, made_from: Iterable[Path]) -> None:
   """Writes the manifest of all that is in the folder, and what notices of models ask to pass on.
 
-  These are of the models that this one is `made_from`; each is told once, and has no entry.
+  These are of the models that this one is `made_from`, each said once. The file is not in the
+  manifest, so that its owner may edit it.
   """
   manifest = {path.name: _entry(path) for path in sorted(folder.iterdir())}
   manifest.pop(MANIFEST, None)
   (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-  told: list[str] = []
-  for path in (model / NOTICE for model in made_from):
-    if path.is_file() and not any(path.read_text().strip() in text for text in told):
-      told.append(path.read_text())
+  paths = [model / NOTICE for model in made_from]
+  found = [path.read_bytes().strip() for path in paths if path.is_file()]  # in any encoding
+  told = [
+    text
+    for text in dict.fromkeys(found)
+    if text and not any(text in other != text for other in found)
+  ]
   if told:
-    (folder / NOTICE).write_text("\n".join(told))
+    (folder / NOTICE).write_bytes(b"\n\n".join(told) + b"\n")
 
 
 def _entry(path: Path) -> dict[str, Any]:

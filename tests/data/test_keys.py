@@ -46,8 +46,15 @@ def test_a_key_is_read_in_any_spelling(written, read):
   "text",
   [
     *("a minor key change", "with a major drop", "in a minor-key mood", "in a major way", "in G"),
-    *("I Am happy", "Here I Am.", "hard minor", "Cmaj7 chords", "EBM with drums", "of a minority"),
-    *("la mayor parte de la cancion", "do maior sucesso", "mi mayor inspiracion"),
+    *(
+      "I Am happy",
+      "Here I Am.",
+      "hard minor",
+      "Cmaj7 chords",
+      "EBM with drums",
+      "dark ebm, 120 bpm",
+    ),
+    *("of a minority", "la mayor parte de la cancion", "do maior sucesso", "mi mayor inspiracion"),
   ],
 )
 def test_what_names_no_key_stays(text):

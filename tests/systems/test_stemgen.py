@@ -11,6 +11,7 @@ from stemphonic_jax import main
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.systems import stemgen
+from stemphonic_jax.weights.code_bundle import export_code_bundle
 
 pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
 
@@ -137,6 +138,15 @@ def test_what_it_cannot_do_is_refused_in_one_line(pipe, options, said):
 def test_a_variation_of_codes_is_refused(pipe, song):
   with pytest.raises(UsageError, match="vary: StemGen keeps a code or makes it anew"):
     pipe.edit(song, "vary", strength=0.5)
+
+
+def test_codes_are_passed_on_with_their_notice_and_averaged_with_nothing(workdir, tmp_path):
+  (workdir / "model" / "NOTICE.txt").write_text("By somebody.")
+  made = export_code_bundle(workdir, tmp_path / "out", half=True, licence="CC0-1.0")
+  assert made.config["licence"] == "CC0-1.0"
+  assert (made.directory / "NOTICE.txt").read_text() == "By somebody.\n"
+  with pytest.raises(UsageError, match="is averaged with no other"):
+    export_code_bundle(workdir, tmp_path / "other", average=made.directory)
 
 
 def test_the_full_network_has_the_papers_size():

@@ -324,9 +324,12 @@ def test_a_model_is_passed_on_half_way_to_the_one_it_was_trained_on_from(folder,
   (folder / "NOTICE.txt").write_text("By somebody.")
   made = bundle.export_bundle(folder, tmp_path / "out", half=half, average=tiny.model())
   assert made.config["licence"] == "CC-BY-4.0; CC0-1.0"
-  assert (made.directory / "NOTICE.txt").read_text() == "By somebody."
-  again = bundle.export_bundle(tiny.model(), tmp_path / "again", average=made.directory)
-  assert (again.directory / "NOTICE.txt").read_text() == "By somebody."  # once, of the two
+  assert (made.directory / "NOTICE.txt").read_text() == "By somebody.\n"
+  (made.directory / "NOTICE.txt").write_bytes("By somebody. By Zoë.".encode("latin-1"))
+  again = bundle.export_bundle(folder, tmp_path / "again", average=made.directory)
+  told = (again.directory / "NOTICE.txt").read_bytes()
+  assert told == "By somebody. By Zoë.\n".encode("latin-1")  # each once, in any encoding
+  assert again.config["licence"] == "CC-BY-4.0; CC0-1.0"
   expected = jax.tree.map(lambda x: x + 0.25, tiny.parts()["dit_params"])
   check = functools.partial(np.testing.assert_allclose, rtol=half * 2**-11 + 1e-6, atol=1e-6)
   jax.tree.map(check, materialize(made.dit_params), expected)

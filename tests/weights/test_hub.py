@@ -110,6 +110,7 @@ def server(cache, monkeypatch):
   """A hub with the tiny model among other files; `answer` is an error it gives instead."""
   content = {path.name: path.read_bytes() for path in tiny.model().iterdir()}
   content |= {"model.safetensors": b"huge", "vae/config.json": b"{}", "README.md": b"#"}
+  content["NOTICE.txt"] = b"By somebody."
   state = SimpleNamespace(content=content, answer=None, sent=[])
 
   class Hub(http.server.BaseHTTPRequestHandler):
@@ -162,12 +163,15 @@ def server(cache, monkeypatch):
 
 
 def test_only_the_files_of_a_bundle_are_fetched_and_only_once(server):
-  folder = hub.fetch("hf://band/song")
-  assert sorted(path.name for path in folder.iterdir()) == sorted((*bundle.FILES, "manifest.json"))
-  assert sorted(server.sent) == sorted((*bundle.FILES, "manifest.json"))
+  folder, files = (
+    hub.fetch("hf://band/song"),
+    sorted((*bundle.FILES, "manifest.json", "NOTICE.txt")),
+  )
+  assert sorted(path.name for path in folder.iterdir()) == files
+  assert sorted(server.sent) == files
   assert bundle.load_bundle(folder).fingerprint == bundle.load_bundle(tiny.model()).fingerprint
   assert hub.fetch("hf://band/song") == folder
-  assert len(server.sent) == len(bundle.FILES) + 1
+  assert len(server.sent) == len(files)
 
 
 def test_a_foreign_repository_is_refused_before_its_weights_are_fetched(server):
@@ -176,7 +180,7 @@ def test_a_foreign_repository_is_refused_before_its_weights_are_fetched(server):
     server.content.pop(name)
   with pytest.raises(MissingError, match="is no model of stemphonic_jax"):
     hub.fetch("hf://band/song")
-  assert server.sent == []
+  assert server.sent == ["NOTICE.txt"]  # a text, which other repositories have too
 
 
 @pytest.mark.parametrize(

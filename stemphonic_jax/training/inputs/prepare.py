@@ -33,7 +33,7 @@ from stemphonic_jax.weights.tensors import load_params, materialize
 WINDOW = 128  # latent frames encoded at once, as in generation
 ROWS = 8  # waveforms at once on an accelerator; a CPU gains nothing from more than one
 STEMS = "4.6 ± 1.3 of MoisesDB, 3.5 ± 0.7 of MUSDB"
-LATER = "mixes", "corpus"  # notes that records of older versions have not
+NEWER_NOTES = "mixes", "corpus"  # which records of older versions lack
 AUDIBLE_SHARE = 0.5  # of a test segment, in which a stem sounds that counts there (Sec. 4.2)
 
 
@@ -227,7 +227,7 @@ def _check_notes(records: Path, asked: Mapping[str, Any]) -> None:
   if not records.exists():
     return
   found = open_records(records).index.notes
-  asked = {name: value for name, value in asked.items() if name in found or name not in LATER}
+  asked = {name: value for name, value in asked.items() if name in found or name not in NEWER_NOTES}
   if different := [name for name, value in asked.items() if found.get(name) != value]:
     name = different[0]
     raise MismatchError(

@@ -14,6 +14,7 @@ from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.code_bundle import CodeBundle, load_code_bundle
 from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.known import NETWORK
+from stemphonic_jax.weights.signed import together
 from stemphonic_jax.weights.wrappers import hint
 
 PARTS = ("vae.safetensors", NETWORK)  # of which a start has one
@@ -76,13 +77,13 @@ def origin(
 ) -> dict[str, Any]:
   """What a model's config says of where it comes from: `licence`, `source` and `corpus`.
 
-  What it is made from goes on to hold for it: records, of which these are the `notes`, and the
-  model that it starts from. `corpus` is the edition of the demo corpus, on which it is measured
+  A model inherits them from its records, whose notes are `notes`, and from the model that it starts
+  from. `corpus` is the edition of the demo corpus that it learned from, and is measured on
   (evaluation/songs/trained.py).
   """
   c, old = config, start.config if start else {}
-  licences = dict.fromkeys(filter(None, (old.get("licence"), notes.get("licence"))))
-  said = {"licence": c.licence or "; ".join(licences), "source": c.source}
+  licence = c.licence or together([old.get("licence"), notes.get("licence")])
+  said = {"licence": licence, "source": c.source}
   if start:
     said["source"] += f"; started from: {old.get('source', 'not stated')}"
   corpus = notes.get("corpus") or old.get("corpus")
