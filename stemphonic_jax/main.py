@@ -57,6 +57,7 @@ def run() -> None:
     print(__doc__)
     return
   config = _parse(sys.argv)
+  system_of(config).check(config)
   if _MODE.value in ("describe", "compile"):
     print(describe(config) if _MODE.value == "describe" else compile_for(config, _TOPOLOGY.value))
     return

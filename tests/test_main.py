@@ -1,5 +1,6 @@
 """The research door: wrong command lines, workdirs of another config, the table of parameters."""
 
+import importlib
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from configs import c_ii
 from stemphonic_jax import main
 from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
 from stemphonic_jax.systems import stemphonic
+from stemphonic_jax.systems.catalogue import system_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -100,6 +102,39 @@ def test_the_table_of_a_learned_encoder_names_its_parts():
   table = main.describe(c_ii.get_config("tiny"))
   assert "4 s of 44100 Hz: 50 frames of 3584 samples, 8 channels" in table
   assert re.search(r"^  text_encoder +[\d,]+$", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+  ("name", "change", "message"),
+  [
+    ("c_ii", {"sample.steps": 0}, r"sample\.steps: got 0"),
+    ("c_ii", {"sample.interval": (3, 2)}, r"sample\.interval: got 3 to 2, .* within 1 to 4"),
+    ("c_ii", {"text.length": 0}, r"text\.length: got 0"),
+    ("c_ii", {"data.corpus": 7, "data.records": "somewhere"}, r"data\.corpus: got 7"),
+    ("ensemble", {"sample.guidance": 50.0}, "guidance: got 50"),
+    ("ensemble", {"data.share_noise": 2.0}, r"data\.share_noise: got 2"),
+    ("ensemble", {"sample.noise_share": 3.0}, r"sample\.noise_share: got 3"),
+    ("distilled", {}, "there is no teacher"),
+    ("distilled", {"init_from": "demo", "distil.to": 3}, "distil: got 3 steps"),
+    ("distilled", {"init_from": "demo", "distil.interval": (3, 2)}, "interval: got 3..2"),
+    ("musicgen_stem", {"sample.guidance": 50.0}, "guidance: got 50"),
+    ("stemgen", {"network.width": 0}, r"network\.width: got 0"),
+  ],
+)
+def test_what_no_stage_can_use_is_said_before_the_first(name, change, message):
+  config = importlib.import_module(f"configs.{name}").get_config("tiny")
+  with config.ignore_type():
+    config.update_from_flattened_dict(change)
+  with pytest.raises(UsageError, match=message):
+    system_of(config).check(config)
+
+
+@pytest.mark.parametrize("size", ["", "tiny"])
+@pytest.mark.parametrize("name", [p.stem for p in Path("configs").glob("*.py") if p.stem != "base"])
+def test_what_configs_say_can_be_used(name, size):
+  config = importlib.import_module(f"configs.{name}").get_config(size)
+  config.init_from = config.init_from or "demo"
+  system_of(config).check(config)
 
 
 def test_a_workdir_is_claimed_once(tmp_path):

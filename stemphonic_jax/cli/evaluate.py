@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
   )
   evaluate.add_argument(
     "--systems",
-    type=path,
+    type=place,
     nargs="+",
     metavar="DIR",
     help="models of any systems, on the same prompts, heard as bass, drums and other",
@@ -169,6 +169,9 @@ def _check(request: argparse.Namespace) -> None:
     raise UsageError(f"evaluate: --table {request.table} takes --model DIR")
   if request.models and request.table and request.table not in OF_PAPERS:
     raise UsageError(f"table {request.table}: expected one of {', '.join(OF_PAPERS)}")
+  if request.table and request.table not in (*OF_ONE, *OF_PAPERS):
+    known = ", ".join((*OF_PAPERS, *OF_ONE))
+    raise UsageError(f"table {request.table!r}: expected one of {known}")
   if request.table not in OF_ONE and bool(request.table) != bool(request.models):
     raise UsageError("evaluate: --table NAME takes --models DIR, and --model DIR stands alone")
   added = [name for name in HEAR if getattr(request, name)]

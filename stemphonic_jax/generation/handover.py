@@ -9,6 +9,7 @@ project where the form has a mixer, else in the sound.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import NoneType
 
 from stemphonic_jax.audio.daw import dawproject, reaper, stem_file, wavs
 from stemphonic_jax.audio.daw.project import MIX, Project, Track, file_name, write_zip
@@ -25,6 +26,7 @@ from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, read_mixer
 from stemphonic_jax.generation.sections import sections
 from stemphonic_jax.generation.song import INFO, no_song
+from stemphonic_jax.generation.song_json import FASTEST
 
 ENDINGS = {"zip": ".zip", "dawproject": ".dawproject", "reaper": "-reaper", "stem": ".stem.mp4"}
 FORMS = tuple(ENDINGS)
@@ -65,9 +67,12 @@ def _info(folder: Path) -> tuple[dict, int, float | None, str]:
   try:
     info = json.loads((folder / INFO).read_text(encoding="utf-8"))
     rate, bpm = info["sample_rate"], info["request"]["bpm"]
-    sound = isinstance(rate, int) and all(isinstance(s, dict) for s in info["stems"].values())
-    if not sound or "prompt" not in info["request"]:
+    info["request"]["prompt"].encode()  # which half of a letter cannot be
+    kinds = [stem.get("type", "") for stem in info["stems"].values()]
+    if not isinstance(rate, int) or not all(isinstance(k, (str, NoneType)) for k in kinds):
       raise ValueError("it has not what a song has")
+    if not 0 < rate <= FASTEST:
+      raise ValueError(f"a sample rate of {str(rate)[:40]}")
     if bpm is not None and not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
       raise ValueError(f"a tempo of {bpm}")
     if (metre := info["request"].get("metre", COMMON)) not in METRES:

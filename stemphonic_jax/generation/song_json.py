@@ -3,13 +3,18 @@
 import math
 from typing import Any
 
+from stemphonic_jax.audio.lengths import LONGEST
 from stemphonic_jax.audio.metre import COMMON, METRES
+from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.generation.limits import MAX_STEMS
 
 FASTEST = 768_000  # Hz, of any sound card; a latent frame is shorter than a second of it
 NUMBER, NOTHING = (int, float), type(None)
 RANGES = [[NUMBER, NUMBER]]
 STEM = {"type": (str, NOTHING), "given": (bool,), "activity?": RANGES, "words?": (str,)}
+
+ASK = {"seed?": (int, NOTHING), "stems?": [(str,)], "stem?": (str,), "step?": (int,)}
+ASK |= {"range?": (list, NOTHING)}
 
 # By key what is expected, where "?" may be missing and ... is any: types, an object, or a list of
 # any number of equal entries, or of two.
@@ -37,7 +42,7 @@ SONG = {
     {
       "do": (str,),
       "from": (int, NOTHING),
-      "ask": {"seed?": (int, NOTHING)},
+      "ask": ASK,
       "seconds": NUMBER,
       "stems": {...: (int,)},
       "made": {...: STEM},
@@ -52,10 +57,17 @@ def check(info: Any) -> None:
   _check("song", info, SONG)
   if (metre := info["request"].get("metre", COMMON)) not in METRES:
     raise ValueError(f"metre: got {metre[:20]!r}, expected one of {', '.join(METRES)}")
+  bpm = info["request"]["bpm"]
+  if bpm is not None and not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
+    raise ValueError(f"bpm: got {bpm}, expected {BPM_RANGE[0]} to {BPM_RANGE[1]}")
   _within("sample_rate", info["sample_rate"], FASTEST)
   _within("hop", info.get("hop", 1), FASTEST)
   _within("passes", info["sampler"]["passes"], MAX_STEMS)
   for number, step in enumerate(info["steps"]):
+    if not 0 < step["seconds"] <= LONGEST:
+      raise ValueError(f"step {number}: has {step['seconds']} s, expected at most {LONGEST}")
+    if step["do"] == "use" and not {"stem", "step"} <= step["ask"].keys():
+      raise ValueError(f"step {number}: says of no stem which take it uses")
     for name in (*step["stems"], *step["made"]):
       if not name or name.startswith(".") or set("/\\\0") & set(name):
         raise ValueError(f"a stem is called {name[:40]!r}")
@@ -81,6 +93,8 @@ def _check(where: str, value: Any, expected: Any) -> None:
   kinds = expected if isinstance(expected, tuple) else (type(expected),)
   if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
     raise ValueError(f"{where}: got {str(value)[:40]!r}, expected {_named(kinds)}")
+  if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+    raise ValueError(f"{where}: is no text, but half of a letter")
   if isinstance(value, float) and not math.isfinite(value):
     raise ValueError(f"{where}: got {value}, expected a finite number")
   if isinstance(expected, list):

@@ -2,6 +2,7 @@
 
 Each is a module of this package with the same functions:
 
+    check(config)                                 UsageError for what no stage could use
     train_vae(config, workdir)                    what codes audio, trained
     prepare(config, workdir)                      records of the corpus, and the text side
     train(config, workdir, preview)               the network; `preview(step, model)` at each save

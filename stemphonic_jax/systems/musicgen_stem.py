@@ -17,11 +17,12 @@ from stemphonic_jax.generation.musicgen_stem import TYPES, MusicGenStem
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.systems import held_out
 from stemphonic_jax.systems.codes import compile_for
+from stemphonic_jax.systems.numbers import check
 from stemphonic_jax.training.inputs import codes, streams, text
 from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.weights.code_bundle import load_code_bundle
 
-__all__ = ["compile_for"]
+__all__ = ["check", "compile_for"]
 
 FOLDER = "musicgen"
 

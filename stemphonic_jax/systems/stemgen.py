@@ -15,10 +15,11 @@ from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.systems import held_out
 from stemphonic_jax.systems.codes import compile_for
+from stemphonic_jax.systems.numbers import check
 from stemphonic_jax.training.inputs import codes
 from stemphonic_jax.training.inputs.prepare import records_of
 
-__all__ = ["compile_for"]
+__all__ = ["check", "compile_for"]
 
 FOLDER = "stemgen"
 

@@ -12,10 +12,18 @@ from ml_collections import ConfigDict
 from stemphonic_jax import door
 from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.generation.song import Song
-from stemphonic_jax.systems import held_out
+from stemphonic_jax.systems import held_out, numbers
 from stemphonic_jax.training.distributed import cluster
 
 FOLDER = "dit"
+
+
+def check(config: ConfigDict) -> None:
+  """UsageError for numbers of a config that no stage could use."""
+  from stemphonic_jax.training.losses import setting
+
+  numbers.check(config)
+  setting.check(config)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

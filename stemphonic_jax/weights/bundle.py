@@ -50,6 +50,7 @@ from stemphonic_jax.weights.signed import (
   check_absent,
   check_files,
   check_keys,
+  check_sampler,
   find_bundle,
   read_config,
   sign,
@@ -152,6 +153,7 @@ def load_bundle(directory: Path) -> Bundle:
     if {statistics.mean.shape, statistics.std.shape} != {(vae.latent,)}:
       raise ValueError("latents")
     check_keys(config, NEEDED)
+    check_sampler(config)
   except (KeyError, TypeError, ValueError, UsageError) as error:
     raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
   path = directory / TEXT_ENCODER

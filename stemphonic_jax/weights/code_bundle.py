@@ -47,6 +47,7 @@ from stemphonic_jax.weights.signed import (
   check_absent,
   check_files,
   check_keys,
+  check_sampler,
   find_bundle,
   read_config,
   sign,
@@ -167,6 +168,7 @@ def load_code_bundle(directory: Path) -> CodeBundle:
     models = {name: build_codec(fields) for name, fields in config["codec"].items()}
     network, shapes = build(config, models)
     check_keys(config, NEEDED)
+    check_sampler(config)
     rate, text = int(config["sample_rate"]), config.get("text")
   except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
     raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None

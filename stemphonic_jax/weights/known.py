@@ -22,6 +22,7 @@ from stemphonic_jax.weights.signed import (
   STEMPHONIC,
   check_files,
   check_keys,
+  check_sampler,
   find_bundle,
   read_config,
   system_of,
@@ -104,6 +105,7 @@ def read_known(directory: Path) -> Known | None:
   check_files(directory, [CONFIG])
   try:
     check_keys(config, NEEDED)
+    check_sampler(config)
     hop, channels = _frames(config["vae"])
     return Known(config, hop, channels, digest(directory / MANIFEST))
   except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:

@@ -5,6 +5,7 @@ size and SHA-256 of each file but itself. Nothing is read of a file that is not 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,19 @@ def check_keys(config: Mapping[str, Any], needed: Mapping[str, Iterable[str]]) -
     for part in parts:
       if part not in config[name]:
         raise KeyError(f"{name}.{part}")
+
+
+def check_sampler(config: Mapping[str, Any]) -> None:
+  """ValueError where the length of songs, or how they are sampled, is none."""
+  sample, seconds = config["sample"], config["seconds"]
+  steps, guidance = sample.get("steps", 1), sample["guidance"]
+  numbers = {"seconds": seconds, "sample.steps": steps, "sample.guidance": guidance}
+  for name, value in numbers.items():
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf or not (seconds and steps):
+      raise ValueError(f"{name} {value!r}")
+  first, last = sample.get("interval") or (1, steps)
+  if not 1 <= first <= last <= steps:
+    raise ValueError(f"sample.interval {first} to {last}")
 
 
 def together(licences: Iterable[str | None]) -> str:

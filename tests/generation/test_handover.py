@@ -94,8 +94,17 @@ def test_sections_begin_where_other_stems_play(saved):
 def test_what_is_no_song_is_said_in_one_line(saved, tmp_path):
   with pytest.raises(MissingError, match=r"is not the folder of a song \(it has no song\.json\)"):
     handover.export(tmp_path, "zip")
-  for content in ("{", "[]", '{"stems": {}}', '{"sample_rate": 8000, "request": 3, "stems": {}}'):
+  info = json.loads((saved / "song.json").read_text())
+  wrong = {"sample_rate": 0}, {"sample_rate": 10**40}, {"request": {"prompt": "\ud800", "bpm": 90}}
+  contents = [json.dumps(info | part) for part in (*wrong, {"stems": {"keys": {"type": []}}})]
+  contents += "{", "[]", '{"stems": {}}', '{"sample_rate": 8000, "request": 3, "stems": {}}'
+  for content in contents:
     (tmp_path / "song.json").write_text(content)
+    with pytest.raises(DataError, match=r"song\.json: not a song's"):
+      handover.export(tmp_path, "zip")
+  info = json.loads((saved / "song.json").read_text())
+  for wrong in ({"sample_rate": 0}, {"sample_rate": 10**40}, {"request": {"prompt": "\ud800"}}):
+    (tmp_path / "song.json").write_text(json.dumps(info | wrong))
     with pytest.raises(DataError, match=r"song\.json: not a song's"):
       handover.export(tmp_path, "zip")
   info = json.loads((saved / "song.json").read_text())

@@ -205,6 +205,12 @@ DAMAGES = [
   lambda info: info["steps"][0]["ask"].update(seed="x"),
   lambda info: info["steps"][1].update({"from": 1}),
   lambda info: info["stems"]["drums"].pop("given"),
+  lambda info: info["request"].update(bpm=0),
+  lambda info: info["steps"][0].update(seconds=1e308),
+  lambda info: info["steps"][1].update(do="use", ask={}),
+  lambda info: info["steps"][1]["ask"].update(stems=5),
+  lambda info: info["steps"][1]["ask"].update(range="abc"),
+  lambda info: info["request"].update(prompt="half \ud800"),
 ]
 
 

@@ -26,6 +26,8 @@ from stemphonic_jax.evaluation.songs.asking import Prompt
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Setting
+from stemphonic_jax.generation.limits import MAX_PROMPT
+from stemphonic_jax.generation.request import check_text
 from stemphonic_jax.weights.signed import STEMPHONIC, find_bundle, read_config, system_of
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
@@ -75,12 +77,15 @@ def read(path: Path) -> list[str]:
   if not path.is_file():
     raise MissingError(f"--prompts {path}: no such file; expected one prompt a line")
   try:
-    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    found = path.read_text(encoding="utf-8").splitlines()
   except UnicodeDecodeError as error:
     raise DataError(f"--prompts {path}: not UTF-8 ({error.reason}); save it as UTF-8") from None
-  if not any(found):
+  lines = {number: text for number, line in enumerate(found, 1) if (text := line.strip())}
+  if not lines:
     raise DataError(f"--prompts {path}: has no prompts; expected one a line")
-  return [text for text in found if text]
+  for number, text in lines.items():
+    check_text(f"--prompts {path}: line {number}", text, MAX_PROMPT)
+  return list(lines.values())
 
 
 def as_written(texts: Sequence[str], seconds: float, seed: int) -> list[Prompt]:

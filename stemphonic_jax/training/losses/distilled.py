@@ -25,6 +25,13 @@ from stemphonic_jax.training.run import state
 STUDENT, TEACHER = "student", "teacher"  # the two parts of the parameters
 
 
+def check_steps(to: int, of: int, interval: tuple[int, int]) -> None:
+  """ValueError where `to` steps do not divide `of`, or the interval is not within these."""
+  if not 0 < to <= of or of % to:
+    raise ValueError(f"got {to} steps, expected a divisor of the teacher's {of}")
+  phases(of, interval)
+
+
 def distilled_loss(
   dit: DiT,
   *,
@@ -44,8 +51,7 @@ def distilled_loss(
   (sample.noise_share); segments are `seconds` long. ValueError where M is no whole number, or the
   interval not within the teacher's steps.
   """
-  if not 0 < to <= of or of % to:
-    raise ValueError(f"distil.to: got {to} steps, expected a divisor of the teacher's {of}")
+  check_steps(to, of, interval)
   before, inside, _ = phases(of, interval)
   steps, each = to, of // to
 

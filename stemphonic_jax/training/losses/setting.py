@@ -4,19 +4,38 @@ from ml_collections import ConfigDict
 
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.dit import DiT
-from stemphonic_jax.training.losses.distilled import distilled_loss
+from stemphonic_jax.training.losses.distilled import check_steps, distilled_loss
 from stemphonic_jax.training.losses.velocity import velocity_loss
 from stemphonic_jax.training.run import state
 
 
+def check(config: ConfigDict) -> None:
+  """UsageError for numbers that no transformer can be trained with."""
+  d = config.data
+  if config.dit.ensemble and not (d.block and d.group_stems):
+    raise UsageError(
+      f"dit.ensemble: got data.block={d.block}, data.group_stems={d.group_stems}; stems that hear"
+      f" each other are grouped, within blocks of rows"
+    )
+  shares = {"data.share_noise": d.share_noise, "sample.noise_share": config.sample.noise_share}
+  for name, share in shares.items():
+    if not 0 <= share <= 1:
+      raise UsageError(f"{name}: got {share}, expected a share from 0 to 1")
+  if not config.distil.to:
+    return
+  if not config.init_from:
+    raise UsageError("distil.to: there is no teacher; name a model, --config.init_from=DIR")
+  try:
+    check_steps(config.distil.to, config.distil.of, config.distil.interval)
+  except ValueError as error:
+    raise UsageError(f"distil: {error}") from None
+
+
 def loss_of(config: ConfigDict, dit: DiT) -> state.Loss:
-  """The loss of a diffusion transformer by the numbers of a config; UsageError for wrong ones."""
+  """The loss of a diffusion transformer by the numbers of a config."""
   if config.distil.to:
-    try:
-      options = dict(dropout=config.dropout.to_dict(), seconds=config.seconds)
-      return distilled_loss(dit, **config.distil, **options, share=config.sample.noise_share)
-    except ValueError as error:
-      raise UsageError(str(error)) from None
+    options = dict(dropout=config.dropout.to_dict(), seconds=config.seconds)
+    return distilled_loss(dit, **config.distil, **options, share=config.sample.noise_share)
   return velocity_loss(
     dit,
     dropout=config.dropout.to_dict(),

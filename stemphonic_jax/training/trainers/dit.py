@@ -29,8 +29,7 @@ from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
 from stemphonic_jax.training.inputs.start import origin, start_model
-from stemphonic_jax.training.losses import distilled
-from stemphonic_jax.training.losses.setting import loss_of
+from stemphonic_jax.training.losses import distilled, setting
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
 from stemphonic_jax.training.run.optimizer import build_optimizer
@@ -52,8 +51,9 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
   if stage.is_done(workdir / "dit", c.steps):
     return
   start = start_model(config)
+  setting.check(config)
   if config.distil.to and not start:
-    raise UsageError("distil.to: there is no teacher; name a model, --config.init_from=DIR")
+    raise UsageError(f"distil.to: {config.init_from} has no transformer to learn from")
   folder = records_of(config, workdir)
   tokenizer, encode_text = text.reader(config, workdir, folder)
   records = open_records(folder / "train")
@@ -64,15 +64,8 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     logging.info("products in float32, because this CPU would emulate %s", config.dit.dtype)
   block = config.data.block
   if dit.ensemble:
-    if not (block and config.data.group_stems):
-      raise UsageError(
-        f"dit.ensemble: got data.block={block}, data.group_stems={config.data.group_stems}; stems"
-        f" that hear each other are grouped, within blocks of rows"
-      )
-    _check_share("data.share_noise", config.data.share_noise)
     dit = dit.clone(rows=block)
-  _check_share("sample.noise_share", config.sample.noise_share)
-  loss = loss_of(config, dit)
+  loss = setting.loss_of(config, dit)
   optimizer = build_optimizer(c)
   devices = mesh.make_mesh(**config.mesh)
   mesh.check_rows(devices, c.batch_size, c.micro_batches, max(block, 1))
@@ -159,11 +152,6 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     ),
     peak=cost.peak(jax.devices()),
   )
-
-
-def _check_share(name: str, share: float) -> None:
-  if not 0 <= share <= 1:
-    raise UsageError(f"{name}: got {share}, expected a share from 0 to 1")
 
 
 def encode_submixes(

@@ -9,7 +9,7 @@ import pytest
 
 from stemphonic_jax.data.stems import Stem
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import cut, features
 from stemphonic_jax.evaluation.kept import Heard
@@ -156,3 +156,6 @@ def test_a_file_of_prompts_has_one_a_line(tmp_path):
     prompts.read(path)
   with pytest.raises(MissingError, match="no such file; expected one prompt a line"):
     prompts.read(tmp_path / "other.txt")
+  path.write_text("calm piano\n\n" + "a" * 4_001)
+  with pytest.raises(UsageError, match=r"line 3 has 4001 characters, expected at most 4000"):
+    prompts.read(path)

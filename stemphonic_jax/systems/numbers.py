@@ -1,0 +1,35 @@
+"""What is found wrong with a config before its first stage, instead of after days of others."""
+
+import json
+from fnmatch import fnmatch
+
+from ml_collections import ConfigDict
+
+from stemphonic_jax.data.sources import demo
+from stemphonic_jax.errors import UsageError
+from stemphonic_jax.generation.guided import check_guidance
+from stemphonic_jax.generation.limits import MAX_STEPS
+from stemphonic_jax.training.run.identity import flat
+
+# Numbers of which there is no zero.
+COUNTS = ("sample_rate", "seconds", "*.width", "*.depth", "*.heads", "*.length", "*.batch_size")
+COUNTS += ("*.micro_batches", "*.latent", "*.levels", "*.entries", "sample.steps")
+
+
+def check(config: ConfigDict) -> None:
+  """UsageError for numbers that no stage of any system can use."""
+  for name, value in flat(json.loads(config.to_json())).items():
+    if value == 0 and any(fnmatch(name, count) for count in COUNTS):
+      raise UsageError(f"{name}: got {value}, expected more")
+  if config.data.source == "demo":
+    demo.Edition(config.data.corpus, share=config.data.soundfont_share)
+  check_guidance(config.sample.guidance, None)
+  steps = config.sample.get("steps", 1)
+  if steps > MAX_STEPS:
+    raise UsageError(f"sample.steps: got {steps}, expected at most {MAX_STEPS}")
+  if "interval" in config.sample:
+    first, last = config.sample.interval
+    if not 1 <= first <= last <= steps:
+      raise UsageError(
+        f"sample.interval: got {first} to {last}, expected steps within 1 to {steps} (sample.steps)"
+      )
