@@ -229,6 +229,23 @@ def test_tensors_missing_left_over_or_of_another_type_are_named(folder, change, 
     bundle.load_bundle(folder)
 
 
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"seconds": "long"},
+    {"seconds": 0},
+    {"sample": tiny.CONFIG["sample"] | {"guidance": None}},
+    {"sample": tiny.CONFIG["sample"] | {"interval": (9, 3)}},
+    {"sample": tiny.CONFIG["sample"] | {"steps": 0}},
+  ],
+)
+def test_numbers_that_make_no_song_are_refused_before_weights_are_read(folder, change):
+  edit_config(folder, **change)
+  for read in (bundle.load_bundle, read_known):
+    with pytest.raises(MismatchError, match=r"config\.json: .* is wrong or missing"):
+      read(folder)
+
+
 def test_a_tokenizer_with_more_ids_than_the_encoder_is_refused(folder, tmp_path):
   edit_config(folder, text=tiny.CONFIG["text"] | {"vocabulary": 7})
   with pytest.raises(MismatchError, match=r"text_encoder/tokens/embedding: .*|512 ids"):
