@@ -7,6 +7,7 @@ mineur" are four. A tokenizer that has a piece for each name (tokenizer.py) read
 from __future__ import annotations
 
 import re
+import unicodedata
 
 TONICS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 MODES = ("major", "minor")
@@ -20,73 +21,106 @@ SUNG |= {"la": 9, "lá": 9, "si": 11}
 SUNG |= {"до": 0, "ре": 2, "ми": 4, "фа": 5, "соль": 7, "ля": 9, "си": 11}
 IROHA = dict(zip("ハニホヘトイロ", (0, 2, 4, 5, 7, 9, 11), strict=True))
 SHARP = "#", "♯", "sharp", "is", "dièse", "diese", "diesis", "sostenido", "sustenido", "диез"
-SHARP += "嬰", "升"
+SHARP += "嬰", "升", "シャープ"
 MAJOR = "maj", "dur", "may", "mag", "mai", "маж", "長", "大", "メ"  # how the words for it begin
 
-_SIGN = r"(?P<sign>[#♯b♭]|[ -]?(?:sharp|flat))?"
+_GAP = r"(?:\s+|[-‐])"
+_START, _END = r"(?<![^\Wぁ-鿿])(?<![#♯♭])", r"(?![^\Wぁ-鿿])"  # Chinese has no spaces
+_SIGN = rf"(?P<sign>[#♯b♭]|{_GAP}?(?:sharp|flat))?"
 _ALTERED = "bémol|bemolle|bemol|dièse|diesis|diese|sostenido|sustenido|бемоль|диез|[#♯b♭]"
+_ASIAN = r"\s*(?P<mode>[小大][调調]|マイナー|メジャー|[短長]調)"
 _PATTERNS = [
-  # "F# minor", "g-flat maj", "key of A minor"; no "a minor change", and no "A minor key"
-  (rf"(?<![\w#♯♭])(?P<tonic>[A-G]){_SIGN}[ -]?(?P<mode>major|minor|maj|min)\b", LETTERS),
-  # "Gbm", "C♯m", and "Am" where nothing but a sign follows; no "EBM" or "ebm", a genre
+  # "F# minor", "g-flat maj", "key of A minor"; "Amin" and "Emin" are names
   (
-    r"(?<![\w#♯♭])(?!(?<!\bin )(?-i:ebm\b))(?P<tonic>[A-G])(?-i:(?P<sign>[#♯b♭])(?P<mode>m))\b",
+    rf"{_START}(?![ae]min\b)(?P<tonic>[A-G]){_SIGN}{_GAP}?(?P<mode>major|minor|maj|min){_END}",
     LETTERS,
   ),
+  # "Gbm", "C♯m"; no "EBM" or "ebm", a genre
   (
-    r"(?<![\w#♯♭])(?<!\bI )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))"
-    r"(?= key|\s*$|\s*[^\w\s]|\s+\d)",
+    rf"{_START}(?!(?<!\bin )(?-i:ebm\b))(?P<tonic>[A-G])(?-i:(?P<sign>[#♯b♭])(?P<mode>m)){_END}",
     LETTERS,
   ),
-  (r"(?<=\bin )(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))\b", LETTERS),
-  (r"\b(?P<tonic>[CDEFGAH]|B)(?P<sign>is|es|s)?[ -](?P<mode>dur|moll)\b", GERMAN),
+  # "Am" at an end, before a sign or "key", and after "in". Before a number too, but "Am" and "Em",
+  # German and Portuguese words, only within a sentence: "beat Am 90 bpm", no "Em 120 bpm".
   (
-    rf"\b(?P<tonic>{'|'.join(SUNG)})(?:[ -]?(?P<sign>{_ALTERED}))?[ -]"
-    r"(?P<mode>maj(?:eur|or)|min(?:eur|or[ea]?)|maggiore|ma[iy]or|menor|мажор|минор)(?:е|а)?\b",
-    SUNG,
+    rf"{_START}(?-i:(?P<tonic>[A-G])(?P<sign>)(?P<mode>m))(?:(?=\s+key|\s*$|\s*[^\w\s]|[ぁ-鿿])"
+    r"|(?<=\bin\s..)\b|(?:(?<![AE]m)|(?<=[\w,;/|]\s[AE]m))(?=\s+\d))",
+    LETTERS,
   ),
-  (r"(?P<sign>[降升])?(?P<tonic>[A-G])(?P<mode>[小大])[调調]", LETTERS),
-  (r"(?<![\w#♯♭])(?P<tonic>[A-G])(?P<sign>[#♯b♭])?(?P<mode>マイナー|メジャー)", LETTERS),
+  (rf"\b(?P<tonic>[A-H])(?P<sign>is|es|s)?{_GAP}(?P<mode>dur|moll)\b", GERMAN),
+  (rf"{_START}(?P<tonic>[A-G])(?P<sign>[#♯b♭]){_GAP}(?P<mode>dur|moll)\b", LETTERS),
+  (
+    rf"\b(?P<tonic>{'|'.join(SUNG)}|(?-i:[A-G]))(?:{_GAP}?(?P<sign>{_ALTERED}))?{_GAP}"
+    r"(?P<mode>maj(?:eur|or)|min(?:eur|or[ea]?)|maggiore?|ma[iy]or|menor|(?:мажор|минор)[а-я]*)\b",
+    SUNG | LETTERS,
+  ),
+  (rf"{_START}(?P<sign>[降升嬰変#♯♭]|(?-i:b))(?P<tonic>[A-G]){_ASIAN}", LETTERS),
+  (rf"{_START}(?P<tonic>[A-G])(?P<sign>[#♯b♭]|シャープ|フラット)?{_ASIAN}", LETTERS),
   (rf"(?P<sign>[嬰変])?(?P<tonic>[{''.join(IROHA)}])(?P<mode>[短長])調", IROHA),
 ]
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), names) for pattern, names in _PATTERNS]
-_FOLLOWS = re.compile(r"[ -](?:key|label|mode|scale|way|role|part|touch|change)", re.IGNORECASE)
-# "la mayor parte", "do maior sucesso": no keys; "la mayor con guitarra" is one.
-_ADJECTIVE = re.compile(
-  r"(?:la|mi|si|do|lá) (?:ma[iy]or|menor) (?!(?:con|com|y|e|para|a|de|key|\d)\b)\w", re.IGNORECASE
+_LONGER = re.compile(r"\b[A-G]b? (?:major|minor)(?=\w)")  # "A minority"
+
+# Tonics that are words as well: "a minor chord", "la mayor parte", "who do major tours", "A maior".
+_ARTICLE = re.compile(rf"a{_GAP}(?:major|minor|maj|min)", re.IGNORECASE)
+_WORD = re.compile(  # Spanish has no word "do"
+  r"(?:la|mi|do(?!\W+mayor)|(?-i:[AE])(?=\W+m(?:ai|ay|en)))\W+m(?!ineur|ajeur)", re.IGNORECASE
 )
-_LONGER = re.compile(r"\b[A-G]b? (?:major|minor)(?=[\w-])")  # "A minority"
-_SAYS_NO_KEY = re.compile(r"a[ -](?:major|minor|maj|min)", re.IGNORECASE)
+# What follows a key; an adjective would go on with its noun.
+_ENDS = re.compile(
+  r"(?![-‐])\s*(?:$|(?<=\n)|[^\w\s]|(?!\d+(?:th|rd|nd))\d|(?:with|without|no|in|at|around|for|to|"
+  r"that|please|featuring|including|built|played|leave|minus|bpm|tempo|con|com|sin|sem|senza|para|"
+  r"per|por|a)\b)",
+  re.IGNORECASE,
+)
+_NOUN = re.compile(r"\s+(?:parte?|medida|d[aeo]|del)\b", re.IGNORECASE)
+_FOLLOWS = re.compile(
+  rf"\s+key|{_GAP}(?:label|league|mode|scale|way|role|part|touch|change)", re.IGNORECASE
+)
 
 
 def in_one_spelling(text: str) -> str:
-  """The text with every key in it as KEYS spell it, a word of its own."""
+  """The text with every key in it as KEYS spell it, a word of its own.
+
+  Characters are in the form NFKC, in which a tokenizer reads them: "Ａ" is "A".
+  """
+  text = unicodedata.normalize("NFKC", text)
   for pattern, names in _PATTERNS:
     text = pattern.sub(lambda found, names=names: _named(found, names), text)
   return _LONGER.sub(lambda found: found[0].lower(), text)
 
 
 def _named(found: re.Match, names: dict[str, int]) -> str:
-  """What stands for a key that was found, or for an article before an adjective."""
+  """What stands for a key that was found, or for a word that only looks like one."""
   tonic, mode = found["tonic"], found["mode"].lower()
-  after = found.string[found.end() :]
-  if _SAYS_NO_KEY.fullmatch(found[0]) and not _is_key(found):
-    return found[0].lower()  # of which no tokenizer makes a key
-  if names is SUNG and not found["sign"] and _ADJECTIVE.match(found[0] + after):
+  before, after = found.string[: found.start()], found.string[found.end() :]
+  if _ARTICLE.fullmatch(found[0]):
+    if not _is_key(found, before, after):
+      return found[0].lower()  # of which no tokenizer makes a key
+  elif not found["sign"] and _WORD.match(found[0]) and not _is_sung(found, before, after):
     return found[0]
+  elif found[0] == "Am" and re.search(r"\bI (?:[\w']+ ){0,2}(?<!\bin )$", before):
+    return found[0]  # "Who I Really Am"
   step = names.get(tonic) or names.get(tonic.lower()) or names.get(tonic.upper()) or 0
-  if sign := (found["sign"] or "").strip(" -").lower():
+  if sign := (found["sign"] or "").strip(" -‐\n\t").lower():
     step += 1 if sign in SHARP else -1
   name = f"{TONICS[step % 12]} {'major' if mode.startswith(MAJOR) else 'minor'}"
-  before = found.string[: found.start()]
   return f"{'' if before[-1:].isspace() or not before else ' '}{name}{' ' * after[:1].isalnum()}"
 
 
-def _is_key(found: re.Match) -> bool:
+def _is_key(found: re.Match, before: str, after: str) -> bool:
   """Whether "a minor" is A minor: in capitals, or where an article would not stand."""
-  before, after = found.string[: found.start()], found.string[found.end() :]
-  if _FOLLOWS.match(after):
-    return False
-  return (
-    found["tonic"] == "A" or re.search(r"(^|\b(in|of)|[^\w\s])\s*$", before.lower()) is not None
-  )
+  if re.search(r"\b(?:the|key\s+of)\s+$", before, re.IGNORECASE):
+    return True
+  if found["tonic"] == "A":  # an article at the start of a sentence, or where all is in capitals
+    starts = re.search(r"(?:^|[.!?\n])\s*$", before) or found["mode"].isupper()
+    return not (starts and _FOLLOWS.match(after))
+  return bool(re.search(r"(^|\b(in|of)|[^\w\s])\s*$", before.lower()) and _ENDS.match(after))
+
+
+def _is_sung(found: re.Match, before: str, after: str) -> bool:
+  """Whether "la menor" is A minor: after "en", or where no noun follows."""
+  if re.search(r"\b(?:en|em|in)\s+$", before, re.IGNORECASE) or found["mode"].endswith("ore"):
+    return not _NOUN.match(after)
+  verb = re.search(r"\b(?:es|son|era|fue|é|è)\s+$", before, re.IGNORECASE)
+  return not verb and _ENDS.match(after) is not None
