@@ -102,12 +102,6 @@ def test_what_is_no_song_is_said_in_one_line(saved, tmp_path):
     (tmp_path / "song.json").write_text(content)
     with pytest.raises(DataError, match=r"song\.json: not a song's"):
       handover.export(tmp_path, "zip")
-  info = json.loads((saved / "song.json").read_text())
-  for wrong in ({"sample_rate": 0}, {"sample_rate": 10**40}, {"request": {"prompt": "\ud800"}}):
-    (tmp_path / "song.json").write_text(json.dumps(info | wrong))
-    with pytest.raises(DataError, match=r"song\.json: not a song's"):
-      handover.export(tmp_path, "zip")
-  info = json.loads((saved / "song.json").read_text())
   info["stems"] = {"../../etc/passwd": {"type": "drums"}}
   (tmp_path / "song.json").write_text(json.dumps(info))
   with pytest.raises(UsageError, match="of which no file name can be made"):
