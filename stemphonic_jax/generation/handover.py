@@ -30,6 +30,7 @@ from stemphonic_jax.generation.song_json import FASTEST
 
 ENDINGS = {"zip": ".zip", "dawproject": ".dawproject", "reaper": "-reaper", "stem": ".stem.mp4"}
 FORMS = tuple(ENDINGS)
+FILES = {"zip": ".zip", "dawproject": ".dawproject", "stem": ".mp4"}  # how their names have to end
 TITLE = 120  # letters
 
 
@@ -114,6 +115,10 @@ def export(
   if bits != 32 and form == "stem":
     raise UsageError("--bits is of WAVs; a .stem.mp4 has AAC")
   out = out or default_place(folder, form)
+  if not out.name.lower().endswith(ending := FILES.get(form, "")):
+    raise UsageError(
+      f"--out {out}: other programs know it by its ending; expected a name in {ending}"
+    )
   if out.exists() or out.is_symlink():
     raise OutputError(f"{out}: already exists; choose another --out")
   project = read_project(folder, title, labels)

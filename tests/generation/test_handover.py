@@ -113,3 +113,15 @@ def test_options_that_do_not_fit_are_refused(saved):
   for form, options in (("tape", {}), ("reaper", {"raw": True}), ("stem", {"bits": 24})):
     with pytest.raises(UsageError):
       handover.export(saved, form, **options)
+
+
+@pytest.mark.parametrize(
+  ("form", "name"), [("zip", "x.wav"), ("dawproject", "x"), ("stem", "x.mp3"), ("stem", "mp4")]
+)
+def test_what_its_name_says_it_is_not_is_not_written(saved, form, name):
+  out = saved.parent / "named" / name
+  with pytest.raises(
+    UsageError, match=rf"--out .*{name}: .*expected a name in {handover.FILES[form]}"
+  ):
+    handover.export(saved, form, out)
+  assert not out.parent.exists()

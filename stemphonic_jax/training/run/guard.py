@@ -16,8 +16,8 @@ class Guard:
   """Limits of a run, whose reports are written to `workdir`.
 
   `seconds` is how long a step may take, `slow` times as much what comes seldom: compilation,
-  evaluation, a checkpoint that is waited for; zero: no limit. `most` updates in a row may be left
-  out, then the run ends.
+  evaluation, a checkpoint that is waited for; zero: no limit. The run ends where `most` updates in
+  a row are left out, or all of a shorter run.
   """
 
   workdir: Path
@@ -32,10 +32,10 @@ class Guard:
 
 
 class Streak:
-  """The steps, up to now and without a break, whose update was left out."""
+  """The steps, up to now and without a break, whose update was left out, of a run of `steps`."""
 
-  def __init__(self, guard: Guard):
-    self._guard = guard
+  def __init__(self, guard: Guard, steps: int):
+    self._workdir, self._most = guard.workdir, min(guard.most, steps)
     self._pending: tuple[int, Metrics, list[str]] | None = None
     self._bad: list[dict] = []
 
@@ -60,13 +60,13 @@ class Streak:
       return
     # As words: JSON has no NaN.
     self._bad.append({"step": number, "loss": f"{loss}", "gradient_norm": f"{norm}", "ids": ids})
-    if in_a_row < self._guard.most:
+    if in_a_row < self._most:
       return
     alone = jax.process_count() == 1
     name = "bad_batches.json" if alone else f"bad_batches_{jax.process_index()}.json"
-    path = self._guard.workdir / name
-    path.write_text(json.dumps(self._bad[-self._guard.most :], indent=1) + "\n")
+    path = self._workdir / name
+    path.write_text(json.dumps(self._bad[-self._most :], indent=1) + "\n")
     raise DivergedError(
-      f"step {number}: loss {loss}, gradient norm {norm}, the {in_a_row}th update in a row that is"
-      f" not finite; {path} has the batches, and the last checkpoint is of before"
+      f"step {number}: loss {loss}, gradient norm {norm}, update {in_a_row} in a row that is not"
+      f" finite; {path} has the batches, and the last checkpoint is of before"
     )

@@ -54,7 +54,7 @@ def run(
       raise PreemptedError("told to stop before a step was made; start again to go on")
     restored = checkpoints.restore(state.abstract(create, mesh))
     current, position = restored or (state.initial(create, mesh), 0)
-    run_key, streak, stop = _everywhere(mesh, run_key), Streak(guard), False
+    run_key, streak, stop = _everywhere(mesh, run_key), Streak(guard, steps), False
     with contextlib.closing(open_batches(position)) as batches:
       for number in range(int(current.step) + 1, steps + 1):
         position, batch = next(batches)
@@ -66,6 +66,7 @@ def run(
         stop = preemption.reached(number)
         if stop or number % save_every == 0 or number == steps:
           watchdog.expect(guard.slow_seconds, f"step {number}")
+          streak.finish()  # what it refuses is not saved
           values = {}
           if not stop or number == steps:  # who is told to stop has little time
             values = evaluate(current)
@@ -79,7 +80,6 @@ def run(
           break
         watchdog.expect(guard.seconds, f"step {number}")
     watchdog.expect(guard.slow_seconds, "the last step")
-    streak.finish()
     if stop:
       _end(checkpoints, f"step {number} of {steps}")
     checkpoints.wait()
