@@ -10,6 +10,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.guided import check_guidance
 from stemphonic_jax.generation.limits import MAX_STEPS
 from stemphonic_jax.training.run.identity import flat
+from stemphonic_jax.weights.signed import check_sampler
 
 # Numbers of which there is no zero.
 COUNTS = ("sample_rate", "seconds", "*.width", "*.depth", "*.heads", "*.length", "*.batch_size")
@@ -27,9 +28,7 @@ def check(config: ConfigDict) -> None:
   steps = config.sample.get("steps", 1)
   if steps > MAX_STEPS:
     raise UsageError(f"sample.steps: got {steps}, expected at most {MAX_STEPS}")
-  if "interval" in config.sample:
-    first, last = config.sample.interval
-    if not 1 <= first <= last <= steps:
-      raise UsageError(
-        f"sample.interval: got {first} to {last}, expected steps within 1 to {steps} (sample.steps)"
-      )
+  try:
+    check_sampler(config)
+  except ValueError as error:
+    raise UsageError(str(error)) from None

@@ -89,13 +89,20 @@ def check_sampler(config: Mapping[str, Any]) -> None:
   """ValueError where the length of songs, or how they are sampled, is none."""
   sample, seconds = config["sample"], config["seconds"]
   steps, guidance = sample.get("steps", 1), sample["guidance"]
-  numbers = {"seconds": seconds, "sample.steps": steps, "sample.guidance": guidance}
-  for name, value in numbers.items():
-    if not isinstance(value, (int, float)) or not 0 <= value < math.inf or not (seconds and steps):
-      raise ValueError(f"{name} {value!r}")
+  for name, value in {
+    "seconds": seconds,
+    "sample.steps": steps,
+    "sample.guidance": guidance,
+  }.items():
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+      raise ValueError(f"{name}: got {value!r}, expected a number that is not negative")
+    if not value and name != "sample.guidance":
+      raise ValueError(f"{name}: got {value!r}, expected more")
   first, last = sample.get("interval") or (1, steps)
   if not 1 <= first <= last <= steps:
-    raise ValueError(f"sample.interval {first} to {last}")
+    raise ValueError(
+      f"sample.interval: got {first} to {last}, expected steps within 1 to {steps} (sample.steps)"
+    )
 
 
 def together(licences: Iterable[str | None]) -> str:
