@@ -1,8 +1,8 @@
 """How generations grow with the number of stems in their one pass, and what decoding adds.
 
-Weights are random, sizes those of the configs: no trained model is needed. A pass runs every stem
-through 32 steps, of which 26 are guided and take two rows. TFLOP/s are of the network alone. On a
-CPU each stem goes by itself (generation/pipeline.py), so that only idle cores can be gained there.
+Weights are random, sizes those of the packaged model and of the configs. A guided step takes two
+rows of the network. TFLOP/s are of the network alone. On a CPU, where nothing is gained by a larger
+batch, stems gain on each other only what cores were idle.
 """
 
 import functools
@@ -23,7 +23,6 @@ from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.models.oobleck import Oobleck
-from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.sampler import network_rows
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.weights.architecture import VAE, dit_shapes, vae_shapes
@@ -46,7 +45,7 @@ class Size:
   sample: dict[str, Any]
 
 
-DEMO = Size("demo", train.DEMO.dit, Spectral(width=384, depth=3), 32.0, 80, SAMPLE)
+DEMO = Size("demo", train.DEMO.dit, train.VAE, 32.0, 80, train.CONFIG["sample"])
 C_II = Size("c_ii", FULL.clone(dtype=jnp.bfloat16), Oobleck(), 32.0, 128, SAMPLE)
 
 
@@ -62,7 +61,7 @@ def run(
   ceiling.report(repeats)
   pipe = pipeline(size)
   frames = frames_of(size.seconds, RATE, size.vae.hop)
-  rows = network_rows(size.sample["steps"], size.sample["interval"])
+  rows = network_rows(size.sample["steps"], tuple(size.sample["interval"]))
   flops = rows * cost.forward_flops(
     size.dit, pipe.bundle.dit_params, frames, size.tokens, prepared=True
   )

@@ -6,6 +6,7 @@ same type on the same device in the same round, and a share of the data sheet is
 """
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,13 +19,14 @@ from stemphonic_jax.bench import ceiling
 from stemphonic_jax.bench.generation import FULL
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import layers
-from stemphonic_jax.models.conditioning import TextEncoder, drop_conditions
+from stemphonic_jax.models.conditioning import drop_conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.training.losses.velocity import conditions_of, velocity_loss
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
-from stemphonic_jax.weights.architecture import init_dit, parameter_count
+from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit, parameter_count
+from stemphonic_jax.weights.hub import DEMO as PACKAGED
 
 DROPOUT = dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3)
 
@@ -40,27 +42,11 @@ class Size:
   tokens: int
 
 
-# Of the demo model before its stems heard each other, and of configs/c_ii.py on one of its eight
-# devices, one micro-batch.
-TEXT = TextEncoder(1024, 96, 1, 3)
-DEMO = Size(
-  "demo",
-  DiT(
-    channels=64,
-    width=128,
-    depth=6,
-    heads=2,
-    text_width=96,
-    text_encoder=TEXT,
-    modulation=True,
-    most_words=5.0,
-    frame_rate=44_100 / 3584,
-    dtype=jnp.bfloat16,
-  ),
-  16,
-  394,
-  80,
-)
+# Of the packaged model, and of configs/c_ii.py on one of its eight devices, one micro-batch.
+CONFIG = json.loads((PACKAGED / "config.json").read_text(encoding="utf-8"))
+VAE = build_vae(CONFIG["vae"])
+RATE = CONFIG["sample_rate"] / VAE.hop
+DEMO = Size("demo", build_dit(CONFIG["dit"], CONFIG["text"], VAE.latent, RATE), 16, 394, 80)
 C_II = Size("c_ii", FULL.clone(dtype=jnp.bfloat16, remat="blocks"), 32, 394, 128)
 
 
