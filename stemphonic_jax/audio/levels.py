@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -36,15 +37,19 @@ def mix(stems: Mapping[str, np.ndarray], gains: Mapping[str, float] | None = Non
   return total
 
 
-def normalize(audio: np.ndarray, target_dbfs: float = MIX_DBFS) -> np.ndarray:
-  """Scales the whole to `target_dbfs` RMS; silence stays silence.
+def normalize(
+  audio: np.ndarray, target_dbfs: float = MIX_DBFS, most: float = math.inf
+) -> np.ndarray:
+  """Scales the whole to `target_dbfs` RMS, or to less where a sample would be beyond ±`most`.
 
-  The peak is not limited: a limiter would change the balance of the stems, and float files hold it.
+  Nothing is limited: that would change the balance of the stems. Silence stays silence.
   """
   level = dbfs(audio)
   if level == -np.inf:
     return audio.copy()
-  return audio * np.float32(10.0 ** ((target_dbfs - level) / 20.0))
+  gain = 10.0 ** ((target_dbfs - level) / 20.0)
+  peak = float(max(audio.max(), -audio.min()))
+  return np.clip(audio * np.float32(min(gain, most / peak)), -most, most)  # to the last bit
 
 
 def envelope(audio: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

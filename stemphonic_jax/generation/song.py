@@ -89,12 +89,15 @@ class Song:
     return samples_of(self.info["request"]["duration"], self.rate)
 
   def mix(self, gains: Mapping[str, float] | None = None) -> Float32[np.ndarray, "samples 2"]:
-    """Sum of the stems times their linear gains (1 where none is given), at −16 dBFS (Sec. 4.3)."""
+    """Sum of the stems times their linear gains (1 where none is given), at −16 dBFS (Sec. 4.3).
+
+    Where a player would clip it, it is quieter than that.
+    """
     given = dict(gains or {})
     given = {name: values.number(f"gain for {name!r}", gain) for name, gain in given.items()}
     if wrong := [name for name, gain in given.items() if not math.isfinite(gain)]:
       raise UsageError(f"gain for {wrong[0]!r}: got {given[wrong[0]]}, expected a finite number")
-    return levels.normalize(levels.mix(self.stems, given))
+    return levels.normalize(levels.mix(self.stems, given), most=1.0)
 
   def take(self, name: str, step: int) -> Take:
     """A stem as a step made it; UsageError where none did, MissingError where its file is gone."""

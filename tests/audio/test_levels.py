@@ -44,6 +44,17 @@ def test_normalize_keeps_peaks_and_leaves_silence():
   np.testing.assert_array_equal(normalize(np.zeros((5, 2), np.float32)), np.zeros((5, 2)))
 
 
+@pytest.mark.parametrize("spike", [-0.9, 0.3, 0.9])
+def test_what_would_clip_is_quieter_with_its_waveform_unchanged(spike):
+  audio = 0.001 * np.random.default_rng(1).standard_normal((5000, 2)).astype(np.float32)
+  np.testing.assert_array_equal(normalize(audio, most=1.0), normalize(audio))
+  audio[10] = spike
+  found = normalize(audio, most=1.0)
+  assert np.abs(found).max() == 1.0
+  assert dbfs(found) < -17.0
+  np.testing.assert_allclose(found, audio / abs(spike), rtol=1e-6)
+
+
 @pytest.mark.parametrize("samples", [1, 9, 10, 11, 103])
 def test_an_envelope_is_the_lowest_and_highest_sample_of_each_piece(samples):
   audio = np.random.default_rng(samples).normal(size=(samples, 2)).astype(np.float32)

@@ -329,13 +329,17 @@ def test_a_model_of_whole_mixes_is_asked_for_them(tmp_path, calls):
   assert prompts(calls) == [f"Generate the mix for some music described as: {PROMPT}"]
 
 
-def test_levels_of_a_mix_follow_the_gains():
+def test_levels_of_a_mix_follow_the_gains_and_players_do_not_clip_it():
   song = generate("drums", "basses")
-  total = song.stems["drums"] + song.stems["basses"]
+  tone = np.sin(np.arange(len(song.stems["drums"])) / 9).astype(np.float32)[:, None] * [[1, 0.5]]
+  song = dataclasses.replace(song, stems={"drums": tone, "basses": -tone / 2})
   assert levels.dbfs(song.mix()) == pytest.approx(-16, abs=0.01)
-  np.testing.assert_allclose(song.mix(), levels.normalize(total), atol=1e-6)
-  alone = song.mix({"basses": 0.0})
-  np.testing.assert_allclose(alone, levels.normalize(song.stems["drums"]), atol=1e-6)
+  np.testing.assert_allclose(song.mix(), levels.normalize(tone), atol=1e-6)
+  np.testing.assert_allclose(song.mix({"drums": 0.0}), -song.mix(), atol=1e-6)
+  spike = np.zeros_like(tone)
+  spike[100] = 3
+  assert np.abs(song.mix({"drums": 2})).max() < 1
+  assert np.abs(dataclasses.replace(song, stems={"drums": spike}).mix()).max() == 1
   with pytest.raises(UsageError, match="gain for 'keys', which is not a stem here"):
     song.mix({"keys": 0.5})
 
