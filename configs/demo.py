@@ -34,7 +34,7 @@ def get_config(size: str = "") -> ConfigDict:
   if size not in RUNS:
     return config
 
-  # Where songs are decided, and not at all after that; more is louder than music is (docs/results.md).
+  # Where songs are decided, and not at all after that; more would be too loud (docs/results.md).
   config.sample.update(guidance=2.0, interval=(1, 16))
   config.dit.depth = 6
   config.train_vae.update(

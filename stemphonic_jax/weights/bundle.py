@@ -155,7 +155,7 @@ def load_bundle(directory: Path) -> Bundle:
     check_keys(config, NEEDED)
     check_sampler(config)
   except (KeyError, TypeError, ValueError, UsageError) as error:
-    raise MismatchError(f"{directory}/config.json: {error} is wrong or missing") from None
+    raise MismatchError(f"{directory}/config.json: wrong or missing: {error}") from None
   path = directory / TEXT_ENCODER
   text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
   if text_encoder and text_encoder.config["width"] != dit.text_width:

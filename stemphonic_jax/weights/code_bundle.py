@@ -171,7 +171,7 @@ def load_code_bundle(directory: Path) -> CodeBundle:
     check_sampler(config)
     rate, text = int(config["sample_rate"]), config.get("text")
   except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-    raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None
+    raise MismatchError(f"{directory}/{CONFIG}: wrong or missing: {error}") from None
   check_files(directory, _files(config))
   codecs = {}
   for name, model in models.items():

@@ -109,7 +109,7 @@ def read_known(directory: Path) -> Known | None:
     hop, channels = _frames(config["vae"])
     return Known(config, hop, channels, digest(directory / MANIFEST))
   except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-    raise MismatchError(f"{directory}/{CONFIG}: {error} is wrong or missing") from None
+    raise MismatchError(f"{directory}/{CONFIG}: wrong or missing: {error}") from None
 
 
 def _frames(vae: Mapping[str, Any]) -> tuple[int, int]:

@@ -89,11 +89,8 @@ def check_sampler(config: Mapping[str, Any]) -> None:
   """ValueError where the length of songs, or how they are sampled, is none."""
   sample, seconds = config["sample"], config["seconds"]
   steps, guidance = sample.get("steps", 1), sample["guidance"]
-  for name, value in {
-    "seconds": seconds,
-    "sample.steps": steps,
-    "sample.guidance": guidance,
-  }.items():
+  numbers = {"seconds": seconds, "sample.steps": steps, "sample.guidance": guidance}
+  for name, value in numbers.items():
     if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
       raise ValueError(f"{name}: got {value!r}, expected a number that is not negative")
     if not value and name != "sample.guidance":
