@@ -114,9 +114,14 @@ _TYPE_OF = {_key(name): kind for kind, names in ALIASES.items() for name in (kin
 
 
 def role_of(kind: str) -> str | None:
-  """The part of a song, one of ROLES, that a stem type belongs to; None of what is sung."""
+  """The part of a song, one of ROLES, that a stem type belongs to; None of what is sung.
+
+  A stem that is such a part as a whole may have its name for a type.
+  """
   if kind in SUNG:
     return None
+  if kind in ROLES:
+    return kind
   return next((role for role, kinds in ROLES.items() if kind in kinds), "other")
 
 

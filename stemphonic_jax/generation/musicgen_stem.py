@@ -26,7 +26,7 @@ from jaxtyping import Bool, Int32
 from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import song_prompt
-from stemphonic_jax.data.taxonomy import ROLES, role_of
+from stemphonic_jax.data.taxonomy import role_of
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.code_pipeline import CodePipeline
 from stemphonic_jax.generation.context import Context
@@ -158,7 +158,7 @@ class MusicGenStem(CodePipeline):
     found: dict[str, list[str]] = {}
     for name in audio:
       kind = types.get(name)
-      if role := (kind if kind in ROLES else kind and role_of(kind)):
+      if role := kind and role_of(kind):
         found.setdefault(role, []).append(name)
     if not found:
       raise UsageError(

@@ -121,6 +121,11 @@ def test_the_parts_of_a_song():
   assert [music.role_of(kind) for kind in ("basses", "percussion", "SFX", "vocals")] == [
     "bass", "drums", "other", None,
   ]  # fmt: skip
+  kinds = ("bass", "drums", "other")
+  assert [music.role_of(kind) for kind in kinds] == list(kinds), "of songs heard as these three"
+  stems = {kind: Stem(kind, tones([(38,)], 2.0)) for kind in kinds}
+  found = music.hear(Mix("1", stems, "", None, RATE))
+  assert {f"/{name}" for name in (music.WHOLE, music.PITCH, music.CHORDS, *kinds)} <= set(found)
 
 
 def test_a_mean_divergence_by_hand():
