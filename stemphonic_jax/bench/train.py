@@ -6,7 +6,6 @@ same type on the same device in the same round, and a share of the data sheet is
 """
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +26,7 @@ from stemphonic_jax.training.run import state
 from stemphonic_jax.training.run.optimizer import adamw
 from stemphonic_jax.weights.architecture import build_dit, build_vae, init_dit, parameter_count
 from stemphonic_jax.weights.hub import DEMO as PACKAGED
+from stemphonic_jax.weights.signed import read_config
 
 DROPOUT = dict.fromkeys(("text", "bpm", "context", "activity"), 1 / 3)
 
@@ -43,7 +43,7 @@ class Size:
 
 
 # Of the packaged model, and of configs/c_ii.py on one of its eight devices, one micro-batch.
-CONFIG = json.loads((PACKAGED / "config.json").read_text(encoding="utf-8"))
+CONFIG = read_config(PACKAGED)
 VAE = build_vae(CONFIG["vae"])
 RATE = CONFIG["sample_rate"] / VAE.hop
 DEMO = Size("demo", build_dit(CONFIG["dit"], CONFIG["text"], VAE.latent, RATE), 16, 394, 80)

@@ -13,8 +13,8 @@ from stemphonic_jax.training.run.identity import flat
 from stemphonic_jax.weights.signed import check_sampler
 
 # Numbers of which there is no zero.
-COUNTS = ("sample_rate", "seconds", "*.width", "*.depth", "*.heads", "*.length", "*.batch_size")
-COUNTS += ("*.micro_batches", "*.latent", "*.levels", "*.entries", "sample.steps")
+COUNTS = ("sample_rate", "*.width", "*.depth", "*.heads", "*.length", "*.batch_size")
+COUNTS += ("*.micro_batches", "*.latent", "*.levels", "*.entries")
 
 
 def check(config: ConfigDict) -> None:
