@@ -6,6 +6,8 @@ stretch. An ensemble is told what is known; any other model is shown it at every
 and hears the other stems as a sub-mix where it has learned to.
 """
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,17 @@ def passes_of(request: Request) -> list[list[str]]:
   return passes
 
 
+def path_of(steps: int, strength: float) -> tuple[int, int]:
+  """The steps of a path on which t = `strength` nearly lies, and how many come before it.
+
+  Those that are left are no further apart than `steps` of a whole path: where these are 8, a
+  strength of 0.1 takes the last of 10. Under 1 at least one is left out.
+  """
+  taken = math.ceil(steps * strength)
+  whole = max(round(taken / strength), taken + (strength < 1))
+  return whole, whole - taken
+
+
 def windows_of(
   pipe: "StemPipeline", frames: int, holes: Sequence[Hole], bar: float | None
 ) -> tuple[int, list[Stretch]]:
@@ -97,11 +110,12 @@ class _Filling:
     strength: float,
     tell: Tell | None,
   ):
-    self.pipe, self.draft, self.request, self.holes = pipe, draft, request, holes
+    self.pipe, self.draft, self.holes = pipe, draft, holes
+    steps, self.start = path_of(request.steps, strength)
+    self.request = dataclasses.replace(request, steps=steps)
     self.hop, self.ensemble = pipe.hop, pipe.ensemble
     self.frames = -(-draft.samples // self.hop)
     self.size, self.stretches = windows_of(pipe, self.frames, holes, request.bar)
-    self.start = min(request.steps - 1, round((1 - strength) * request.steps))
     self.lanes = {
       name: lanes_from_ranges(ranges, self.frames, self.hop, pipe.rate)
       for name, ranges in request.activity.items()

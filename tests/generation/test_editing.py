@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.generation.filling import path_of
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.progress import Progress
 from stemphonic_jax.generation.replaying import differences
@@ -117,6 +118,16 @@ def test_a_weak_variation_stays_near_and_a_strong_one_is_made_anew():
   assert near < 0.7 * far
   whole = tiny.pipeline().again(song(), ["drums"], seed=9)
   assert np.abs(whole.latents["drums"] - song().latents["drums"]).mean() == far
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8, 32])
+def test_a_variation_begins_at_its_strength_however_few_the_steps(steps):
+  for strength in np.linspace(0.01, 1, 100):
+    whole, start = path_of(steps, strength)
+    assert steps <= whole
+    assert abs((whole - start) / whole - strength) < 1 / steps
+    assert (start > 0) == (strength < 1)
+  assert path_of(8, 0.1) == (10, 9)
 
 
 def test_words_for_a_stem_are_its_own_from_then_on():
