@@ -4,6 +4,7 @@ import ctypes
 import errno
 import glob
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -30,6 +31,9 @@ def run(work: Callable[[], None]) -> int:
   78 another model's, 130 interrupted.
   A run that hangs ends itself, with 71 (training/run/watchdog.py).
   """
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is spelled out
+      stream.reconfigure(errors="backslashreplace")
   try:
     work()
     print(end="", flush=True)  # a reader that has gone shows here, and not at exit

@@ -43,12 +43,13 @@ def stems_figure(
   rate: int,
   title: str = "",
   colours: Mapping[str, str] | None = None,
+  hop: int = 1,
 ) -> None:
   """One row per stem: its waveform and, where `lanes` has one, the activity lane as a strip below.
 
   All rows share one amplitude scale, so that the balance of the mix can be seen; each is labelled
-  with its level in dBFS. `lanes` are int8 [T] over the same time. `colours` are those of stems by
-  name; others take turns.
+  with its level in dBFS. `lanes` are int8 [T] of frames of `hop` samples, the last of which may go
+  on beyond the sound. `colours` are those of stems by name; others take turns.
   """
   rows, lanes, colours = len(stems), lanes or {}, colours or {}
   figure = _figure(rows, title)
@@ -66,7 +67,7 @@ def stems_figure(
     _label(axis, name, colour, f"{dbfs(audio):.1f} dBFS", middle=middle)
     if name in lanes:
       axis.axhspan(row + STRIP[0], row + STRIP[1], facecolor=FAINT, linewidth=0)
-      edges = np.linspace(0.0, len(audio) / rate, len(lanes[name]) + 1)
+      edges = np.minimum(np.arange(len(lanes[name]) + 1) * hop, len(audio)) / rate
       changes = np.flatnonzero(np.diff(np.asarray(lanes[name], np.int8), prepend=0, append=0))
       spans = [(edges[a], edges[b] - edges[a]) for a, b in changes.reshape(-1, 2)]
       axis.broken_barh(spans, (row + STRIP[0], STRIP[1] - STRIP[0]), color=colour, linewidth=0)

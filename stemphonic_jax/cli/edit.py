@@ -18,6 +18,7 @@ from stemphonic_jax.cli.arguments import (
   words_of,
 )
 from stemphonic_jax.cli.model import known
+from stemphonic_jax.cli.showing import shown
 
 STEMS = "stems of the song, as drums,guitars"
 RANGE = "seconds, as 8-16, or several, as 8-16,24-28"
@@ -117,7 +118,8 @@ def run(request: argparse.Namespace) -> None:
 
     model, load = known(request.model)
     asked = editing.check(model, song, request.do, **ask)
-    return make(load(), asked)
+    with shown(request.do) as tell:
+      return make(load(), asked, tell)
 
   edited(request.song, request.out, request.overwrite, work)
 

@@ -15,6 +15,7 @@ from stemphonic_jax.cli.arguments import (
 )
 from stemphonic_jax.cli.generate import named_folder
 from stemphonic_jax.cli.model import known
+from stemphonic_jax.cli.showing import shown
 
 
 def add(commands: Any) -> None:
@@ -55,5 +56,7 @@ def run(request: argparse.Namespace) -> None:
   door.set_up()
   model, load = known(request.model)
   asked = follow.check(model, request.audio, request.prompt, stems, **options)
-  make(load(), asked).save(out, request.overwrite)
+  with shown("follow") as tell:
+    song = make(load(), asked, tell)
+  song.save(out, request.overwrite)
   print(out)

@@ -18,6 +18,7 @@ from stemphonic_jax.cli.arguments import (
   words_of,
 )
 from stemphonic_jax.cli.model import known
+from stemphonic_jax.cli.showing import shown
 from stemphonic_jax.errors import UsageError
 
 
@@ -94,7 +95,8 @@ def run(request: argparse.Namespace) -> None:
   door.set_up()
   model, load = known(request.model)
   asked = asking.order(model, **options)
-  songs = asking.made(load(), asked)
+  with shown("generate") as tell:
+    songs = asking.made(load(), asked, tell)
   for song, folder in zip(songs, folders, strict=True):
     song.save(folder, request.overwrite)
     print(folder)

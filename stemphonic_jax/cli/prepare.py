@@ -61,11 +61,12 @@ def add(commands: Any) -> None:
 def run(request: argparse.Namespace) -> None:
   """Does what the command says; raises StemphonicError."""
   from stemphonic_jax.data.preparing.captions import read_captions
-  from stemphonic_jax.data.sources.catalogue import scan
+  from stemphonic_jax.data.sources.catalogue import check_source, scan
   from stemphonic_jax.weights.hub import find_model
   from stemphonic_jax.weights.known import read_known
 
   host, hosts = _host(request.host)
+  check_source(request.source)
   if not request.model and not request.check_only:
     raise UsageError("prepare: name a model that encodes (--model DIR), or add --check-only")
   door.set_up()

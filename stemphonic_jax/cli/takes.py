@@ -10,9 +10,11 @@ from stemphonic_jax import door
 from stemphonic_jax.cli.arguments import command, path, place, whole
 from stemphonic_jax.cli.edit import edited
 from stemphonic_jax.cli.model import known
+from stemphonic_jax.cli.showing import shown
 from stemphonic_jax.errors import UsageError
 
-SHOWN = ("range", "strength", "seconds", "seed", "prompt")  # of what a step was asked
+SHOWN = ("range", "strength", "seconds", "left", "activity", "seed", "prompt")  # of what was asked
+DIGITS = 6  # of the number of a step
 
 
 def add(commands: Any) -> None:
@@ -45,15 +47,16 @@ def run(request: argparse.Namespace) -> None:
     edited(request.song, None, False, lambda song: song.at(request.step))
   elif request.use is not None:
     stem, equals, step = request.use.rpartition("=")
-    if not equals or not step.isdecimal():
-      raise UsageError(f"--use {request.use!r}: expected STEM=STEP, as in guitars=2")
+    if not equals or not step.isdecimal() or len(step) > DIGITS:
+      raise UsageError(f"--use {request.use[:60]!r}: expected STEM=STEP, as in guitars=2")
     edited(request.song, None, False, lambda song: song.use(stem, int(step)))
   else:
     from stemphonic_jax.generation.saved import load_song
 
-    info = load_song(request.song).info
+    info, prompt = load_song(request.song).info, None
     for number, step in enumerate(info["steps"]):
-      print(_line(number, step, number == info["now"]))
+      print(_line(number, step, number == info["now"], prompt))
+      prompt = step["ask"].get("prompt", prompt)
 
 
 def run_replay(request: argparse.Namespace) -> None:
@@ -68,7 +71,8 @@ def run_replay(request: argparse.Namespace) -> None:
   song = load_song(request.song)
   model, load = known(request.model)
   check_model(model, song)
-  again = load().replay(song)
+  with shown("replay") as tell:
+    again = load().replay(song, tell)
   again.save(request.out, request.overwrite)
   if other := differences(song, again):
     listed = ", ".join(f"{name!r} of step {step}" for step, name in other)
@@ -78,13 +82,24 @@ def run_replay(request: argparse.Namespace) -> None:
   print(request.out)
 
 
-def _line(number: int, step: Mapping[str, Any], heard: bool) -> str:
+def _line(number: int, step: Mapping[str, Any], heard: bool, prompt: str | None) -> str:
+  """A step; its prompt where it is another than the `prompt` of the step above."""
   from stemphonic_jax.generation.windows import pairs
 
-  asked = {name: step["ask"].get(name) for name in SHOWN}
-  if asked["range"]:
-    asked["range"] = ",".join(f"{start:g}-{end:g}" for start, end in pairs(asked["range"]))
-  what = "  ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+  def seconds(ranges: Any) -> str:
+    return ",".join(f"{round(start, 2):g}-{round(end, 2):g}" for start, end in pairs(ranges))
+
+  ask = {name: value for name, value in step["ask"].items() if value not in (None, {})}
+  if ask.get("prompt") == prompt:
+    ask.pop("prompt", None)
+  if ask.get("left") is False:
+    del ask["left"]
+  asked = {name: ask[name] for name in SHOWN if name in ask}
+  if "range" in asked:
+    asked["range"] = seconds(asked["range"])
+  if "activity" in asked:
+    asked["activity"] = " ".join(f"{name}={seconds(on)}" for name, on in ask["activity"].items())
+  what = "  ".join(name if value is True else f"{name} {value}" for name, value in asked.items())
   of = "" if step["from"] in (None, number - 1) else f"  from {step['from']}"
   stems = ", ".join(step["made"] or step["ask"].get("stems") or [])
   if step["do"] == "use":

@@ -14,7 +14,7 @@ import numpy as np
 
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.errors import TooLongError
-from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
 from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed
 from stemphonic_jax.generation.song import Song
@@ -66,7 +66,8 @@ def order(
   `stems` are types such as "drums", or "guitars: muted electric" with words for that stem alone, or
   they map types to words; `context` is given audio (a file, a folder of stems, or arrays at the
   model's rate) that the new stems fit to and that stays as it is; `activity` maps a stem to seconds
-  in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4;
+  in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4, and
+  of a saved song that is the context its own, as its `bpm` is;
   `passes` is a number or "K"; `guidance` is a number or weights, as
   {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less memory where it is
   `guidance_in_turn`; `first` is the number of the first variation, to make that one alone. What is
@@ -90,6 +91,7 @@ def order(
     }
   )
   given = _read(pipe, context)
+  bpm, metre = timed(given, options["bpm"], metre)
   if given and duration is None:
     longest = max(map(len, given.audio.values())) / pipe.rate
     duration = max(SHORTEST, min(longest, pipe.seconds))
@@ -104,7 +106,7 @@ def order(
     context=None if given is None else list(given.audio),
     first=first,
     metre=metre,
-    **options,
+    **{**options, "bpm": bpm},
   )
   check_weighed(pipe.config, request, given)
   if allow:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -12,8 +13,9 @@ from jaxtyping import Float32
 from stemphonic_jax.audio.files import check_samples, is_audio, read_audio
 from stemphonic_jax.audio.folders import settled
 from stemphonic_jax.audio.lengths import at_least, at_most, samples_of
+from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.data.sources import folder
-from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type
+from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, knows
 from stemphonic_jax.errors import DataError, MissingError, TooLongError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.song import INFO, MIX_FILE
@@ -25,31 +27,39 @@ MAX_NAME = 240  # bytes of a stem's name; 255 with what is around it while its f
 
 @dataclass(frozen=True, eq=False)
 class Context:
-  """Given audio by name, [samples, 2] each, and the stem type of each name where it is known."""
+  """Given audio by name, [samples, 2] each, and the stem type of each name where it is known.
+
+  `bpm` and `metre` are what a saved song says of itself.
+  """
 
   audio: Mapping[str, Float32[np.ndarray, "samples 2"]]
   types: Mapping[str, str]
+  bpm: float | None = None
+  metre: str | None = None
 
 
 def read_context(
   path: str | Path, rate: int, max_seconds: float, free_types: Collection[str] = ()
 ) -> Context:
-  """Reads a file as a mix, or a folder as stems, as `stemphonic prepare folder` reads a mix.
+  """Reads a folder as stems, as `stemphonic prepare folder` reads a mix, and a file as a mix.
 
-  A saved song's own mix is left out. Stems of a type that is neither one of the eleven nor one of
-  `free_types` are heard, but have no type. Errors are those of `read_audio` and of the folder, and
-  MissingError for one without audio.
+  A file that is named as a stem, as drums.wav, is one. A saved song's own mix is left out. Stems of
+  a type that is neither one of the eleven nor one of `free_types` are heard, but have no type.
+  Errors are those of `read_audio` and of the folder, and MissingError for one without audio.
   """
   path = Path(path)
+  about: dict[str, Any] = {}
   if not path.is_dir():
-    return Context({WHOLE: read_audio(path, rate, max_seconds)}, {})
-  if (settled(path) / INFO).is_file():
-    found = [(name, guess_type(name), path / f"{name}.wav") for name in _song_stems(path)]
+    name = path.stem if knows(path.stem) else WHOLE
+    found = [(name, guess_type(name), path)]
+  elif (settled(path) / INFO).is_file():
+    names, about = _song(path)
+    found = [(name, guess_type(name), path / f"{name}.wav") for name in names]
   else:
     found = _folder_files(path)
   _check_names(name for name, _, _ in found)
   audio = {name: read_audio(file, rate, max_seconds) for name, _, file in found}
-  return Context(audio, _known({name: kind for name, kind, _ in found}, free_types))
+  return Context(audio, _known({name: kind for name, kind, _ in found}, free_types), **about)
 
 
 def given_context(
@@ -85,18 +95,36 @@ def fit(context: Context, samples: int, rate: int, hop: int) -> Context:
     name: np.pad(audio[:samples], ((0, max(0, samples - len(audio))), (0, 0)))
     for name, audio in context.audio.items()
   }
-  return Context(padded, context.types)
+  return replace(context, audio=padded)
 
 
-def _song_stems(folder: Path) -> list[str]:
-  """Names of the stems of a saved song; DataError where its song.json has none."""
+def _song(folder: Path) -> tuple[list[str], dict[str, Any]]:
+  """Names of the stems of a saved song, its tempo and metre; DataError where it has no stems."""
   try:
-    names = [str(name) for name in json.loads((folder / INFO).read_text())["stems"]]
-  except (ValueError, KeyError, TypeError, RecursionError) as error:
+    info = json.loads((folder / INFO).read_text())
+    names, request = [str(name) for name in info["stems"]], info.get("request", {})
+    about = {name: request[name] for name in ("bpm", "metre") if request.get(name) is not None}
+  except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise DataError(f"{folder}/song.json: not a song's ({error})") from None
   if not names:
     raise DataError(f"{folder}/song.json: not a song's (it names no stems)")
-  return names
+  return names, about
+
+
+def timed(
+  context: Context | None, bpm: float | None, metre: str | None
+) -> tuple[float | None, str | None]:
+  """Tempo and metre that are asked for, or else those of a song that is given; the log says so."""
+  if context is None:
+    return bpm, metre
+  if bpm is None and context.bpm is not None:
+    bpm = context.bpm
+    logging.info("bpm: %g, that of the song that is given", bpm)
+  if metre is None and context.metre is not None:
+    metre = context.metre
+    if metre != COMMON:
+      logging.info("metre: %s, that of the song that is given", metre)
+  return bpm, metre
 
 
 def _folder_files(path: Path) -> list[tuple[str, str, Path]]:

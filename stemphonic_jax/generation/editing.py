@@ -31,7 +31,7 @@ from stemphonic_jax.audio.lengths import LONGEST, at_most, samples_of
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.carried import moved
-from stemphonic_jax.generation.context import Context, fit, given_context, read_context
+from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
 from stemphonic_jax.generation.draft import Draft, Edit
 from stemphonic_jax.generation.edit_request import (
   Activity,
@@ -265,7 +265,7 @@ def follow(
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
-  song = given_song(pipe, given, prompt, bpm, metre, **lasting)
+  song = given_song(pipe, given, prompt, *timed(given, bpm, metre), **lasting)
   return add.check(pipe, song, stems, seed=seed, **options)
 
 
@@ -348,6 +348,9 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
   start, stop = check_range(*ranges[0], song.samples, rate)
   if bar:
     bars, whole = round((stop - start) / bar), int(song.samples / bar + 1e-6)
+    if not bars:
+      lasts = f"{(stop - start) / rate:.2f} s, and a bar {bar / rate:.2f} s"
+      raise UsageError(f"loop: the range lasts {lasts}; name a bar at least")
     last = min(round(start / bar) + bars, whole)
     first = max(0, last - bars)
     before, (start, stop) = (start, stop), (round(first * bar), round(last * bar))

@@ -206,7 +206,8 @@ def check_weighed(model: Mapping[str, Any], request: Request, given: Context | N
       raise UsageError(f"guidance of {name}: this model was trained without it; leave it out")
     if not there.get(name, True):
       what = {"stem_words": "words for one stem", "others": "other stems"}.get(name, name)
-      raise UsageError(f"guidance of {name}: the request has no {what}; leave it out")
+      hint = "; stems of known types are weighed as others" if name == "context" and types else ""
+      raise UsageError(f"guidance of {name}: the request has no {what}; leave it out{hint}")
 
 
 def plan(names: Sequence[str], passes: int) -> list[list[str]]:

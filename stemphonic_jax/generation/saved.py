@@ -51,7 +51,9 @@ def load_song(directory: str | Path) -> Song:
   seen = stamps(folder, {*song_files(folder), *(file.name for file in added.values())})
   names = [name for name in now["stems"] if name in files]
   removed = [name for name in now["stems"] if name not in files]
-  audio = {n: _fitting(file, rate, samples, hop) for n, file in (files | added).items()}
+  lengths, audio = {}, {}
+  for name, file in (files | added).items():
+    lengths[name], audio[name] = _fitting(file, rate, samples, hop)
   if not audio:
     raise DataError(f"{folder}: none of its stems is there any more ({', '.join(removed)})")
   made = {name: info["steps"][step]["made"][name] for name, step in now["stems"].items()}
@@ -69,8 +71,12 @@ def load_song(directory: str | Path) -> Song:
   song = Song(audio, rate, hop, latents, lanes_of(info, hop), info, takes, folder, seen=seen)
   if not (added or removed or changed):
     return song
-  song = replace(song, adopted=dict.fromkeys(added, len(info["steps"])))
   by_hand = {name: audio[name] for name in (*changed, *added)}
+  for name in by_hand:
+    if lengths[name] != samples:
+      said = "%s: %s brought from %d to the song's %d samples"
+      logging.info(said, folder, name, lengths[name], samples)
+  song = replace(song, adopted=dict.fromkeys(by_hand, len(info["steps"])))
   types = {name: made[name]["type"] for name in changed} | {n: guess_type(n) for n in added}
   return found(song, by_hand, types, removed)
 
@@ -134,16 +140,18 @@ def _added(folder: Path, listed: Sequence[str], there: Collection[str]) -> dict[
   return found
 
 
-def _fitting(file: Path, rate: int, samples: int, hop: int) -> np.ndarray:
-  """A file's audio at the length of the song: less is padded with silence, a frame more is cut."""
+def _fitting(file: Path, rate: int, samples: int, hop: int) -> tuple[int, np.ndarray]:
+  """A file's length, and its audio at that of the song.
+
+  Less is padded with silence, a frame more is cut.
+  """
   audio = read_audio(file, rate, LONGEST)
   if len(audio) - samples >= hop:
     raise DataError(
       f"{file}: lasts {len(audio) / rate:.2f} s and the song {samples / rate:.2f} s; cut it"
     )
-  if len(audio) != samples:
-    logging.info("%s: brought from %d to the song's %d samples", file, len(audio), samples)
-  return np.pad(audio[:samples], ((0, max(0, samples - len(audio))), (0, 0)))
+  fitted = np.pad(audio[:samples], ((0, max(0, samples - len(audio))), (0, 0)))
+  return len(audio), fitted
 
 
 def _fits(latents: np.ndarray, samples: int, hop: int) -> bool:

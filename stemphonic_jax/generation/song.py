@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from jaxtyping import Float32, Int8
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
@@ -23,11 +24,12 @@ from stemphonic_jax.audio.files import check_samples, read_audio, write_wav
 from stemphonic_jax.audio.folders import aside, refuse_taken, settled, whole_folder
 from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.audio.metre import COMMON
-from stemphonic_jax.errors import MissingError, OutputError, UsageError
+from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
-from stemphonic_jax.generation.session import Info, described, lanes_of, stepped
+from stemphonic_jax.generation.session import Info, described, digest, lanes_of, stepped
 
+QUIET = 6.0  # dB by which a mix is too quiet before it is said
 TITLE = 120  # letters of a prompt in the header of a WAV
 INFO, MIX_FILE, LATENTS, FIGURE = "song.json", "mix.wav", "latents.safetensors", "stems.png"
 TAKES = "takes"  # the folder of takes that are not heard now, by step
@@ -67,9 +69,9 @@ class Song:
 
   `latents` [T, C] are those of the generated stems, `lanes` the activity asked for, `info` what
   song.json records. `takes` are those that are not heard now, by step and stem (session.py). Of a
-  song that was read, `folder` is where it lies, `adopted` are stems that somebody put there, each
-  with the step that found it, and `seen` are its files with the time and size of each, for this
-  song and those that it is edited to: `save` brings them up to date.
+  song that was read, `folder` is where it lies, `adopted` are stems that somebody put or changed
+  there, each with the step that found it, and `seen` are its files with the time and size of each,
+  for this song and those that it is edited to: `save` brings them up to date.
   """
 
   stems: Mapping[str, Float32[np.ndarray, "samples 2"]]
@@ -183,7 +185,10 @@ class Song:
     missing = [(step, name) for name, step in stems.items() if (step, name) not in takes]
     if missing:
       raise MissingError("the take of {1!r} of step {0} is not there any more".format(*missing[0]))
-    heard = {name: takes.pop((step, name)).read(self.rate) for name, step in stems.items()}
+    heard = {
+      name: self._read(takes.pop((step, name)), info, info["steps"][step]["made"][name])
+      for name, step in stems.items()
+    }
     sounds = {name: take.audio for name, take in heard.items()}
     info = described(info, stems)
     return replace(
@@ -194,6 +199,24 @@ class Song:
       info=info,
       takes=takes,
     )
+
+  def _read(self, take: Take, info: Info, made: Mapping[str, Any]) -> Take:
+    """A take in memory; one whose file was changed since it was `made` is said in the log.
+
+    DataError where that does not last as long as the song of the step that is heard.
+    """
+    read = take.read(self.rate)
+    if take.file is None:
+      return read
+    lasts, seconds = len(read.audio) / self.rate, info["steps"][info["now"]]["seconds"]
+    if len(read.audio) != samples_of(seconds, self.rate):
+      raise DataError(
+        f"{take.file}: lasts {lasts:.2f} s, and the song of that step {seconds:.2f} s; bring back"
+        f" the file that was made"
+      )
+    if made.get("sha256", "") not in ("", digest(read.audio)):
+      logging.info("%s: was changed since it was made; what is there counts", take.file)
+    return read
 
   def save(self, directory: str | Path, overwrite: bool = False) -> None:
     """Writes the song's folder, whole or not at all.
@@ -209,6 +232,8 @@ class Song:
     """
     directory = Path(directory).absolute()
     check_output(directory, overwrite, {*self.stems} - {*self.adopted})
+    if directory != self.folder and (steps := _steps_in(directory)) > 1:
+      logging.info("%s: replaces a song of %d steps, takes and all", directory, steps)
     for name, audio in self.stems.items():
       check_samples(f"stem {name!r}", audio, self.rate)
     takes = {f"{TAKES}/{step}/{name}.wav": take for (step, name), take in self.takes.items()}
@@ -224,18 +249,31 @@ class Song:
           write_wav(folder / f"{name}.wav", audio, self.rate, title=name, **about)
       for name in takes.keys() - stay:
         takes[name].write(folder / name, self.rate, **about)
-      write_wav(folder / MIX_FILE, self.mix(), self.rate, title="mix", **about)
+      mix = self.mix()
+      self._say_quiet(mix)
+      write_wav(folder / MIX_FILE, mix, self.rate, title="mix", **about)
       _write_latents(folder / LATENTS, self.latents)
       lanes = {
         name: self.lanes.get(name, frame_activity(audio, self.hop, self.rate))
         for name, audio in self.stems.items()
       }
       colours = {name: colour_of(stem["type"]) for name, stem in self.info["stems"].items()}
-      stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title, colours)
+      stems_figure(folder / FIGURE, self.stems, lanes, self.rate, title, colours, self.hop)
       (folder / INFO).write_text(json.dumps(self.info, indent=2) + "\n")
     if directory == self.folder:
       self.seen.clear()
       self.seen.update(stamps(directory, song_files(directory)))
+
+  def _say_quiet(self, mix: Float32[np.ndarray, "samples 2"]) -> None:
+    """Says in the log which peak keeps a mix far below the level that it should have."""
+    if not -math.inf < (level := levels.dbfs(mix)) < levels.MIX_DBFS - QUIET:
+      return
+    peaks = {name: np.abs(audio).max(axis=1) for name, audio in self.stems.items()}
+    name = max(peaks, key=lambda name: peaks[name].max())
+    place = int(peaks[name].argmax())
+    said = "mix: at %.1f dBFS instead of %g, because %s reaches %+.1f dBFS at %.1f s"
+    peak = 20 * math.log10(peaks[name][place])
+    logging.info(said, level, levels.MIX_DBFS, name, peak, place / self.rate)
 
   def _in_place(self, directory: Path) -> list[str]:
     """Stems of which the folder that the song was read from holds the take that is heard."""
@@ -246,7 +284,6 @@ class Song:
     heard = self._heard
     same = [name for name in heard if there.get(name) == heard[name]]
     mine = [name for name, step in self.adopted.items() if heard.get(name) == step]
-    mine = [name for name in mine if name not in info["stems"]]
     return [name for name in (*same, *mine) if (directory / f"{name}.wav").is_file()]
 
   def _refuse_changed(self, directory: Path, stay: Collection[str]) -> None:
@@ -308,10 +345,13 @@ def check_names(song: Song, stems: Sequence[str]) -> list[str]:
 
 
 def read_latents(path: Path) -> dict[str, np.ndarray]:
-  """Latents by stem; none where there are none, or none that can be read."""
+  """Latents by stem; none where there are none, or none that can be read, which the log says."""
+  if not path.is_file():
+    return {}
   try:
     return safetensors.load_file(path)
-  except (OSError, ValueError, SafetensorError):
+  except (OSError, ValueError, SafetensorError) as error:
+    logging.warning("%s: cannot be read (%s); stems are encoded anew", path, error)
     return {}
 
 
@@ -320,6 +360,13 @@ def _write_latents(path: Path, latents: Mapping[str, Float32[np.ndarray, "T C"]]
   from stemphonic_jax.weights.tensors import save_params  # with jax, which the studio is without
 
   save_params(path, dict(latents))
+
+
+def _steps_in(folder: Path) -> int:
+  """The number of steps of the song in a folder; none without one that can be read."""
+  with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+    return len(json.loads((folder / INFO).read_text())["steps"])
+  return 0
 
 
 def song_files(folder: Path) -> set[str]:

@@ -63,7 +63,9 @@ def check(info: Any) -> None:
   _within("sample_rate", info["sample_rate"], FASTEST)
   _within("hop", info.get("hop", 1), FASTEST)
   _within("passes", info["sampler"]["passes"], MAX_STEMS)
+  ranges = list(info["request"]["activity"].values())
   for number, step in enumerate(info["steps"]):
+    ranges += [made["activity"] for made in step["made"].values() if "activity" in made]
     if not 0 < step["seconds"] <= LONGEST:
       raise ValueError(f"step {number}: has {step['seconds']} s, expected at most {LONGEST}")
     if step["do"] == "use" and not {"stem", "step"} <= step["ask"].keys():
@@ -76,6 +78,9 @@ def check(info: Any) -> None:
         raise ValueError(f"step {number}: no step {made} made {name[:40]!r}")
     if step["from"] not in (range(number) if number else [None]):
       raise ValueError(f"step {number}: is from step {step['from']}")
+  for edge in (edge for playing in ranges for pair in playing for edge in pair):
+    if not 0 <= edge <= LONGEST + 1:
+      raise ValueError(f"activity: got {str(edge)[:40]} s, expected 0 to {LONGEST:g}")
   if not 0 <= info["now"] < len(info["steps"]):
     raise ValueError(f"now: got {info['now']}, and there are {len(info['steps'])} steps")
   if info["stems"].keys() != info["steps"][info["now"]]["stems"].keys():

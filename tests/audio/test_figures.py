@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from stemphonic_jax.audio.activity import frame_activity
 from stemphonic_jax.audio.figures import spectrogram_figure, stems_figure
 from stemphonic_jax.errors import OutputError
 from stemphonic_jax.evaluation.shown.figures import scores_figure
@@ -24,14 +23,15 @@ def read_png(path) -> np.ndarray:
 
 def test_the_stems_figure_shows_the_lane_in_the_colour_of_its_stem(tmp_path):
   path = tmp_path / "stems.png"
-  lanes = {"synths": frame_activity(stems()["synths"], 160, RATE)}
-  stems_figure(path, stems(), lanes, RATE, "a title " * 40)
+  hop = 3200  # of which five go into the sound of 16 000 samples; a sixth would go on beyond it
+  lanes = {"synths": np.array([1, 1, 1, 0, 0, 0], np.int8)}
+  stems_figure(path, stems(), lanes, RATE, "a title " * 40, hop=hop)
   image = read_png(path)
   blue = np.abs(image[..., :3] - [0x3B / 255, 0x6F / 255, 0xB6 / 255]).max(axis=-1) < 0.02
   row = blue[np.flatnonzero(blue.sum(axis=1) > 300)[-1]]  # through the lane, below the waveform
   lit = np.flatnonzero(row)
-  assert lit[-1] - lit[0] + 1 == row.sum()  # one block, over half of the axis of 0.835 of the width
-  assert row.sum() / image.shape[1] == pytest.approx(0.5 * 0.835, abs=0.02)
+  assert lit[-1] - lit[0] + 1 == row.sum()  # one block, over 0.6 of the axis of 0.835 of the width
+  assert row.sum() / image.shape[1] == pytest.approx(0.6 * 0.835, abs=0.02)
   assert [p.name for p in tmp_path.iterdir()] == ["stems.png"]
 
 

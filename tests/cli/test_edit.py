@@ -81,7 +81,12 @@ def test_what_is_wrong_is_one_line_and_changes_nothing(stemphonic, folder):
 def test_stems_follow_a_file(stemphonic, folder):
   follow = ("follow", "song/drums.wav", "rock", "--stems", "basses", "--out", "with", *MODEL)
   assert stemphonic(*follow)[:2] == (0, "with\n")
-  assert list(load_song("with").stems) == ["context", "basses"]
+  made = load_song("with")
+  assert made.info["stems"]["drums"] == {"type": "drums", "given": True}
+  assert list(made.stems) == ["drums", "basses"]
+  again = ("follow", "song", "rock", "--stems", "keys", "--out", "whole", *MODEL)
+  assert stemphonic(*again)[0] == 0
+  assert load_song("whole").info["request"]["bpm"] == 120
 
 
 def test_who_comes_second_is_told_before_the_work(stemphonic, folder):

@@ -8,7 +8,7 @@ import soundfile
 
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.errors import DataError, MissingError, UsageError
-from stemphonic_jax.generation.context import WHOLE, fit, given_context, read_context
+from stemphonic_jax.generation.context import WHOLE, fit, given_context, read_context, timed
 
 RATE, LONGEST, HOP = 44_100, 2.0, 3584
 
@@ -34,6 +34,24 @@ def test_a_file_is_a_mix_of_which_the_types_are_not_known(tmp_path):
   assert context.types == {}
   assert list(context.audio) == [WHOLE]
   np.testing.assert_array_equal(context.audio[WHOLE], audio)
+
+
+def test_a_file_that_is_named_as_a_stem_is_one(tmp_path):
+  assert read(write(tmp_path / "Bass 2.wav", noise())).types == {"Bass 2": "basses"}
+  for name in ("no vocals", "song with guitar", "mix"):
+    assert read(write(tmp_path / f"{name}.wav", noise())).types == {}
+
+
+def test_a_saved_song_gives_its_tempo_and_metre_where_no_other_is_asked_for(tmp_path):
+  write(tmp_path / "drums.wav", noise())
+  about = {"stems": {"drums": {}}, "request": {"bpm": 90.0, "metre": "3/4"}}
+  (tmp_path / "song.json").write_text(json.dumps(about))
+  assert timed(read(tmp_path), None, None) == (90, "3/4")
+  assert timed(read(tmp_path), 100, "4/4") == (100, "4/4")
+  (tmp_path / "song.json").write_text(
+    json.dumps({"stems": {"drums": {}}, "request": {"bpm": None}})
+  )
+  assert timed(read(tmp_path), None, None) == (None, None)
 
 
 def test_a_folder_holds_stems_named_after_their_types(tmp_path):

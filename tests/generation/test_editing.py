@@ -342,7 +342,7 @@ def test_other_edits_are_refused_in_one_line():
     "guidance of activity: the request has no activity": lambda: pipe.again(
       song(), ["drums"], guidance={"activity": 2}
     ),
-    "loop: lasts 0.00 s, expected 0.5 s and a bar": lambda: pipe.loop(song(), (0, 0.9)),
+    "loop: the range lasts 0.90 s, and a bar 2.00 s": lambda: pipe.loop(song(), (0, 0.9)),
     "remove drums, basses: no stem would be left": lambda: song().remove(["drums", "basses"]),
     "no edit is called 'undo'": lambda: pipe.edit(song(), "undo"),
     "step: got 3, expected 0 to 0": lambda: song().at(3),

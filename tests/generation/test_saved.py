@@ -91,11 +91,11 @@ def test_a_session_is_replayed_to_the_bit_from_what_was_given(folder, tmp_path):
 
 
 def test_what_was_changed_by_hand_counts(folder):
-  write_wav(folder / "drums.wav", tone(330), tiny.RATE)
+  soundfile.write(folder / "drums.wav", tone(330), tiny.RATE, subtype="PCM_24")
   write_wav(folder / "Guitar.wav", tone(220, seconds=1.5), tiny.RATE)
   write_wav(folder / "bounce.wav", tone(220), tiny.RATE)
   (folder / "keys.wav").unlink()
-  mine = (folder / "Guitar.wav").read_bytes()
+  mine = {name: (folder / name).read_bytes() for name in ("Guitar.wav", "drums.wav")}
   found = load_song(folder)
   assert list(found.stems) == ["drums", "basses", "Guitar"]
   assert {len(audio) for audio in found.stems.values()} == {tiny.SAMPLES}
@@ -106,13 +106,31 @@ def test_what_was_changed_by_hand_counts(folder):
   assert found.info["stems"]["Guitar"] == {"type": "guitars", "given": True}
   edited = tiny.pipeline().again(found, ["basses"], range=(0, 1))
   edited.save(folder, overwrite=True)
-  assert (folder / "Guitar.wav").read_bytes() == mine
+  assert {name: (folder / name).read_bytes() for name in mine} == mine
   assert (folder / "bounce.wav").exists()
   assert len(load_song(folder).info["steps"]) == 4  # nothing was found anew
   tiny.pipeline().again(load_song(folder), ["Guitar"], seed=1).save(folder, overwrite=True)
   np.testing.assert_array_equal(
     read_audio(folder / "takes" / "2" / "Guitar.wav", tiny.RATE), found.stems["Guitar"]
   )
+
+
+def test_a_take_that_was_changed_is_said_or_refused(folder, caplog):
+  take = folder / "takes" / "0" / "basses.wav"
+  write_wav(take, tone(330), tiny.RATE)
+  with caplog.at_level("INFO", "absl"):
+    np.testing.assert_array_equal(load_song(folder).at(0).stems["basses"], tone(330))
+  assert f"{take}: was changed since it was made" in caplog.text
+  write_wav(take, tone(330, seconds=1), tiny.RATE)
+  with pytest.raises(DataError, match="and the song of that step"):
+    load_song(folder).at(0)
+
+
+def test_latents_that_cannot_be_read_are_said(folder, caplog):
+  (folder / "latents.safetensors").write_bytes(b"no latents")
+  with caplog.at_level("INFO", "absl"):
+    assert not load_song(folder).latents
+  assert "latents.safetensors: cannot be read" in caplog.text
 
 
 def test_another_kind_of_file_stands_for_a_stem_and_a_folder_for_none(folder):

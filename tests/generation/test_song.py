@@ -62,6 +62,17 @@ def test_the_mix_has_the_models_relative_levels_and_does_not_clip(song, tmp_path
   np.testing.assert_allclose(mix, factor * total, atol=1e-5)
 
 
+def test_what_keeps_a_mix_quiet_is_said(song, tmp_path, caplog):
+  quiet = {name: np.full_like(audio, 0.01) for name, audio in song.stems.items()}
+  with caplog.at_level("INFO", "absl"):
+    dataclasses.replace(song, stems=quiet).save(tmp_path / "even")
+  assert not caplog.text
+  quiet["drums"][22_050] = 4.0
+  with caplog.at_level("INFO", "absl"):
+    dataclasses.replace(song, stems=quiet).save(tmp_path / "song")
+  assert "because drums reaches +12.0 dBFS at 0.5 s" in caplog.text
+
+
 def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
   song.save(tmp_path / "song")
   info = json.loads((tmp_path / "song" / "song.json").read_text())

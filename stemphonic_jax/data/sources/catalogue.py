@@ -47,7 +47,8 @@ def scan(source: str, root: str | Path) -> Catalogue:
     raise UsageError(f"{source}: its root is not named; name the folder (--root, data.root)")
   if not root.is_dir():
     what = "not a folder" if root.exists() else "no such folder"
-    raise MissingError(f"{root}: {what}; expected the root of {source}{if_file(root)}")
+    expected = "the folder of your mixes" if source == "folder" else f"the root of {source}"
+    raise MissingError(f"{root}: {what}; expected {expected}{if_file(root)}")
   logging.info("%s: looking for mixes", root)
   try:
     found = SOURCES[source](root)
