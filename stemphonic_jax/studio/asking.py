@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stemphonic_jax.errors import UsageError
-from stemphonic_jax.generation import values
+import numpy as np
+
+from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.errors import DataError, UsageError
+from stemphonic_jax.generation import editing, song_json, values
+from stemphonic_jax.generation.asking import order
+from stemphonic_jax.generation.song import Song
 from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.library import check_name
+from stemphonic_jax.weights.known import Known
 
 # What may be asked of each edit, beside what song.json says of it (generation/session.py).
 OPTIONS = ("prompt", "negative", "seed", "steps", "guidance")
@@ -41,6 +47,26 @@ def edit(
     if missing := [stem for stem in ask["names"] if stem not in info["stems"]]:
       raise UsageError(f"{do}: no stem {missing[0]!r}; there are {', '.join(info['stems'])}")
   return ask
+
+
+def check(known: Known, do: str, ask: Mapping[str, Any], info: dict[str, Any] | None) -> None:
+  """Raises what the worker would say of what is asked, of the song that `info` is of."""
+  ask = {key: value for key, value in ask.items() if key not in ("names", "others")}
+  if do == "make":
+    order(known, count=ask.pop("variations", 1), **ask)
+  else:
+    editing.check(known, _unheard(info), do, **ask)
+
+
+def _unheard(info: dict[str, Any]) -> Song:
+  """A song by its song.json alone: its stems have its length, and no channel."""
+  try:
+    song_json.check(info)
+  except (LookupError, TypeError, ValueError, AttributeError) as error:
+    raise DataError(f"song.json: not a song's ({error})") from None
+  rate = info["sample_rate"]
+  nothing = np.empty((samples_of(info["request"]["duration"], rate), 0), np.float32)
+  return Song(dict.fromkeys(info["stems"], nothing), rate, info.get("hop", 1), {}, {}, info)
 
 
 def plain(words: str) -> str:

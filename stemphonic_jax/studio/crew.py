@@ -13,9 +13,11 @@ from typing import Any
 
 from absl import logging
 
-from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.errors import DataError, MissingError, StemphonicError
 from stemphonic_jax.studio.jobs import ATTEMPTS, ENDED, RESTARTS, Job, Jobs
 from stemphonic_jax.studio.library import Library
+from stemphonic_jax.studio.worker import line_of
+from stemphonic_jax.weights.known import Known
 
 PATIENCE = 1.2  # seconds in which a cancelled job may end by itself
 LONGEST_LINE = 1 << 20
@@ -36,6 +38,7 @@ class Crew:
   ):
     self._command, self._jobs, self._library, self._tell = command, jobs, library, tell
     self.model: dict[str, Any] = {"state": "loading"}
+    self.known: Known | None = None  # by which what is asked is checked, once the model is loaded
     self._process: asyncio.subprocess.Process | None = None
     self._task: asyncio.Task | None = None
     self._wake = asyncio.Event()
@@ -46,7 +49,10 @@ class Crew:
   async def start(self) -> None:
     """Looks after jobs that were cut off, and begins with those that wait."""
     for job in self._jobs.cut_off():
-      self._settle(job, "the studio ended", RESTARTS)
+      try:
+        self._settle(job, "the studio ended", RESTARTS)
+      except Exception as error:
+        self._failed(job, error)
     self._task = asyncio.create_task(self._run())
 
   async def stop(self) -> None:
@@ -90,8 +96,8 @@ class Crew:
           await self._do(job)
         else:
           await self._wake.wait()
-      except (OSError, ValueError) as error:
-        logging.error("the worker: %s", error)
+      except Exception:
+        logging.exception("the worker")
         await self._end()
         await asyncio.sleep(AGAIN)
 
@@ -105,6 +111,7 @@ class Crew:
       )
       message = await self._read()
       if message and "model" in message:
+        self.known = Known(**message["known"]) if message.get("known") else None
         self._set({"state": "ready", **message["model"]})
         return
       error = (message or {}).get("error") or "its process ended; is there memory enough?"
@@ -119,14 +126,29 @@ class Crew:
       await asyncio.sleep(AGAIN)
 
   async def _do(self, job: Job) -> None:
+    """Does a job; whatever happens to it happens to no other."""
     self._job, self._cancelled = job, ""
-    before = self._steps(job.song)
-    now = {"state": "running", "started": time.time(), "before": before}
-    self._jobs.change(job, **now, attempts=job.attempts + 1)
-    others = [str(self._library.folder(name)) for name in job.ask.get("others", [])]
+    try:
+      before = self._steps(job.song)
+      now = {"state": "running", "started": time.time(), "before": before}
+      self._jobs.change(job, **now, attempts=job.attempts + 1)
+      await self._order(job, self._in_words(job))
+    except Exception as error:
+      self._failed(job, error)
+      if not isinstance(error, StemphonicError):  # the process may be at work on it still
+        await self._end()
+    finally:
+      self._job = None
+
+  def _in_words(self, job: Job) -> dict[str, Any]:
+    """A job as the worker reads it; MissingError where the library has no place for its songs."""
+    folder, *others = (
+      str(self._library.folder(name)) for name in (job.song, *job.ask.get("others", []))
+    )
     ask = {key: value for key, value in job.ask.items() if key not in ("others", "names")}
-    folder = str(self._library.folder(job.song))
-    order = {"job": job.id, "folder": folder, "others": others, "do": job.do, "ask": ask}
+    return {"job": job.id, "folder": folder, "others": others, "do": job.do, "ask": ask}
+
+  async def _order(self, job: Job, order: dict[str, Any]) -> None:
     try:
       self._process.stdin.write(json.dumps(order).encode() + b"\n")
       await self._process.stdin.drain()
@@ -140,8 +162,6 @@ class Crew:
     except (OSError, ValueError):
       await self._end()
       self._settle(job, "the process of the model ended")
-    finally:
-      self._job = None
 
   def _finish(self, job: Job, message: dict[str, Any]) -> None:
     state = message["ended"]
@@ -163,6 +183,13 @@ class Crew:
   def _fail(self, job: Job, error: str, code: int) -> None:
     self._jobs.change(job, state="failed", ended=time.time(), error=error, code=code)
 
+  def _failed(self, job: Job, error: Exception) -> None:
+    """A job that met an error; one that nobody expected is in the log with its traceback."""
+    if not isinstance(error, StemphonicError):
+      logging.exception("a job failed")
+    if job.state not in ENDED:
+      self._fail(job, line_of(error), getattr(error, "exit_code", 70))
+
   def _settle(self, job: Job, why: str, most: int = ATTEMPTS) -> None:
     """A job whose worker is gone: done after all, not wanted, to be done again, or failed."""
     steps = self._steps(job.song)
@@ -183,14 +210,17 @@ class Crew:
       return 0
 
   def _amount(self, job: Job) -> float:
-    """Seconds of audio that a job makes, all stems together."""
+    """Seconds of audio that a job makes, all stems together; 0 where what is asked is none."""
     seconds, stems = job.ask.get("duration"), job.ask.get("stems")
     with contextlib.suppress(DataError, MissingError):
       info = self._library.info(job.song)
       seconds = seconds or info["steps"][info["now"]]["seconds"]
       stems = stems or list(info["stems"])
     seconds = seconds or self.model.get("seconds") or 0
-    return float(seconds) * len(stems or []) * job.ask.get("variations", 1)
+    try:
+      return float(seconds) * len(stems or []) * job.ask.get("variations", 1)
+    except (TypeError, ValueError):
+      return 0.0
 
   def _report(self, job: Job, message: dict[str, Any]) -> None:
     progress = {key: message.get(key) for key in ("stage", "done", "of")}

@@ -195,10 +195,9 @@ def named(song: Path) -> tuple[str, dict[str, str]]:
   song = song.absolute()
   for depth, root in enumerate(song.parents[:DEPTH], 1):
     file = root / PRIVATE / DESKS / f"{'~'.join(song.parts[-depth:])}.json"
-    if file.is_file():
-      with contextlib.suppress(DataError, UsageError, OSError):
-        desk = check_desk(read_json(file))
-        return desk["title"], labels_of(desk)
+    with contextlib.suppress(DataError, UsageError, OSError):  # too long a name for a file, too
+      desk = check_desk(read_json(file))
+      return desk["title"], labels_of(desk)
   return "", {}
 
 

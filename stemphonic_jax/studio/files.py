@@ -36,6 +36,14 @@ def read_json(path: Path) -> Any:
     raise DataError(f"{path}: cannot be read ({error})") from None
 
 
+def check_json(content: Any) -> None:
+  """ValueError where something is read as JSON but cannot be written as such: NaN, half a letter.
+
+  UnicodeEncodeError, which is one, for the latter: "\\ud800" alone is no text in any encoding.
+  """
+  json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+
+
 def lock_folder(path: Path) -> int:
   """Makes a folder, where it is missing, ours alone as long as this process lives.
 

@@ -17,9 +17,10 @@ from typing import Any
 from absl import logging
 
 from stemphonic_jax.errors import DataError, MissingError, OutputError
-from stemphonic_jax.studio.files import read_json, write_json
+from stemphonic_jax.studio.files import check_json, read_json, write_json
 
 ENDED = ("done", "failed", "cancelled")
+STATES = ("queued", "running", *ENDED)
 ATTEMPTS = 2  # of a job whose worker ended
 RESTARTS = 10  # of one that ran when the studio ended, which need not be its fault
 KEPT = 2_000  # jobs that ended, on disk and in memory
@@ -30,23 +31,24 @@ WAITING = 1_000  # jobs that may wait at once
 class Job:
   """One job. `ask` is what the model is asked; `before` the steps that the song had when it began.
 
-  Times are of the clock, in seconds; `result` names the songs that were made and the step.
+  Times are of the clock, in seconds; `result` names the songs that were made and the step. What
+  a file holds is checked by these types.
   """
 
   id: str
   song: str
   do: str
-  ask: dict[str, Any]
+  ask: dict
   state: str = "queued"
-  created: float = 0.0
-  started: float | None = None
-  ended: float | None = None
+  created: int | float = 0.0
+  started: int | float | None = None
+  ended: int | float | None = None
   attempts: int = 0
   before: int | None = None
   error: str | None = None
   code: int | None = None
-  result: dict[str, Any] | None = None
-  progress: dict[str, Any] | None = field(default=None, compare=False)
+  result: dict | None = None
+  progress: dict | None = field(default=None, compare=False)
 
   def shown(self) -> dict[str, Any]:
     """What the API says of it."""
@@ -59,13 +61,11 @@ class Jobs:
   def __init__(self, folder: Path, tell: Callable[[Job], None] = lambda _: None):
     self._folder, self._tell = folder, tell
     self._jobs: dict[str, Job] = {}
-    names = {field.name for field in fields(Job)}
     for path in sorted(folder.glob("*.json")):
       try:
-        content = read_json(path)
-        job = Job(**{name: value for name, value in content.items() if name in names})
+        job = _read(path)
         self._jobs[job.id] = job
-      except (DataError, OSError, TypeError, AttributeError) as error:
+      except (DataError, OSError) as error:
         logging.warning("a job is passed over: %s", error)
 
   async def accept(self, song: str, do: str, ask: dict[str, Any]) -> Job:
@@ -85,7 +85,7 @@ class Jobs:
     content = {**asdict(job), **values, "progress": None}
     try:
       write_json(self._path(job), content)
-    except OutputError as error:  # of a full disk: what is known in memory is still true
+    except (OutputError, OSError, ValueError) as error:  # what is known in memory is still true
       logging.error("%s", error)
     for name, value in values.items():
       setattr(job, name, value)
@@ -128,3 +128,26 @@ class Jobs:
     for job in ended[: max(0, len(ended) - KEPT)]:
       self._path(job).unlink(missing_ok=True)
       del self._jobs[job.id]
+
+
+def _read(path: Path) -> Job:
+  """The job of a file; DataError where it holds none."""
+  content = read_json(path)
+  try:
+    check_json(content)
+    values = {one.name: content.get(one.name, one.default) for one in fields(Job)}
+    for one in fields(Job):
+      _require(one.name, isinstance(values[one.name], one.type))
+    job = Job(**values)
+    others = job.ask.get("others", [])
+    _require("id", job.id == path.stem)
+    _require("state", job.state in STATES)
+    _require("others", isinstance(others, list) and all(isinstance(name, str) for name in others))
+    return job
+  except (ValueError, AttributeError, RecursionError) as error:
+    raise DataError(f"{path}: is no job ({error})") from None
+
+
+def _require(name: str, right: bool) -> None:
+  if not right:
+    raise ValueError(f"its {name} is missing or wrong")

@@ -12,7 +12,7 @@ from typing import Any
 
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.generation.session import of_old
-from stemphonic_jax.generation.song import INFO
+from stemphonic_jax.generation.song import INFO, MIX_FILE
 from stemphonic_jax.studio.files import read_json
 
 PRIVATE = ".studio"  # within the folder of songs: desks, jobs, what was uploaded
@@ -138,4 +138,8 @@ def check_name(name: Any) -> str:
     raise UsageError(f"stem: got {str(name)[:60]!r}, expected a name, as 'drums'")
   if set("/\\") & set(name) or len(name.encode()) > MAX_ID:
     raise UsageError(f"stem: {name[:60]!r} cannot be the name of a file")
+  if f"{name}.wav".lower() == MIX_FILE:  # on many systems, Mix.wav is the same file
+    raise UsageError(
+      f"stem: {name!r} is the name of a song's own mix; call it what it is, as 'drums'"
+    )
   return name

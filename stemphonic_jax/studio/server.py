@@ -31,6 +31,7 @@ from stemphonic_jax.errors import (
 from stemphonic_jax.generation import handover
 from stemphonic_jax.studio import brought, openapi
 from stemphonic_jax.studio import desk as desks
+from stemphonic_jax.studio.files import check_json
 from stemphonic_jax.studio.guard import Guard, TooLarge
 from stemphonic_jax.studio.peaks import peaks
 from stemphonic_jax.studio.studio import QUICK, Busy, Studio, stem_types
@@ -280,7 +281,11 @@ async def _json(request: Request) -> Any:
   if kind != "application/json":
     raise UsageError("expected a body of JSON, with content-type: application/json")
   try:
-    return await request.json()
+    content = await request.json()
+    check_json(content)
+    return content
+  except UnicodeEncodeError:
+    raise UsageError("the body holds half a letter, as \\ud800, which is no text") from None
   except (ValueError, RecursionError) as error:
     raise UsageError(f"the body is not JSON ({first_line(error)})") from None
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from absl import logging
 
 from stemphonic_jax.audio.folders import alone
 from stemphonic_jax.audio.metre import COMMON
-from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.data.taxonomy import MIX, STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.limits import unique_name
-from stemphonic_jax.generation.mixer import check_strip, read_mixer, save_mixer
+from stemphonic_jax.generation.mixer import Strip, check_strip, read_mixer, save_mixer
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.generation.song import INFO, TAKES, Song
 from stemphonic_jax.studio import asking
@@ -157,6 +157,7 @@ class Studio:
   async def new(self, given: Any) -> dict[str, Any]:
     """A new desk, of which a song can be made."""
     desk = desks.check_desk(given)
+    _check_takes(desk["takes"], None)
     async with self._naming:
       name = self.library.new_name(desks.words_of(desk) or "song", self._taken())
       await asyncio.to_thread(write_json, self._desk_file(name), desk)
@@ -166,7 +167,9 @@ class Studio:
   async def prepare(self, name: str, given: Any, author: str = "") -> dict[str, Any]:
     """Changes a desk, and tells the other pages."""
     async with self.lock(name):
-      desk = desks.check_desk(given, self.desk(name))
+      old = self.desk(name)
+      desk = desks.check_desk(given, old)
+      _check_takes(desk["takes"].keys() - old["takes"], self._info(name))
       await asyncio.to_thread(write_json, self._desk_file(name), desk)
     self.events.tell("desk", song=name, desk=desk, author=author)
     return desk
@@ -175,11 +178,16 @@ class Studio:
     """Sets the strips of some stems."""
     if not isinstance(given, Mapping) or len(given) > 2 * desks.MAX_STEMS:
       raise UsageError("mixer: expected an object, as {'drums': {'gain': -3}}")
-    new = {check_name(stem): check_strip(stem, strip) for stem, strip in given.items()}
     async with self.lock(name):
-      self.library.info(name)
+      stems = sorted({stem for step in self.library.info(name)["steps"] for stem in step["made"]})
+      if unknown := [stem for stem in given if stem not in stems]:
+        raise UsageError(f"mixer: no stem {unknown[0][:60]!r}; there are {', '.join(stems)}")
       folder = self.library.folder(name)
-      strips = {**read_mixer(folder), **new}
+      strips = read_mixer(folder)
+      for stem, strip in given.items():  # what is not named of a strip stays
+        before = asdict(strips.get(stem, Strip()))
+        new = {**before, **strip} if isinstance(strip, Mapping) else strip
+        strips[stem] = check_strip(stem, new)
       await asyncio.to_thread(save_mixer, folder, strips)
     shown = {stem: asdict(strip) for stem, strip in strips.items()}
     self.events.tell("mixer", song=name, mixer=shown, author=author)
@@ -263,13 +271,16 @@ class Studio:
       info, desk = self._info(name), self.desk(name)
       if do == "make":
         do, ask = self._make(name, info, desk)
-        await asyncio.to_thread(write_json, self._desk_file(name), desk)
       elif do in asking.EDITS:
         if info is None:
           raise UsageError(f"{do}: nothing was made of {name!r} yet; make it first")
         ask = asking.edit(do, given, info, desk)
       else:
         raise UsageError(f"do: got {do[:40]!r}, expected make, {', '.join(asking.EDITS)}")
+      if self.crew.known and not self.jobs.of(name):  # else it may be another song when it is done
+        asking.check(self.crew.known, do, ask, info)
+      if given["do"] == "make":
+        await asyncio.to_thread(write_json, self._desk_file(name), desk)
       job = await self.jobs.accept(name, do, ask)
     self.crew.wake()
     return job
@@ -286,7 +297,8 @@ class Studio:
       raise Busy(f"{name}: is being made already; wait until it is done, or cancel it")
     taken = list(there)
     for lane in lanes:  # names as the pipeline will give them
-      lane["name"] = unique_name(lane["type"], taken)
+      kind = "music" if lane["type"] == MIX else lane["type"]
+      lane["name"] = check_name(unique_name(kind, taken))
       taken.append(lane["name"])
     asked = [asking.with_words(lane["type"], lane["words"] or "") for lane in lanes]
     activity = {lane["name"]: lane["activity"] for lane in lanes if lane["activity"] is not None}
@@ -316,6 +328,15 @@ def _changed(folder: Path, change: Callable[[Song], Song]) -> None:
   with alone(folder):
     change(load_song(folder)).save(folder, overwrite=True)
   logging.info("%s: changed in %.2f s", folder.name, time.perf_counter() - start)
+
+
+def _check_takes(named: Iterable[str], info: dict[str, Any] | None) -> None:
+  """UsageError for the first of these, as "3 keys", that is no take of the song."""
+  steps = info["steps"] if info else []
+  for take in sorted(named):
+    step, _, stem = take.partition(" ")
+    if int(step) >= len(steps) or stem not in steps[int(step)]["made"]:
+      raise UsageError(f"takes: no take of {stem[:60]!r} of step {step}; GET the song lists them")
 
 
 def _lane(name: str, stem: Mapping[str, Any]) -> dict[str, Any]:

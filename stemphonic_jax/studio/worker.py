@@ -1,8 +1,8 @@
 """The process that owns the model. One order after the other comes in, and what happens goes out.
 
 Both are lines of JSON. In: {"job", "folder", "others", "do", "ask"}, or {"cancel": job}. Out:
-{"model": …} once it is loaded, or {"error": …}; for a job {"stage", "done", "of"} from time to
-time, and at last {"ended": "done" | "failed" | "cancelled"} with the step that was made.
+{"model": …, "known": …} once it is loaded, or {"error": …}; for a job {"stage", "done", "of"} from
+time to time, and at last {"ended": "done" | "failed" | "cancelled"} with the step that was made.
 
 A song is saved whole or not at all, so this process may be killed at any moment.
 """
@@ -22,6 +22,7 @@ from absl import logging
 from stemphonic_jax.audio.folders import alone
 from stemphonic_jax.errors import StemphonicError, first_line
 from stemphonic_jax.generation.saved import load_song
+from stemphonic_jax.weights.signed import STEMPHONIC, system_of
 
 EVERY = 0.1  # seconds between two words about progress
 LONG = 0.25  # seconds of tracing, from which on a compilation is worth a word
@@ -107,7 +108,7 @@ def serve(load: Callable[[], Any], source: BinaryIO, say: Callable[[dict[str, An
 
   try:
     pipe = load()
-    say({"model": about(pipe)})
+    say({"model": about(pipe), "known": known(pipe)})
   except Exception as error:
     say({"error": line_of(error), "code": getattr(error, "exit_code", 70)})
     return
@@ -185,6 +186,14 @@ def about(pipe: Any) -> dict[str, Any]:
     "types": list(config.get("types", ())),
     "ensemble": bool(pipe.ensemble),
   }
+
+
+def known(pipe: Any) -> dict[str, Any] | None:
+  """What requests are checked by (weights/known.py); None of systems with checks of their own."""
+  if system_of(pipe.config) != STEMPHONIC:
+    return None
+  names = ("config", "hop", "channels", "fingerprint")
+  return {name: getattr(pipe, name) for name in names}
 
 
 def run(load: Callable[[], Any]) -> None:

@@ -20,8 +20,11 @@ from stemphonic_jax.studio import worker
 RATE, HOP = 8_000, 800
 CONFIG = {
   "dropout": {"text": 0.5, "bpm": 0.5, "context": 0.5, "activity": 0.5},
-  "sample": {"steps": 8, "guidance": 3.0},
+  "sample": {"steps": 8, "guidance": 3.0, "interval": None, "share_noise": True},
   "whole_mixes": False,
+  "sample_rate": RATE,
+  "seconds": 8.0,
+  "dit": {"ensemble": True},
 }
 
 
@@ -39,8 +42,9 @@ class Fake:
   """Has the calls of a StemPipeline that a worker makes."""
 
   def __init__(self, pause: float = 0.3):
-    self.rate, self.seconds, self._pause = RATE, 8.0, pause
+    self.rate, self.seconds, self._pause = RATE, CONFIG["seconds"], pause
     self.config, self.fingerprint, self.hop, self.ensemble = CONFIG, "fake", HOP, True
+    self.channels = 4
 
   def variations(self, prompt, stems, *, count, progress, **options):
     self._work(prompt, len(stems) * count, progress)

@@ -72,6 +72,14 @@ def test_a_job_is_on_the_disk_before_it_is_accepted_and_a_damaged_one_is_passed_
   assert json.loads(path.read_text())["state"] == "queued"
   (tmp_path / "0.json").write_text("{")
   (tmp_path / "1.json").write_text("[]")
+  (tmp_path / "2.json").write_text("[" * 100_000)
+  good = {"id": "3", "song": "a", "do": "make", "ask": {}}
+  odd = [{"before": "x"}, {"attempts": "x"}, {"song": 5}, {"ask": [1]}, {"state": "asleep"}]
+  odd += [{"id": "../3"}, {"ask": {"others": 1}}, {"ask": {"others": [1]}}, {"error": "\ud800"}]
+  odd += [{"created": float("nan")}, {"started": "now"}, {"ask": None}]
+  for number, values in enumerate(odd):
+    content = {**good, "id": f"3{number}", "state": "running", **values}
+    (tmp_path / f"3{number}.json").write_text(json.dumps(content))
   again = Jobs(tmp_path)
   assert [one.id for one in again.all()] == [job.id]
   assert again.next().ask == {"stems": ["drums"]}

@@ -142,6 +142,110 @@ def test_own_audio_begins_a_song_and_joins_one(studio):
   assert said == "guitars: lasts 8.00 s and the song 4.00 s; cut it"
 
 
+def test_a_given_stem_does_not_have_the_name_of_the_songs_own_mix(studio):
+  name = studio.make("Not mixed up", stems=["drums"])
+  given = json.loads(studio.send("POST", "/api/uploads?name=all.wav", wav())[2])["upload"]
+  before = (studio.songs / name / "mix.wav").read_bytes()
+  for kind in ("mix", "MIX"):
+    stems = {"uploads": [{"upload": given, "type": kind}]}
+    said = studio("POST", f"/api/songs/{name}/stems", stems, 400)["error"]
+    assert said == (
+      f"stem: '{kind}' is the name of a song's own mix; call it what it is, as 'drums'"
+    )
+  assert (studio.songs / name / "mix.wav").read_bytes() == before
+  stems = {"uploads": [{"upload": given, "type": "other"}]}  # it is there still
+  song = studio("POST", f"/api/songs/{name}/stems", stems)["song"]
+  assert list(song["stems"]) == ["drums", "other"]
+  np.testing.assert_array_equal(heard(studio, name, "other")[: len(NOISE)], NOISE)
+
+
+def test_a_whole_mix_is_called_as_the_model_will_call_it(tmp_path):
+  studio = Studio(tmp_path, [])
+  desk = {"prompt": "All of it", "lanes": [{"name": "whole", "type": "mix"}]}
+  name = asyncio.run(studio.new(desk))["id"]
+  job = asyncio.run(studio.ask(name, {"do": "make"}))
+  assert (job.ask["stems"], job.ask["names"]) == (["mix"], ["music"])
+  assert [lane["name"] for lane in studio.desk(name)["lanes"]] == ["music"]
+  studio.close()
+
+
+def test_names_of_takes_that_are_no_more_may_be_sent_with_new_ones(studio):
+  """Pages send all names at once, and a desk may be older than its song."""
+  name = studio.make("Renamed")
+  lanes = studio("GET", f"/api/songs/{name}")["desk"]["lanes"]
+  desk = {"lanes": lanes, "takes": {"7 keys": "of old"}}
+  (studio.songs / ".studio" / "desks" / f"{name}.json").write_text(json.dumps(desk))
+  takes = {"7 keys": "of old", "0 drums": "new"}
+  assert studio("PATCH", f"/api/songs/{name}", {"takes": takes})["takes"] == takes
+  said = studio("PATCH", f"/api/songs/{name}", {"takes": {"8 keys": "?"}}, 400)["error"]
+  assert said == "takes: no take of 'keys' of step 8; GET the song lists them"
+
+
+def test_what_is_not_named_of_a_strip_stays(studio):
+  path = f"/api/songs/{studio.make('Mixed')}/mixer"
+  studio("PATCH", path, {"drums": {"gain": -3, "solo": True}, "basses": {"mute": True}})
+  mixer = studio("PATCH", path, {"drums": {"pan": 0.2}})
+  assert mixer == {
+    "drums": {"gain": -3, "pan": 0.2, "mute": False, "solo": True},
+    "basses": {"gain": 0, "pan": 0, "mute": True, "solo": False},
+  }
+
+
+WRONG = [
+  ({"do": "again", "range": [3, 1]}, "range 3-1: expected start < end within 0-8 s"),
+  ({"do": "again", "range": [[0, 1], [0.5, 2]]}, "ranges overlap"),
+  ({"do": "again", "seed": -1}, "seed: got -1, expected 0 to"),
+  ({"do": "again", "steps": 0}, "steps: got 0, expected 1 to"),
+  ({"do": "again", "prompt": " "}, "the prompt is empty"),
+  ({"do": "again", "activity": {"keys": [[0, 1]]}}, "activity for 'keys', which is not asked for"),
+  ({"do": "vary"}, "vary: strength is missing"),
+  ({"do": "vary", "strength": 2}, "strength: got 2.0, expected 0.01 to 1"),
+  ({"do": "add"}, "add: stems is missing"),
+  ({"do": "add", "stems": ["pinao"]}, "unknown stem type 'pinao'; did you mean 'keys'"),
+  ({"do": "extend"}, "extend: seconds is missing"),
+  ({"do": "extend", "seconds": 4}, "seconds: got 4, expected more than the 8 s of the song"),
+  ({"do": "loop", "range": [0, 9]}, "range 0-9: expected start < end within 0-8 s"),
+]
+
+
+def test_a_job_that_would_fail_is_refused_at_once(studio):
+  name = studio.make("Refused")
+  jobs_ = f"/api/songs/{name}/jobs"
+  before = len(studio("GET", "/api/jobs"))
+  for given, line in WRONG:
+    assert studio("POST", jobs_, given, 400)["error"].startswith(line)
+  desk = {"lanes": [{"name": "one", "type": "zither"}, {"name": "two", "type": "keys"}]}
+  for prompt, line in (("", "the prompt is empty"), ("Odd", "unknown stem type 'zither'")):
+    other = studio("POST", "/api/songs", desk | {"prompt": prompt}, 201)
+    said = studio("POST", f"/api/songs/{other['id']}/jobs", {"do": "make"}, 400)["error"]
+    assert said.startswith(line)
+    assert studio("GET", f"/api/songs/{other['id']}")["desk"] == other["desk"]
+  assert len(studio("GET", "/api/jobs")) == before
+  for given in ({"do": "loop"}, {"do": "extend", "seconds": 9, "left": True}):
+    studio.wait(studio("POST", jobs_, given, 202))
+
+
+def test_an_edit_of_what_waiting_jobs_will_make_is_accepted(studio):
+  name = studio.make("Later")
+  jobs_ = f"/api/songs/{name}/jobs"
+  studio("POST", jobs_, {"do": "again", "range": [9, 10]}, 400)
+  studio("POST", jobs_, {"do": "extend", "seconds": 12, "prompt": "slow"}, 202)
+  studio.wait(studio("POST", jobs_, {"do": "again", "range": [9, 10]}, 202))
+
+
+def test_a_song_that_another_model_made_is_not_asked_for(studio):
+  name = studio.make("Foreign")
+  file = studio.songs / name / "song.json"
+  file.write_text(file.read_text().replace('"fake"', '"another"'))
+  said = studio("POST", f"/api/songs/{name}/jobs", {"do": "again"}, 409)["error"]
+  assert said.startswith("another model made this song (another, not fake)")
+
+
+def test_a_name_that_is_too_long_for_a_desk_is_that_of_no_studio(tmp_path):
+  (tmp_path / ".studio" / "desks").mkdir(parents=True)
+  assert named(tmp_path / ("a" * 255)) == ("", {})
+
+
 def test_songs_stems_and_takes_have_the_names_that_people_give_them(studio):
   name = studio.make("Named", stems=("drums", "guitars"))
   lanes = studio("GET", f"/api/songs/{name}")["desk"]["lanes"]
@@ -217,7 +321,7 @@ def test_a_job_is_cancelled_in_the_queue_at_work_and_where_it_does_not_listen(st
   names = [f"slow {word}" for word in ("deaf", "hearing", "waiting")]
   jobs = []
   for prompt in names:
-    desk = {"prompt": prompt, "lanes": [{"name": kind} for kind in fake.CONFIG["dropout"]]}
+    desk = {"prompt": prompt, "lanes": [{"name": f"keys {number}"} for number in range(4)]}
     name = studio("POST", "/api/songs", desk, 201)["id"]
     jobs.append(studio("POST", f"/api/songs/{name}/jobs", {"do": "make"}, 202))
   deaf, hearing, waiting = jobs
@@ -287,6 +391,18 @@ BAD = [
   ("PATCH", "/api/songs/bad", {"title": ["Dub"]}, 400),
   ("PATCH", "/api/songs/bad", {"takes": {"../drums": "good"}}, 400),
   ("PATCH", "/api/songs/bad", {"takes": {"0 ../drums": "good"}}, 400),
+  ("PATCH", "/api/songs/bad", {"takes": {"99 drums": "good"}}, 400),
+  ("PATCH", "/api/songs/bad", {"takes": {"0 keys": "good"}}, 400),
+  ("PATCH", "/api/songs/bad", {"title": "\udfff"}, 400),
+  ("PATCH", "/api/songs/bad", {"\udfff": ""}, 400),
+  ("PATCH", "/api/songs/bad", {"lanes": [{"name": "Mix"}]}, 400),
+  ("POST", "/api/songs", {"prompt": "\ud800"}, 400),
+  ("POST", "/api/songs", {"lanes": [{"name": "mix"}]}, 400),
+  ("POST", "/api/songs", {"takes": {"0 drums": "good"}}, 400),
+  ("PATCH", "/api/songs/bad/mixer", {"nostem": {"gain": 0}}, 400),
+  ("PATCH", "/api/songs/bad/mixer", {"drums": 3}, 400),
+  ("POST", "/api/songs/bad/jobs", {"do": "again", "prompt": "\ud800"}, 400),
+  ("POST", "/api/songs/bad/jobs", {"do": "again", "seed": float("nan")}, 400),
   ("PATCH", "/api/songs/bad/mixer", {"drums": {"gain": 99}}, 400),
   ("PATCH", "/api/songs/bad/mixer", {"../drums": {"gain": 0}}, 400),
   ("POST", "/api/songs/bad/now", {"do": "at", "step": 9}, 400),

@@ -1,10 +1,13 @@
 """The worker with a real, tiny model: a song made, a range of it repaired, a work cancelled."""
 
+import json
+
 import numpy as np
 import pytest
 
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.studio import worker
+from stemphonic_jax.weights.known import Known, read_known
 from tests import tiny
 
 
@@ -36,3 +39,8 @@ def test_a_song_is_made_and_a_range_of_one_stem_repaired(tmp_path):
   with pytest.raises(worker.Cancelled):
     worker.work(pipe, order(tmp_path / "a", "again", stems=["basses"]), line)
   assert len(load_song(tmp_path / "a").info["steps"]) == 2
+
+
+def test_a_request_is_checked_by_what_the_worker_knows_of_its_model():
+  found, expected = worker.known(tiny.pipeline()), read_known(tiny.model())
+  assert Known(**json.loads(json.dumps(found))).__dict__ == expected.__dict__
