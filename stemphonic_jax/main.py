@@ -16,19 +16,23 @@ goes on from its last checkpoint. Several hosts run the same command on one file
 with the name of its kind. What a mode does is in systems/, a file for each system.
 """
 
+import contextlib
 import functools
 import json
 import math
 import os
 import re
 import sys
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from stemphonic_jax import door
-from stemphonic_jax.errors import MismatchError, OutputError, UsageError
+from stemphonic_jax.errors import MismatchError, MissingError, OutputError, UsageError
 from stemphonic_jax.systems.catalogue import system_of
 from stemphonic_jax.training.run.identity import PLACES, differing, flat, lasting
 
@@ -67,14 +71,19 @@ def run() -> None:
   door.keep_memory()
   cluster.start()
   workdir = Path(_WORKDIR.value or Path("runs", config_name()))
-  cluster.one_by_one(functools.partial(claim, config, workdir))
-  for stage in {
-    "train_vae": (train_vae,),
-    "prepare": (train_vae, prepare),
-    "train": (train_vae, prepare, train),
-    "generate": (train_vae, prepare, train, generate),
-  }[_MODE.value]:
-    stage(config, workdir)
+  new = cluster.one_by_one(functools.partial(claim, config, workdir))
+  cluster.wait("claim")  # so that no host finds a workdir given back which the others have
+  try:
+    for stage in {
+      "train_vae": (train_vae,),
+      "prepare": (train_vae, prepare),
+      "train": (train_vae, prepare, train),
+      "generate": (train_vae, prepare, train, generate),
+    }[_MODE.value]:
+      stage(config, workdir)
+  finally:
+    if new:
+      give_back(workdir)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
@@ -98,6 +107,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     system.songs(config, workdir, model, previews / f"step_{step:06d}", 1)
 
   system.train(config, workdir, preview)
+  cluster.one_by_one(functools.partial(_check_model, workdir, system.FOLDER))
   if cluster.is_first():
     logging.info("the model is in %s; name it to generate: --model %s", workdir / "model", workdir)
 
@@ -121,42 +131,88 @@ def compile_for(config: ConfigDict, topology: str) -> str:
   return system_of(config).compile_for(config, topology)
 
 
-def claim(config: ConfigDict, workdir: Path) -> None:
+def _check_model(workdir: Path, folder: str) -> None:
+  """MissingError where files of the model went away after the training in `folder` had ended."""
+  from stemphonic_jax.weights.signed import missing
+
+  model = workdir / "model"
+  if names := missing(model):
+    raise MissingError(
+      f"{model}: {', '.join(names)} missing; put a copy there, or remove the newest folder of"
+      f" {workdir / folder / 'checkpoints'} and start again: the model is written at its end"
+    )
+
+
+def claim(config: ConfigDict, workdir: Path) -> bool:
   """Writes the config to a new workdir, or checks that the workdir is this config's own.
 
-  Paths may differ where what is there is the same. MismatchError with the first difference where it
-  is another's; OutputError where it cannot be written.
+  Whether it is new. Paths may differ where what is there is the same. MismatchError with the first
+  difference where it is another's; OutputError where it cannot be written.
   """
+  path = workdir / "config.json"
+  if not path.is_file() and _write(config, path):
+    return True
+  try:
+    _check_own(config, json.loads(path.read_text()), workdir)
+  except (ValueError, TypeError, AttributeError, RecursionError):
+    raise MismatchError(
+      f"{path}: is damaged, or of something else than a run; take another --workdir"
+    ) from None
+  return False
+
+
+def _check_own(config: ConfigDict, then: Mapping[str, Any], workdir: Path) -> None:
+  """MismatchError where `then`, of the workdir's config.json, is the config of another run."""
   from stemphonic_jax.training.run import places
 
-  path = workdir / "config.json"
-  if path.is_file():
-    try:
-      now, then = json.loads(config.to_json()), json.loads(path.read_text())
-      ours, theirs = lasting(now), lasting(then)
-    except (ValueError, AttributeError, RecursionError) as error:
-      raise MismatchError(f"{path}: is not the config of a run ({error})") from None
-    for name in differing(ours, theirs):
+  now = json.loads(config.to_json())
+  ours, theirs = lasting(now), lasting(then)
+  for name in differing(ours, theirs):
+    raise MismatchError(
+      f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
+      f" take another --workdir"
+    )
+  for name in PLACES:
+    if not places.is_same(name, now, then):
       raise MismatchError(
-        f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
-        f" take another --workdir"
+        f"{workdir}: was made with {name} = {flat(then).get(name)!r}, of which"
+        f" {flat(now).get(name)!r} is no copy; take another --workdir"
       )
-    for name in PLACES:
-      if not places.is_same(name, now, then):
-        raise MismatchError(
-          f"{workdir}: was made with {name} = {flat(then).get(name)!r}, of which"
-          f" {flat(now).get(name)!r} is no copy; take another --workdir"
-        )
-    return
+
+
+def _write(config: ConfigDict, path: Path) -> bool:
+  """Writes config.json, whole; False where another process, started at once, was faster."""
+  from stemphonic_jax.training.run import places
+
+  content = json.loads(config.to_json())
+  content[places.KEY] = places.digests(content)
+  partial = path.with_name(f"config.{uuid.uuid4().hex}.partial")
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    content = json.loads(config.to_json())
-    content[places.KEY] = places.digests(content)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    try:
+      os.link(partial, path)  # unlike a renaming, it replaces nothing
+      partial.unlink()
+    except FileExistsError:
+      partial.unlink()
+      if path.is_file():
+        return False
+      raise
+    except OSError:  # some file systems have no links
+      os.replace(partial, path)
   except OSError as error:
-    raise OutputError(f"{workdir}: cannot be written ({error.strerror})") from None
+    raise OutputError(f"{path.parent}: cannot be written ({error.strerror})") from None
+  return True
+
+
+def give_back(workdir: Path) -> None:
+  """Removes the config of a workdir in which nothing was made: another one may have it.
+
+  What a stage refuses, as a path with nothing there, is mended with another config.
+  """
+  with contextlib.suppress(OSError):
+    if os.listdir(workdir) == ["config.json"]:
+      (workdir / "config.json").unlink()
 
 
 def _named(arguments: list[str]) -> str | None:

@@ -13,7 +13,13 @@ import pytest
 
 from configs import c_ii
 from stemphonic_jax import main
-from stemphonic_jax.errors import DivergedError, MismatchError, OutputError, UsageError
+from stemphonic_jax.errors import (
+  DivergedError,
+  MismatchError,
+  MissingError,
+  OutputError,
+  UsageError,
+)
 from stemphonic_jax.systems import stemphonic
 from stemphonic_jax.systems.catalogue import system_of
 
@@ -185,10 +191,80 @@ def test_a_run_may_be_made_longer_and_sampled_otherwise(tmp_path):
   main.claim(longer, tmp_path)
 
 
+@pytest.mark.parametrize(
+  ("given", "code"),
+  [("init_from=nope", 66), ("data.records=typo", 2), ("data.root=typo", 66)],
+)
+def test_a_run_that_was_refused_leaves_its_workdir_to_any_other(tmp_path, given, code):
+  source = ("--config.data.source=folder", "--config.train_vae.batch_size=8")
+  done = process(TINY, *source, f"--config.{given}", f"--workdir={tmp_path}/run")
+  assert done.returncode == code, done.stderr
+  assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_workdir_in_which_something_was_made_is_not_given_back(tmp_path):
+  config = c_ii.get_config("tiny")
+  assert main.claim(config, tmp_path)
+  assert not main.claim(config, tmp_path)  # it is this config's already
+  (tmp_path / "vae").mkdir()
+  main.give_back(tmp_path)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "vae"]
+
+
+def test_of_configs_that_claim_a_workdir_at_once_one_has_it(tmp_path, monkeypatch):
+  first, second = c_ii.get_config("tiny"), c_ii.get_config("tiny")
+  second.seed = 1
+  link = main.os.link
+
+  def late(*paths):
+    monkeypatch.setattr(main.os, "link", link)
+    main.claim(first, tmp_path)
+    link(*paths)
+
+  monkeypatch.setattr(main.os, "link", late)
+  with pytest.raises(MismatchError, match="was made with seed = 0, now it is 1"):
+    main.claim(second, tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_file_system_without_links_has_workdirs(tmp_path, monkeypatch):
+  def refuse(*_):
+    raise PermissionError(1, "Operation not permitted")
+
+  monkeypatch.setattr(main.os, "link", refuse)
+  assert main.claim(c_ii.get_config("tiny"), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+  "text", ["[]", "{", "3", '{"places": [1]}', '{"data": {"root": 5}}', "\xff"]
+)
+def test_a_config_that_is_of_no_run_is_one_plain_line(tmp_path, text):
+  (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+  with pytest.raises(MismatchError) as error:
+    main.claim(c_ii.get_config("tiny"), tmp_path)
+  assert "object has no" not in str(error.value)
+  assert str(error.value).endswith("take another --workdir")
+
+
 def test_a_workdir_below_a_file_cannot_be_claimed(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(OutputError, match="cannot be written"):
     main.claim(c_ii.get_config("tiny"), tmp_path / "file" / "run")
+
+
+def test_a_model_that_lost_a_file_is_said_in_one_line(tmp_path, monkeypatch):
+  monkeypatch.setattr(stemphonic, "train", lambda *_: None)  # it is done
+  monkeypatch.setattr(main.logging, "info", lambda *_: pytest.fail("there is no whole model"))
+  (tmp_path / "model").mkdir()
+  (tmp_path / "model" / "manifest.json").write_text('{"config.json": {}, "dit.safetensors": {}}')
+  (tmp_path / "model" / "config.json").touch()
+  message = r"model: dit\.safetensors missing; put a copy there, or remove the newest folder of .*"
+  with pytest.raises(MissingError, match=message + "/dit/checkpoints and start again"):
+    main.train(c_ii.get_config("tiny"), tmp_path)
+  (tmp_path / "model" / "manifest.json").unlink()
+  with pytest.raises(MissingError, match=r"model: manifest\.json missing"):
+    main.train(c_ii.get_config("tiny"), tmp_path)
 
 
 def test_songs_of_a_run_are_made_though_one_is_no_sound(monkeypatch, tmp_path):

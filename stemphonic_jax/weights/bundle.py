@@ -29,10 +29,7 @@ from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.batching.alignment import Turns
 from stemphonic_jax.data.batching.records import Statistics
 from stemphonic_jax.data.tokenizer import Tokenizer
-from stemphonic_jax.errors import (
-  MismatchError,
-  UsageError,
-)
+from stemphonic_jax.errors import MismatchError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.weights.architecture import (
   VAE,
@@ -42,15 +39,14 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
   vae_shapes,
 )
+from stemphonic_jax.weights.config_json import check, check_depth, reading
 from stemphonic_jax.weights.files import digest
-from stemphonic_jax.weights.known import ALIGNMENT, FILES, NEEDED, TEXT_ENCODER, own_files
+from stemphonic_jax.weights.known import ALIGNMENT, FILES, TEXT_ENCODER, own_files
 from stemphonic_jax.weights.signed import (
   FORMAT,
   STEMPHONIC,
   check_absent,
   check_files,
-  check_keys,
-  check_sampler,
   find_bundle,
   read_config,
   sign,
@@ -146,16 +142,18 @@ def load_bundle(directory: Path) -> Bundle:
       f"{directory}: is a model of {system}, expected one of {STEMPHONIC}; name another model"
     )
   check_files(directory, _files(config))
-  try:
+  weights = {name: directory / f"{name}.safetensors" for name in ("vae", "dit")}
+  with reading(directory):
+    check(config)
     vae = build_vae(config["vae"])
     dit = build_dit(config["dit"], config["text"], vae.latent, config["sample_rate"] / vae.hop)
     statistics = Statistics(*(np.float32(config["latents"][name]) for name in ("mean", "std")))
-    if {statistics.mean.shape, statistics.std.shape} != {(vae.latent,)}:
-      raise ValueError("latents")
-    check_keys(config, NEEDED)
-    check_sampler(config)
-  except (KeyError, TypeError, ValueError, UsageError) as error:
-    raise MismatchError(f"{directory}/config.json: wrong or missing: {error}") from None
+    for numbers in (statistics.mean, statistics.std):
+      if len(numbers) != vae.latent:
+        raise ValueError(f"latents: got {len(numbers)} channels, expected {vae.latent}")
+    check_depth("vae.depth", config["vae"].get("depth", 0), open_tensors(weights["vae"]))
+    check_depth("text.depth", config["text"].get("depth", 0), open_tensors(weights["dit"]))
+    shapes = {"vae": vae_shapes(vae), "dit": dit_shapes(dit)}
   path = directory / TEXT_ENCODER
   text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
   if text_encoder and text_encoder.config["width"] != dit.text_width:
@@ -172,9 +170,9 @@ def load_bundle(directory: Path) -> Bundle:
     directory=directory,
     config=config,
     vae=vae,
-    vae_params=open_params(directory / "vae.safetensors", vae_shapes(vae)),
+    vae_params=open_params(weights["vae"], shapes["vae"]),
     dit=dit,
-    dit_params=open_params(directory / "dit.safetensors", dit_shapes(dit)),
+    dit_params=open_params(weights["dit"], shapes["dit"]),
     text_encoder=text_encoder,
     tokenizer=tokenizer,
     statistics=statistics,

@@ -20,7 +20,6 @@ from typing import Any
 from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.data.tokenizer import Tokenizer
 from stemphonic_jax.errors import MismatchError, UsageError
-from stemphonic_jax.models.conditioning import CONDITIONS
 from stemphonic_jax.weights.architecture import (
   CODEC,
   build_codec,
@@ -29,6 +28,7 @@ from stemphonic_jax.weights.architecture import (
   parameter_count,
 )
 from stemphonic_jax.weights.codec import WEIGHTS, CodecWeights, open_codec
+from stemphonic_jax.weights.config_json import check, check_depth, reading
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.known import NETWORK, TEXT_ENCODER, codec_file, own_files
 from stemphonic_jax.weights.networks import (
@@ -46,36 +46,25 @@ from stemphonic_jax.weights.signed import (
   STEMGEN,
   check_absent,
   check_files,
-  check_keys,
-  check_sampler,
   find_bundle,
   read_config,
   sign,
   system_of,
 )
 from stemphonic_jax.weights.t5 import TextWeights, open_text_encoder, save_text_encoder
-from stemphonic_jax.weights.tensors import halved, open_params, save_params
+from stemphonic_jax.weights.tensors import halved, open_params, open_tensors, save_params
 
 TOKENIZER = "tokenizer.model"
-NEEDED = {  # of a config, beside what its modules are built from
-  "seconds": (),
-  "whole_mixes": (),
-  "types": (),
-  "dropout": CONDITIONS,
-  "sample": ("steps", "guidance", "share_noise"),
-}
 
 
 def musicgen_stem(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
   """The network of a config with these codecs, and the shapes of its parameters."""
-  check_keys(config, {"editing": ("whole",), "sample": ("top_k", "temperature")})
   model = build_musicgen(config["network"], config["text"], codecs)
   return model, musicgen_shapes(model)
 
 
 def stemgen(config: Mapping[str, Any], codecs: Mapping[str, CODEC]) -> tuple[Any, Any]:
   """The same of a network that is told the types of stems."""
-  check_keys(config, {"sample": ("weights", "top_k", "temperature")})
   (codec,) = codecs.values()
   model = build_stemgen(config["network"], codec, len(categories(config["types"])))
   return model, stemgen_shapes(model)
@@ -164,19 +153,19 @@ def load_code_bundle(directory: Path) -> CodeBundle:
     raise MismatchError(
       f"{directory}: is a model of {system_of(config)}, expected one of {', '.join(NETWORKS)}"
     )
-  try:
-    models = {name: build_codec(fields) for name, fields in config["codec"].items()}
-    network, shapes = build(config, models)
-    check_keys(config, NEEDED)
-    check_sampler(config)
-    rate, text = int(config["sample_rate"]), config.get("text")
-  except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-    raise MismatchError(f"{directory}/{CONFIG}: wrong or missing: {error}") from None
+  with reading(directory):
+    check(config)
   check_files(directory, _files(config))
-  codecs = {}
-  for name, model in models.items():
-    path = directory / codec_file(name)
-    codecs[name] = CodecWeights(model, open_params(path, codec_shapes(model)), rate, digest(path))
+  rate, text, codecs = config["sample_rate"], config.get("text"), {}
+  with reading(directory):
+    for name, fields in config["codec"].items():
+      model, path = build_codec(fields), directory / codec_file(name)
+      check_depth(f"codec.{name}.layers", fields.get("layers", 0), open_tensors(path))
+      params = open_params(path, codec_shapes(model))
+      codecs[name] = CodecWeights(model, params, rate, digest(path))
+    if text:
+      check_depth("text.depth", text.get("depth", 0), open_tensors(directory / NETWORK))
+    network, shapes = build(config, {name: codec.model for name, codec in codecs.items()})
   frozen = text and text["encoder"] == "t5"
   return CodeBundle(
     directory=directory,

@@ -26,8 +26,9 @@ from jaxtyping import Float32, UInt16
 from stemphonic_jax.audio.folders import if_file, settled, whole_folder
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
 from stemphonic_jax.weights.architecture import CODEC, build_codec, codec_config, codec_shapes
+from stemphonic_jax.weights.config_json import check_codec, check_depth
 from stemphonic_jax.weights.files import digest, read_json
-from stemphonic_jax.weights.tensors import materialize, open_params, save_params
+from stemphonic_jax.weights.tensors import materialize, open_params, open_tensors, save_params
 
 KIND, VERSION = "stemphonic_jax codec", 1
 CONFIG, WEIGHTS = "config.json", "codec.safetensors"
@@ -93,12 +94,14 @@ def open_codec(directory: Path) -> CodecWeights:
     raise MismatchError(
       f"{directory / CONFIG}: codec or sample_rate is wrong or missing; copy the folder again"
     )
+  path = directory / WEIGHTS
   try:
+    check_codec(codec)
+    check_depth("codec.layers", codec.get("layers", 0), open_tensors(path))
     model = build_codec(codec)
     shapes = codec_shapes(model)
   except (ValueError, UsageError) as error:
     raise MismatchError(f"{directory / CONFIG}: {error}") from None
-  path = directory / WEIGHTS
   return CodecWeights(model, open_params(path, shapes), rate, digest(path))
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MissingError
+from stemphonic_jax.weights.config_json import check, reading
 from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.signed import (
   CONFIG,
@@ -21,8 +22,6 @@ from stemphonic_jax.weights.signed import (
   NOTICE,
   STEMPHONIC,
   check_files,
-  check_keys,
-  check_sampler,
   find_bundle,
   read_config,
   system_of,
@@ -31,14 +30,6 @@ from stemphonic_jax.weights.signed import (
 FILES = (CONFIG, "vae.safetensors", "dit.safetensors", "tokenizer.model")
 TEXT_ENCODER, ALIGNMENT = "text_encoder.safetensors", "alignment.safetensors"
 NETWORK = "network.safetensors"  # of a model of codes
-NEEDED = {  # of a config, beside what its modules are built from
-  "sample_rate": (),
-  "seconds": (),
-  "whole_mixes": (),
-  "text": ("length",),
-  "dropout": ("text", "bpm", "context", "activity"),
-  "sample": ("steps", "guidance", "interval", "share_noise"),
-}
 
 
 def codec_file(name: str) -> str:
@@ -96,20 +87,17 @@ def read_known(directory: Path) -> Known | None:
   """What is known of the model in a folder, None for one of another system.
 
   Errors are those of `signed.read_config`, DataError where the config is not as the manifest says,
-  and MismatchError where something in it is missing.
+  and MismatchError where something in it is wrong or missing.
   """
   directory = find_bundle(directory)
   config = read_config(directory)
   if system_of(config) != STEMPHONIC:
     return None
   check_files(directory, [CONFIG])
-  try:
-    check_keys(config, NEEDED)
-    check_sampler(config)
+  with reading(directory):
+    check(config)
     hop, channels = _frames(config["vae"])
-    return Known(config, hop, channels, digest(directory / MANIFEST))
-  except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-    raise MismatchError(f"{directory}/{CONFIG}: wrong or missing: {error}") from None
+  return Known(config, hop, channels, digest(directory / MANIFEST))
 
 
 def _frames(vae: Mapping[str, Any]) -> tuple[int, int]:

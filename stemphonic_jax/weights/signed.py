@@ -75,14 +75,10 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
       raise DataError(f"{path}: is not what {MANIFEST} says it is; copy the model folder again")
 
 
-def check_keys(config: Mapping[str, Any], needed: Mapping[str, Iterable[str]]) -> None:
-  """KeyError for the first key, or part of one, that a generation would miss."""
-  for name, parts in needed.items():
-    if config[name] is None:
-      raise KeyError(name)
-    for part in parts:
-      if part not in config[name]:
-        raise KeyError(f"{name}.{part}")
+def missing(directory: Path) -> list[str]:
+  """The files of a model that are not in its folder; DataError where the manifest is damaged."""
+  names = read_json(directory / MANIFEST) if (directory / MANIFEST).is_file() else [MANIFEST]
+  return [name for name in names if not (directory / name).is_file()]
 
 
 def check_sampler(config: Mapping[str, Any]) -> None:

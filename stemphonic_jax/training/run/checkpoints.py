@@ -66,6 +66,8 @@ class Checkpoints:
       raise OutputError(f"{directory}: cannot be made ({error.strerror})") from None
     if jax.process_index() == 0:
       self._empty_trash()
+      self._set_aside_unreadable()
+    _agreed(0)  # that is, when the first host has done it
     self._reports = _Reports()
     logging.get_absl_logger().addFilter(self._reports)
     python_logging.getLogger("asyncio").addFilter(_no_orphan)
@@ -264,19 +266,29 @@ class Checkpoints:
     counts = multihost_utils.process_allgather(np.array(len(found), np.int32))
     return "; ".join(found[:3]) or ("seen by another host" if np.any(counts) else "")
 
+  def _set_aside_unreadable(self) -> None:
+    """Sets aside what Orbax's manager, which reads the small files of all steps, would fail on."""
+    for step in _steps(self._directory):
+      folder = self._directory / str(step)
+      if damage := manifest.findings(folder, contents=True, only=manifest.SMALL):
+        self._move_aside(step, "; ".join(damage[:3]), "others are as they were")
+
   def _set_aside(self, step: int, damage: str) -> None:
     """Moves a damaged checkpoint out of the way, for its number will be needed again."""
-    aside = self._directory / DAMAGED
     if jax.process_index() == 0:
-      aside.mkdir(exist_ok=True)
-      taken = sum(path.stem == str(step) for path in aside.iterdir())  # damaged again and again
-      os.replace(self._directory / str(step), aside / (f"{step}.{taken}" if taken else f"{step}"))
-      logging.warning(
-        "%s: checkpoint %d is damaged (%s); it is in %s now, and the one before it is taken",
-        self._directory, step, damage, aside,
-      )  # fmt: skip
+      self._move_aside(step, damage, "the one before it is taken")
     _agreed(step)  # that is, when the first host has done it
     self._manager.reload()
+
+  def _move_aside(self, step: int, damage: str, then: str) -> None:
+    aside = self._directory / DAMAGED
+    aside.mkdir(exist_ok=True)
+    taken = sum(path.stem == str(step) for path in aside.iterdir())  # damaged again and again
+    os.replace(self._directory / str(step), aside / (f"{step}.{taken}" if taken else f"{step}"))
+    logging.warning(
+      "%s: checkpoint %d is damaged (%s); it is in %s now, and %s",
+      self._directory, step, damage, aside, then,
+    )  # fmt: skip
 
   def _refuse(
     self, step: int, what: str, saved: Mapping, wanted: Mapping, names: Sequence[str]

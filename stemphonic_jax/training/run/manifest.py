@@ -14,6 +14,7 @@ from pathlib import Path
 
 NAME = "manifest.json"
 LATE = ("_CHECKPOINT_METADATA", "commit_success.txt")
+SMALL = ("metrics/", "run/", *LATE)  # all files but those of the arrays
 BLOCK = 1 << 22  # bytes read at once
 READERS = 4  # threads; zlib lets go of the interpreter's lock
 
@@ -29,14 +30,16 @@ def seal(folder: Path) -> None:
   _replace(folder, _read(folder) | _measure(folder, LATE))
 
 
-def findings(folder: Path, *, contents: bool, share: tuple[int, int] = (0, 1)) -> list[str]:
+def findings(
+  folder: Path, *, contents: bool, share: tuple[int, int] = (0, 1), only: tuple[str, ...] = ("",)
+) -> list[str]:
   """What is wrong with the files of a checkpoint, by name; nothing where it is whole.
 
   Sizes are compared always, `contents` only when asked for; `share` is (i, n): of n readers, the
-  i-th, who reads every n-th file.
+  i-th, who reads every n-th file; `only` is how the names of those begin that are looked at.
   """
   try:
-    files = _read(folder)
+    files = {name: now for name, now in _read(folder).items() if name.startswith(only)}
   except FileNotFoundError:
     return [f"{NAME}: missing"]
   except (ValueError, OSError):

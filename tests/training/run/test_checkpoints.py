@@ -228,6 +228,25 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, tmp_path, warn
   equal(restored(tmp_path)[0], at(5))
 
 
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_run_goes_on_whichever_file_of_a_checkpoint_is_hollow(step, tmp_path):
+  save(tmp_path / "whole", 3, 5)
+  for number, path in enumerate(files(tmp_path / "whole" / str(step))):
+    copy = shutil.copytree(tmp_path / "whole", tmp_path / str(number))
+    (copy / path.relative_to(tmp_path / "whole")).write_bytes(b"")
+    assert restored(copy)[1] == (30 if step == 5 else 50), path
+
+
+def test_a_checkpoint_whose_metrics_are_damaged_is_set_aside(tmp_path, warned):
+  save(tmp_path, 3, 5)
+  (tmp_path / "3" / "metrics" / "metrics").write_bytes(b"")
+  equal(restored(tmp_path)[0], at(5))
+  assert len(warned) == 1
+  assert "checkpoint 3 is damaged (metrics/metrics: 0 bytes instead of" in warned[0]
+  assert (tmp_path / "damaged" / "3").is_dir()
+  assert verify(tmp_path) == {5: []}
+
+
 def test_with_nothing_but_damage_a_run_does_not_begin_anew_by_itself(tmp_path):
   save(tmp_path, 3, 5)
   for step in (3, 5):
