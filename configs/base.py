@@ -184,6 +184,7 @@ def get_config(size: str = "") -> ConfigDict:
   config.sample = ConfigDict(
     dict(
       steps=32,
+      order=1,  # or 2, of Adams and Bashforth, which needs fewer; not in the paper
       guidance=3.0,
       interval=(3, 28),
       share_noise=True,

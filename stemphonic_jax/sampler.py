@@ -4,6 +4,7 @@ Time runs over the grid t = 1, 1 − 1/N, …, 0. Steps are counted from 1, and 
 (first, last) is inclusive (Sec. 4.1: steps 3..28 of 32). Inside it the network sees 2·R rows, R
 with their conditions and R with the null conditions; outside it sees R. Three scans in a row
 (before, inside, after) keep unguided steps at half the cost, where a branch in one scan would not.
+Steps of order 2 are not the paper's: fewer of them do (docs/results.md).
 """
 
 import functools
@@ -20,6 +21,8 @@ from stemphonic_jax.models.conditioning import Conditions, null_conditions
 from stemphonic_jax.models.dit import DiT
 
 Piece = tuple[int, int, bool]
+# x at a time, and the velocity of the step before: zero before the first.
+State = tuple[Float[Array, "R T C"], Float[Array, "R T C"]]
 Place = Callable[[Float[Array, "R T C"], Float[Array, "R"]], Float[Array, "R T C"]]
 
 
@@ -55,8 +58,9 @@ def sample(
   interval: tuple[int, int] | None = (3, 28),
   start: int = 0,
   place: Place | None = None,
+  order: int = 1,
 ) -> Float[Array, "R T C"]:
-  """Integrates x ← x + v/N from t = 1 to t = 0 with first-order Euler steps (Sec. 4.1).
+  """Integrates the velocity from t = 1 to t = 0 by steps of an `order`, the paper's 1 (Sec. 4.1).
 
   Rows never meet except inside the two velocities, which is what makes a stem independent of the
   other stems in its batch. With a `start`, `noise` is x at t = 1 − start/N, and that many steps are
@@ -65,16 +69,43 @@ def sample(
   before, inside, after = phases(steps, interval)
   conditional = jax.jit(conditional)  # traced once for both ends
 
-  def run(x: Float[Array, "R T C"], velocity: Velocity, first: int, last: int):
-    def step(x, i):
-      return euler(x, i, steps, velocity, place), None
+  def run(state: State, velocity: Velocity, first: int, last: int) -> State:
+    def next_(state: State, i: Int[Array, ""]) -> tuple[State, None]:
+      return step(state, i, steps, velocity, place, start, order), None
 
     first = max(first, start)
-    return jax.lax.scan(step, x, jnp.arange(first, last))[0] if first < last else x
+    return jax.lax.scan(next_, state, jnp.arange(first, last))[0] if first < last else state
 
-  x = run(noise, conditional, 0, before)
-  x = run(x, guided, before, before + inside)
-  return run(x, conditional, before + inside, before + inside + after)
+  state = run(at_rest(noise), conditional, 0, before)
+  state = run(state, guided, before, before + inside)
+  return run(state, conditional, before + inside, before + inside + after)[0]
+
+
+def at_rest(x: Float[Array, "R T C"]) -> State:
+  """The state before the first step."""
+  return x, jnp.zeros_like(x)
+
+
+def step(
+  state: State,
+  i: Int[Array, ""],
+  steps: int,
+  velocity: Velocity,
+  place: Place | None = None,
+  start: Int[Array, ""] | int = 0,
+  order: int = 1,
+) -> State:
+  """Step i, from 0 on, of N.
+
+  Of order 1 it is Euler's. Of order 2 it is Adams' and Bashforth's: the velocity goes on to change
+  as it did since the step before, which costs no network row. The first, at `start`, is Euler's.
+  """
+  x, before = state
+  t = jnp.full(x.shape[:1], 1.0 - i / steps, jnp.float32)
+  x = place(x, t) if place else x
+  v = velocity(x, t)
+  mean = v if order == 1 else jnp.where(i > start, 1.5 * v - 0.5 * before, v)
+  return x + mean / steps, v
 
 
 def euler(
@@ -82,12 +113,9 @@ def euler(
   i: Int[Array, ""],
   steps: int,
   velocity: Velocity,
-  place: Place | None = None,
 ) -> Float[Array, "R T C"]:
   """Step i, from 0 on, of N: x ← x + v/N at t = 1 − i/N."""
-  t = jnp.full(x.shape[:1], 1.0 - i / steps, jnp.float32)
-  x = place(x, t) if place else x
-  return x + velocity(x, t) / steps
+  return step(at_rest(x), i, steps, velocity)[0]
 
 
 def pieces(steps: int, interval: tuple[int, int] | None, start: int, most: int) -> list[Piece]:
@@ -117,6 +145,7 @@ def one_pass(
   in_turn: bool = False,
   start: int = 0,
   share: float = 1.0,
+  order: int = 1,
 ) -> Float[Array, "R T C"]:
   """Standardised latents of R stems from one noise per group, each row's turned by its `turns`.
 
@@ -131,7 +160,7 @@ def one_pass(
   guided = guided_velocity(dit, params, guidance, conditions, views, in_turn)
   place = _place(dit, conditions, noise)
   conditional = conditional_velocity(dit, params, conditions)
-  return end(conditions, sample(x, conditional, guided, steps, interval, start, place))
+  return end(conditions, sample(x, conditional, guided, steps, interval, start, place, order))
 
 
 def begin(
@@ -168,15 +197,17 @@ def advance(
   guidance: Float[Array, "*V"] | float,
   conditions: Conditions,
   noise: Float[Array, "R T C"],
-  x: Float[Array, "R T C"],
+  state: State,
   first: Int[Array, ""] | int,
   last: Int[Array, ""] | int,
+  start: Int[Array, ""] | int = 0,
   *,
   steps: int,
   is_guided: bool,
   views: Views = PLAIN,
   in_turn: bool = False,
-) -> Float[Array, "R T C"]:
+  order: int = 1,
+) -> State:
   """Steps `first` to `last` of a pass by themselves, for whoever wants to look in between.
 
   The same to the bit as within `one_pass`. The conditions are embedded for each call anew.
@@ -187,10 +218,10 @@ def advance(
     velocity = conditional_velocity(dit, params, conditions)
   place = _place(dit, conditions, noise)
 
-  def step(i: Int[Array, ""], x: Float[Array, "R T C"]) -> Float[Array, "R T C"]:
-    return euler(x, i, steps, velocity, place)
+  def next_(i: Int[Array, ""], state: State) -> State:
+    return step(state, i, steps, velocity, place, start, order)
 
-  return jax.lax.fori_loop(first, last, step, x)
+  return jax.lax.fori_loop(first, last, next_, state)
 
 
 def end(conditions: Conditions, latents: Float[Array, "R T C"]) -> Float[Array, "R T C"]:

@@ -109,6 +109,29 @@ def test_three_scans_equal_a_plain_loop():
   np.testing.assert_allclose(scanned, x, atol=1e-5)
 
 
+@pytest.mark.parametrize(("order", "rate"), [(1, 2), (2, 4)])
+def test_an_error_falls_with_the_order_of_the_steps(order, rate):
+  """Twice the steps, half or a quarter of the error, where the end of the path is known."""
+
+  def velocity(x, t):
+    return x - t[:, None, None]
+
+  exact = NOISE * jnp.e - 1
+  errors = [
+    float(jnp.abs(sampler.sample(NOISE, velocity, velocity, n, None, order=order) - exact).max())
+    for n in (20, 40)
+  ]
+  assert errors[0] / errors[1] == pytest.approx(rate, rel=0.1)
+
+
+def test_a_late_start_of_order_2_begins_as_eulers():
+  conditional, _ = velocities(1.0)
+  late = sampler.sample(NOISE, conditional, conditional, 4, None, start=3, order=2)
+  np.testing.assert_array_equal(
+    late, sampler.sample(NOISE, conditional, conditional, 4, None, start=3)
+  )
+
+
 @pytest.mark.parametrize("interval", [(0, 4), (3, 2), (5, 9), (-1, 1)])
 def test_intervals_outside_the_steps_are_refused(interval):
   with pytest.raises(ValueError, match="guided interval"):

@@ -242,6 +242,7 @@ class StemPipeline:
     key = jax.random.key(request.seed)
     guidance, seen = guided(request.guidance, rows, request.in_turn)
     share = self.config["sample"].get("noise_share", 1.0)
+    order = self.config["sample"].get("order", 1)
     run = functools.partial(
       self._counted,
       progress,
@@ -254,6 +255,7 @@ class StemPipeline:
       **({} if seen in (None, PLAIN) else {"views": seen, "in_turn": request.in_turn}),
       **({"start": start} if start else {}),
       **({"share": share} if share < 1 else {}),
+      **({"order": order} if order > 1 else {}),
     )
     arguments = (noise_groups(request, members, share), turns, rows)
     together = len(members) if ensemble else 1
@@ -335,7 +337,7 @@ def _programs(dit: DiT, vae: VAE) -> tuple[Callable, Callable, Callable]:
   return (
     jax.jit(
       functools.partial(one_pass, dit),
-      static_argnames=("steps", "interval", "views", "in_turn", "start", "share"),
+      static_argnames=("steps", "interval", "views", "in_turn", "start", "share", "order"),
     ),
     jax.jit(lambda params, x: vae.apply({"params": params}, x, method="encode")),
     jax.jit(lambda params, z: vae.apply({"params": params}, z, method="decode")),

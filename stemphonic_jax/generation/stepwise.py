@@ -20,7 +20,7 @@ _end = jax.jit(sampler.end)
 @functools.lru_cache(maxsize=4)
 def program(dit: DiT) -> Callable:
   """What is compiled for a piece: once for guided steps, and once for the others."""
-  names = ("steps", "is_guided", "views", "in_turn")
+  names = ("steps", "is_guided", "views", "in_turn", "order")
   return jax.jit(functools.partial(sampler.advance, dit), static_argnames=names)
 
 
@@ -40,24 +40,27 @@ def one_pass(
   in_turn: bool = False,
   start: int = 0,
   share: float = 1.0,
+  order: int = 1,
 ) -> jax.Array:
   """As `sampler.one_pass`, for one that `look`s after each piece at the share that is done."""
   noise, x = _begin(key, group, turns, conditions, steps=steps, start=start, share=share)
-  pieces = sampler.pieces(steps, interval, start, STEPS)
+  pieces, state = sampler.pieces(steps, interval, start, STEPS), sampler.at_rest(x)
   for first, last, is_guided in pieces:
     options = {"views": views, "in_turn": in_turn} if is_guided else {}
-    x = program(dit)(
+    state = program(dit)(
       params,
       guidance,
       conditions,
       noise,
-      x,
+      state,
       first,
       last,
+      start,
       steps=steps,
       is_guided=is_guided,
+      order=order,
       **options,
     )
-    x.block_until_ready()
+    state[0].block_until_ready()
     look((last - start) / (steps - start))
-  return _end(conditions, x)
+  return _end(conditions, state[0])

@@ -91,6 +91,8 @@ def check_sampler(config: Mapping[str, Any]) -> None:
       raise ValueError(f"{name}: got {value!r}, expected a number that is not negative")
     if not value and name != "sample.guidance":
       raise ValueError(f"{name}: got {value!r}, expected more")
+  if (order := sample.get("order", 1)) not in (1, 2):
+    raise ValueError(f"sample.order: got {order!r}, expected 1 or 2")
   first, last = sample.get("interval") or (1, steps)
   if not 1 <= first <= last <= steps:
     raise ValueError(

@@ -228,7 +228,7 @@ def sampler(
     there = SingleDeviceSharding(device)
     arguments = jax.tree.map(lambda leaf: _placed(leaf, there), arguments)
   return jax.jit(
-    functools.partial(one_pass, dit, steps=c.steps, interval=tuple(c.interval))
+    functools.partial(one_pass, dit, steps=c.steps, interval=tuple(c.interval), order=c.order)
   ), arguments
 
 
