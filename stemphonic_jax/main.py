@@ -147,8 +147,10 @@ def claim(config: ConfigDict, workdir: Path) -> bool:
   """Writes the config to a new workdir, or checks that the workdir is this config's own.
 
   Whether it is new. Paths may differ where what is there is the same. MismatchError with the first
-  difference where it is another's; OutputError where it cannot be written.
+  difference where it is another's; OutputError where it cannot be written, or is a song.
   """
+  if (workdir / "song.json").is_file():
+    raise OutputError(f"{workdir}: is the folder of a song; take another --workdir")
   path = workdir / "config.json"
   if not path.is_file() and _write(config, path):
     return True

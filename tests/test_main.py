@@ -247,6 +247,13 @@ def test_a_config_that_is_of_no_run_is_one_plain_line(tmp_path, text):
   assert str(error.value).endswith("take another --workdir")
 
 
+def test_a_song_is_no_workdir(tmp_path):
+  (tmp_path / "song.json").write_text("{}")
+  with pytest.raises(OutputError, match="is the folder of a song; take another --workdir"):
+    main.claim(c_ii.get_config("tiny"), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["song.json"]
+
+
 def test_a_workdir_below_a_file_cannot_be_claimed(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(OutputError, match="cannot be written"):
