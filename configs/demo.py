@@ -34,9 +34,9 @@ def get_config(size: str = "") -> ConfigDict:
   if size not in RUNS:
     return config
 
-  # Where songs are decided, and not at all after that; more would be too loud, and more steps gain
-  # nothing (docs/results.md).
-  config.sample.update(steps=8, order=2, guidance=2.0, interval=(1, 4))
+  # Guided where songs are decided, and not at all after that; more would be too loud, and more steps
+  # gain next to nothing (docs/results.md).
+  config.sample.update(steps=9, order=2, guidance=1.75, interval=(1, 3))
   config.dit.depth = 6
   config.train_vae.update(
     steps=3_600, batch_size=16, pieces=256, learning_rate=6e-4, decay=600, save_every=300

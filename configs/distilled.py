@@ -17,7 +17,7 @@ def get_config(size: str = "") -> ConfigDict:
   if size == "demo":
     config.text.own_tokenizer = config.sample.own_alignment = False  # but those of the teacher
     config.train.update(steps=1_500, learning_rate=3e-4, warmup=50, decay=500, save_every=250)
-    config.distil.guidance = config.sample.guidance
+    config.distil.guidance = 2.0
   config.distil.to = 8
   config.sample.update(steps=8, order=1, guidance=1.0, interval=(1, 8))
   config.dropout.text = 0.1  # without words nothing is guided, so there is little to learn
