@@ -34,8 +34,8 @@ def get_config(size: str = "") -> ConfigDict:
   if size not in RUNS:
     return config
 
-  # Guided where songs are decided, and not at all after that; more would be too loud, and more steps
-  # gain next to nothing (docs/results.md).
+  # Guided where songs are decided, and not at all after that; more would be too loud, and of more
+  # steps little is gained (docs/results.md).
   config.sample.update(steps=9, order=2, guidance=1.75, interval=(1, 3))
   config.dit.depth = 6
   config.train_vae.update(
