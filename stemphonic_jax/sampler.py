@@ -1,4 +1,4 @@
-"""One jitted pass from noise to latents: Euler steps, guided only inside an interval.
+"""One jitted pass from noise to latents, step by step, guided only inside an interval.
 
 Time runs over the grid t = 1, 1 − 1/N, …, 0. Steps are counted from 1, and the guided interval
 (first, last) is inclusive (Sec. 4.1: steps 3..28 of 32). Inside it the network sees 2·R rows, R

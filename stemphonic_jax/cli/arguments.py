@@ -151,7 +151,7 @@ def music_options(parser: argparse.ArgumentParser) -> None:
     metavar="STEM=S-S,…",
     help="when a stem plays: drums=0-4",
   )
-  parser.add_argument("--steps", type=int, metavar="N", help="Euler steps")
+  parser.add_argument("--steps", type=int, metavar="N", help="steps from noise to music")
   parser.add_argument(
     "--guidance", metavar="G", help="1 is off; or by condition, as words=3,context=1.5"
   )

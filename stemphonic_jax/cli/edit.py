@@ -89,7 +89,9 @@ def _options(parser: argparse.ArgumentParser, activity: bool = False) -> None:
       help="when a stem plays: drums=0-4; default as it was",
     )
   parser.add_argument("--seed", type=seed, metavar="N", help="default the next that was not used")
-  parser.add_argument("--steps", type=int, metavar="N", help="Euler steps; default as it was")
+  parser.add_argument(
+    "--steps", type=int, metavar="N", help="steps from noise to music; default as it was"
+  )
   parser.add_argument(
     "--guidance", metavar="G", help="1 is off; or by condition, words=3,context=1.5; as it was"
   )
