@@ -20,7 +20,7 @@ from stemphonic_jax.errors import (
   OutputError,
   UsageError,
 )
-from stemphonic_jax.systems import stemphonic
+from stemphonic_jax.systems import numbers, stemphonic
 from stemphonic_jax.systems.catalogue import system_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +74,22 @@ def test_a_number_that_no_config_has_is_named(number):
   config.seconds = number
   with pytest.raises(UsageError, match=f"seconds: got {number}, expected a finite number"):
     main._check_numbers(config)
+
+
+@pytest.mark.parametrize(
+  ("size", "encoder", "message"),
+  [
+    ("tiny", "t5", "got 't5', for which there is no text.path; take the config without :small"),
+    ("", "learned", "no text.vocabulary; take the config with :small"),
+    ("", "bert", "got 'bert', expected t5 or learned"),
+  ],
+)
+def test_a_text_encoder_of_another_size_is_named_at_once(size, encoder, message):
+  config = c_ii.get_config(size)
+  numbers.check(config)
+  config.text.encoder = encoder
+  with pytest.raises(UsageError, match=message):
+    numbers.check(config)
 
 
 def test_times_around_any_mean_are_a_config():

@@ -15,6 +15,7 @@ from stemphonic_jax.weights.signed import check_sampler
 # Numbers of which there is no zero.
 COUNTS = ("sample_rate", "*.width", "*.depth", "*.heads", "*.length", "*.batch_size")
 COUNTS += ("*.micro_batches", "*.latent", "*.levels", "*.entries")
+OF_TEXT = {"t5": ("path",), "learned": ("vocabulary", "depth", "heads")}  # what an encoder needs
 
 
 def check(config: ConfigDict) -> None:
@@ -24,6 +25,8 @@ def check(config: ConfigDict) -> None:
       raise UsageError(f"{name}: got {value}, expected more")
   if config.data.source == "demo":
     demo.Edition(config.data.corpus, share=config.data.soundfont_share)
+  if "text" in config:
+    _check_text(config.text)
   check_guidance(config.sample.guidance, None)
   steps = config.sample.get("steps", 1)
   if steps > MAX_STEPS:
@@ -32,3 +35,15 @@ def check(config: ConfigDict) -> None:
     check_sampler(config)
   except ValueError as error:
     raise UsageError(str(error)) from None
+
+
+def _check_text(text: ConfigDict) -> None:
+  """UsageError for a text encoder that is none, or that another size of the config has."""
+  if text.encoder not in OF_TEXT:
+    raise UsageError(f"text.encoder: got {text.encoder!r}, expected {' or '.join(OF_TEXT)}")
+  if missing := [name for name in OF_TEXT[text.encoder] if name not in text]:
+    other = "without" if text.encoder == "t5" else "with"
+    raise UsageError(
+      f"text.encoder: got {text.encoder!r}, for which there is no text.{missing[0]}; take the"
+      f" config {other} :small or :tiny"
+    )
