@@ -54,6 +54,8 @@ def run(
     ) as checkpoints,
     MetricsLog(folder, steps=c.steps, every=c.log_every, **counts) as log,
   ):
+    first = (checkpoints.latest_step() or 0) + 1
+    logging.info("%s: steps %d to %d; before the first, it is compiled", folder, first, c.steps)
     loop.run(
       create,
       step,
