@@ -19,6 +19,15 @@ from stemphonic_jax.errors import (
 )
 
 
+def test_a_letter_that_a_terminal_lacks_is_spelled_out():
+  program = "from stemphonic_jax import door; raise SystemExit(door.run(lambda: print('\u00e9')))"
+  ascii_ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+  done = subprocess.run(
+    [sys.executable, "-c", program], env=ascii_, capture_output=True, check=False
+  )
+  assert (done.returncode, done.stdout) == (0, b"\\xe9\n")
+
+
 def failing(error):
   def work():
     raise error

@@ -17,7 +17,7 @@ from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, knows
 from stemphonic_jax.errors import DataError, MissingError, TooLongError, UsageError
-from stemphonic_jax.generation import values
+from stemphonic_jax.generation import song_json, values
 from stemphonic_jax.generation.song import INFO, MIX_FILE
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
@@ -103,7 +103,8 @@ def _song(folder: Path) -> tuple[list[str], dict[str, Any]]:
   try:
     info = json.loads((folder / INFO).read_text())
     names, request = [str(name) for name in info["stems"]], info.get("request", {})
-    about = {name: request[name] for name in ("bpm", "metre") if request.get(name) is not None}
+    song_json.check_time(request)
+    about = {name: request[name] for name in ("bpm", "metre") if name in request}
   except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
     raise DataError(f"{folder}/song.json: not a song's ({error})") from None
   if not names:

@@ -348,7 +348,7 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
   start, stop = check_range(*ranges[0], song.samples, rate)
   if bar:
     bars, whole = round((stop - start) / bar), int(song.samples / bar + 1e-6)
-    if not bars:
+    if not min(bars, whole):
       lasts = f"{(stop - start) / rate:.2f} s, and a bar {bar / rate:.2f} s"
       raise UsageError(f"loop: the range lasts {lasts}; name a bar at least")
     last = min(round(start / bar) + bars, whole)
@@ -357,8 +357,8 @@ def _loop_samples(song: Song, asked: Any) -> tuple[int, int]:
     if (start, stop) != before:
       logging.info("loop: on bars, %.3f-%.3f s", start / rate, stop / rate)
   if stop - start < SHORTEST_LOOP * rate:
-    least = f"{SHORTEST_LOOP:g} s" if not bar else f"{SHORTEST_LOOP:g} s and a bar"
-    raise UsageError(f"loop: lasts {max(0, stop - start) / rate:.2f} s, expected {least} at least")
+    lasts = f"{(stop - start) / rate:.2f} s"
+    raise UsageError(f"loop: lasts {lasts}, expected {SHORTEST_LOOP:g} s at least")
   return start, stop
 
 

@@ -13,6 +13,7 @@ NUMBER, NOTHING = (int, float), type(None)
 RANGES = [[NUMBER, NUMBER]]
 STEM = {"type": (str, NOTHING), "given": (bool,), "activity?": RANGES, "words?": (str,)}
 
+TIME = {"bpm?": (*NUMBER, NOTHING), "metre?": (str,)}
 ASK = {"seed?": (int, NOTHING), "stems?": [(str,)], "stem?": (str,), "step?": (int,)}
 ASK |= {"range?": (list, NOTHING)}
 
@@ -55,11 +56,7 @@ SONG = {
 def check(info: Any) -> None:
   """ValueError for the first place where something else is than is expected."""
   _check("song", info, SONG)
-  if (metre := info["request"].get("metre", COMMON)) not in METRES:
-    raise ValueError(f"metre: got {metre[:20]!r}, expected one of {', '.join(METRES)}")
-  bpm = info["request"]["bpm"]
-  if bpm is not None and not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
-    raise ValueError(f"bpm: got {bpm}, expected {BPM_RANGE[0]} to {BPM_RANGE[1]}")
+  check_time(info["request"])
   _within("sample_rate", info["sample_rate"], FASTEST)
   _within("hop", info.get("hop", 1), FASTEST)
   _within("passes", info["sampler"]["passes"], MAX_STEMS)
@@ -87,6 +84,16 @@ def check(info: Any) -> None:
     raise ValueError("stems: are others than those of the step that is heard")
   if info["request"]["duration"] != (seconds := info["steps"][info["now"]]["seconds"]):
     raise ValueError(f"duration: is not the {seconds} s of the step that is heard")
+
+
+def check_time(request: Any) -> None:
+  """ValueError for a tempo or a metre that is none; a request may have neither."""
+  _check("request", request, TIME)
+  if (metre := request.get("metre", COMMON)) not in METRES:
+    raise ValueError(f"metre: got {metre[:20]!r}, expected one of {', '.join(METRES)}")
+  bpm = request.get("bpm")
+  if bpm is not None and not BPM_RANGE[0] <= bpm <= BPM_RANGE[1]:
+    raise ValueError(f"bpm: got {str(bpm)[:40]}, expected {BPM_RANGE[0]} to {BPM_RANGE[1]}")
 
 
 def _within(name: str, value: int, most: int) -> None:

@@ -33,6 +33,12 @@ def test_a_song_is_edited_in_its_folder_or_into_another(stemphonic, folder):
   looped = ("loop", "song", "--range", "0-2", "--out", "loop", *MODEL)
   assert stemphonic(*looped)[:2] == (0, "loop\n")
   assert "loop      drums, basses  range 0-2" in stemphonic("takes", "loop")[1]
+  assert stemphonic("extend", "loop", "--seconds", 2.5, "--left", *MODEL)[0] == 0
+  on = ("--activity", "keys=0-1.234,2-3")
+  assert stemphonic("add", "loop", "--stems", "keys", *on, *MODEL)[0] == 0
+  *_, left, added = stemphonic("takes", "loop")[1].splitlines()
+  assert "extend    drums, basses  seconds 2.5  left  seed" in left
+  assert "add       keys  activity keys=0-1.23,2-3  seed" in added
   assert [step["do"] for step in load_song("song").info["steps"]] == ["generate", "again"]
   more = load_song("more")
   assert list(more.stems) == ["drums", "keys"]
@@ -63,6 +69,7 @@ REFUSED = {
   "unknown stem type 'drumz'; did you mean": (2, "add", "song", "--stems", "drumz", *MODEL),
   "song: already exists; choose": (73, "remove", "song", "--stems", "drums", "--out", "song"),
   "--use 'drums': expected STEM=STEP": (2, "takes", "song", "--use", "drums"),
+  "--use 'drums=1000000': expected STEM=STEP": (2, "takes", "song", "--use", "drums=1000000"),
   "name either --step or --use": (2, "takes", "song", "--use", "drums=0", "--step", "0"),
   "step: got 7, expected 0 to 0": (2, "takes", "song", "--step", "7"),
 }

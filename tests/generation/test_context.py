@@ -52,6 +52,10 @@ def test_a_saved_song_gives_its_tempo_and_metre_where_no_other_is_asked_for(tmp_
     json.dumps({"stems": {"drums": {}}, "request": {"bpm": None}})
   )
   assert timed(read(tmp_path), None, None) == (None, None)
+  for wrong in ({"bpm": "90"}, {"bpm": 1e9}, {"metre": "3/5"}, {"metre": 3}, []):
+    (tmp_path / "song.json").write_text(json.dumps({"stems": {"drums": {}}, "request": wrong}))
+    with pytest.raises(DataError, match=r"song\.json: not a song's \("):
+      read(tmp_path)
 
 
 def test_a_folder_holds_stems_named_after_their_types(tmp_path):

@@ -113,6 +113,14 @@ def test_a_model_may_share_a_part_of_its_noise(tmp_path):
   assert_same(pipe.generate(PROMPT, ALL[:3], **alone), generate(*ALL[:3], **alone), ALL[:3])
 
 
+def test_steps_of_a_models_order_are_the_same_whether_somebody_listens_or_not(tmp_path):
+  pipe, two = StemPipeline.load(tiny.save_model(tmp_path / "model", sample={"order": 2})), ALL[:2]
+  song = pipe.generate(PROMPT, two, steps=6)  # in pieces of four
+  assert differs(song, generate(*two, steps=6), two[0])
+  assert_same(pipe.generate(PROMPT, two, steps=6, progress=lambda *_: None), song, two)
+  assert_same(pipe.generate(PROMPT, two, steps=1), generate(*two, steps=1), two)
+
+
 def test_a_noise_of_its_own_makes_another_stem():
   shared, own = generate("drums", "basses"), generate("drums", "basses", share_noise=False)
   assert differs(shared, own, "basses")

@@ -133,6 +133,16 @@ def test_latents_that_cannot_be_read_are_said(folder, caplog):
   assert "latents.safetensors: cannot be read" in caplog.text
 
 
+def test_files_that_lie_in_one_folder_replace_none_in_another(folder, tmp_path):
+  write_wav(folder / "Guitar.wav", tone(220), tiny.RATE)
+  song().save(tmp_path / "other")
+  write_wav(tmp_path / "other" / "Guitar.wav", tone(110), tiny.RATE)
+  mine = (tmp_path / "other" / "Guitar.wav").read_bytes()
+  with pytest.raises(OutputError, match=r"Guitar\.wav: is not of what was saved here before"):
+    load_song(folder).save(tmp_path / "other", overwrite=True)
+  assert (tmp_path / "other" / "Guitar.wav").read_bytes() == mine
+
+
 def test_another_kind_of_file_stands_for_a_stem_and_a_folder_for_none(folder):
   (folder / "keys.wav").unlink()
   soundfile.write(folder / "keys.flac", tone(220), tiny.RATE)
@@ -229,6 +239,8 @@ DAMAGES = [
   lambda info: info["steps"][1]["ask"].update(stems=5),
   lambda info: info["steps"][1]["ask"].update(range="abc"),
   lambda info: info["request"].update(prompt="half \ud800"),
+  lambda info: info["request"].update(activity={"drums": [[1e308, 1e308]]}),
+  lambda info: info["steps"][0]["made"]["drums"].update(activity=[[0, 10**400]]),
 ]
 
 
