@@ -131,7 +131,7 @@ def edited(folder: Path, out: Path | None, overwrite: bool, work: Callable[[Any]
   door.set_up()
   from stemphonic_jax.audio.folders import alone
   from stemphonic_jax.generation.saved import load_song
-  from stemphonic_jax.generation.song import check_output
+  from stemphonic_jax.generation.song_folder import check_output
 
   if out is not None:
     check_output(out, overwrite)

@@ -39,7 +39,7 @@ def run(request: argparse.Namespace) -> None:
   """Makes the stems and says where the song is."""
   from stemphonic_jax.generation.editing import follow
   from stemphonic_jax.generation.making import make
-  from stemphonic_jax.generation.song import check_output
+  from stemphonic_jax.generation.song_folder import check_output
 
   out = request.out or named_folder(request.prompt, request.overwrite)
   check_output(out, request.overwrite)

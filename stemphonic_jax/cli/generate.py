@@ -62,7 +62,7 @@ def run(request: argparse.Namespace) -> None:
   """Makes the songs of one request and says where they are."""
   from stemphonic_jax.generation import asking
   from stemphonic_jax.generation.limits import MAX_VARIATIONS
-  from stemphonic_jax.generation.song import check_output
+  from stemphonic_jax.generation.song_folder import check_output
 
   count = request.variations
   numbers = range(1, min(count, MAX_VARIATIONS) + 1)  # asking for more is refused below

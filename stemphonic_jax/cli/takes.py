@@ -65,7 +65,7 @@ def run_replay(request: argparse.Namespace) -> None:
   from stemphonic_jax.generation.edit_request import check_model
   from stemphonic_jax.generation.replaying import differences
   from stemphonic_jax.generation.saved import load_song
-  from stemphonic_jax.generation.song import check_output
+  from stemphonic_jax.generation.song_folder import check_output
 
   check_output(request.out, request.overwrite)
   song = load_song(request.song)

@@ -18,7 +18,7 @@ from stemphonic_jax.data.sources import folder
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, knows
 from stemphonic_jax.errors import DataError, MissingError, TooLongError, UsageError
 from stemphonic_jax.generation import song_json, values
-from stemphonic_jax.generation.song import INFO, MIX_FILE
+from stemphonic_jax.generation.song_folder import INFO, MIX_FILE
 
 WHOLE = "context"  # the name of a given mix, of which the stem types are not known
 UNTYPED = (WHOLE, "music")  # and that of a generated one

@@ -25,7 +25,7 @@ from stemphonic_jax.generation.context import read_context
 from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, read_mixer
 from stemphonic_jax.generation.sections import sections
-from stemphonic_jax.generation.song import INFO, no_song
+from stemphonic_jax.generation.song_folder import INFO, no_song
 from stemphonic_jax.generation.song_json import FASTEST
 
 ENDINGS = {"zip": ".zip", "dawproject": ".dawproject", "reaper": "-reaper", "stem": ".stem.mp4"}

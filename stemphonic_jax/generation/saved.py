@@ -16,15 +16,13 @@ from stemphonic_jax.data.taxonomy import guess_type, knows
 from stemphonic_jax.errors import DataError
 from stemphonic_jax.generation import song_json
 from stemphonic_jax.generation.session import digest, lanes_of, of_old
-from stemphonic_jax.generation.song import (
+from stemphonic_jax.generation.song import Song, Take, read_latents
+from stemphonic_jax.generation.song_folder import (
   INFO,
   LATENTS,
   MIX_FILE,
   TAKES,
-  Song,
-  Take,
   no_song,
-  read_latents,
   song_files,
   stamps,
 )

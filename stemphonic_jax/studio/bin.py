@@ -26,7 +26,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
   UsageError,
 )
-from stemphonic_jax.generation.song import INFO, TAKES
+from stemphonic_jax.generation.song_folder import INFO, TAKES
 from stemphonic_jax.studio.files import read_json, write_json
 from stemphonic_jax.studio.library import Library
 

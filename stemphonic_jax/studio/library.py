@@ -12,7 +12,7 @@ from typing import Any
 
 from stemphonic_jax.errors import DataError, MissingError, UsageError
 from stemphonic_jax.generation.session import of_old
-from stemphonic_jax.generation.song import INFO, MIX_FILE
+from stemphonic_jax.generation.song_folder import INFO, MIX_FILE
 from stemphonic_jax.studio.files import read_json
 
 PRIVATE = ".studio"  # within the folder of songs: desks, jobs, what was uploaded

@@ -17,7 +17,7 @@ from stemphonic_jax.audio.files import read_audio
 from stemphonic_jax.errors import OutputError, UsageError
 from stemphonic_jax.generation import song as module
 from stemphonic_jax.generation.context import read_context
-from stemphonic_jax.generation.song import check_output
+from stemphonic_jax.generation.song_folder import check_output
 from tests import tiny
 
 
@@ -230,38 +230,6 @@ def test_a_failure_leaves_all_as_it_was(song, tmp_path, monkeypatch, step, error
     song.save(folder, overwrite=True)
   assert list(tmp_path.iterdir()) == ([folder] if existed else [])
   assert not existed or files(folder) == before
-
-
-def test_places_that_cannot_be_written_are_known_before_the_work(tmp_path):
-  (tmp_path / "file").touch()
-  for path in ("file/song", "file/deep/down"):
-    with pytest.raises(OutputError, match="file cannot be written to"):
-      check_output(tmp_path / path, overwrite=False)
-  check_output(tmp_path / "not" / "yet" / "there", overwrite=False)
-  assert not (tmp_path / "not").exists()
-
-
-def test_a_folder_without_permission_is_known_before_the_work(tmp_path, monkeypatch):
-  monkeypatch.setattr(module.os, "access", lambda path, mode: path != tmp_path)
-  with pytest.raises(OutputError, match="cannot be written to"):
-    check_output(tmp_path / "song", overwrite=False)
-
-
-@pytest.mark.parametrize(
-  "name", ["a" * 300, "a" * 250, "a/" * 2500 + "b", "nul\0", "link", "loop/song"]
-)
-def test_paths_that_cannot_be_are_known_before_the_work(tmp_path, name):
-  (tmp_path / "link").symlink_to("nowhere")
-  (tmp_path / "loop").symlink_to("loop")
-  for overwrite in (False, True):
-    with pytest.raises(OutputError) as error:
-      check_output(tmp_path / name, overwrite)
-    assert len(str(error.value)) < 400
-
-
-def test_a_song_json_nested_too_deeply_names_no_stems(tmp_path):
-  (tmp_path / "song.json").write_text("[" * 100_000)
-  assert "drums.wav" not in module.song_files(tmp_path)
 
 
 @pytest.mark.parametrize("gain", ["loud", np.nan, None])

@@ -34,7 +34,7 @@ from stemphonic_jax.evaluation.songs import ablation, corpus
 from stemphonic_jax.evaluation.songs.ablation import Pieces
 from stemphonic_jax.evaluation.tables import basis
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
-from stemphonic_jax.generation.song import INFO
+from stemphonic_jax.generation.song_folder import INFO
 
 RATE = 44_100  # Hz, at which songs are read
 LEAST = 1.0  # seconds of a song
