@@ -40,9 +40,10 @@ def get_config(size: str = "") -> ConfigDict:
       batch_size=32,
       samples=65_536 - 65_536 % 3584,  # length of a crop, whole frames
       pieces=256,  # pieces of the corpus that crops are cut from
-      # With `init_from`: its decoder alone is fine-tuned, on what it decodes in use, stems or whole
-      # mixes. Latents stay what they are, and so does what was learned of them.
-      decoder_only=False,
+      # With `init_from`: this part alone is trained, on what is decoded in use, stems or mixes: the
+      # "decoder" or, of a spectral VAE, the "envelope", which comes last. Latents stay what they are,
+      # and so does what was learned of them.
+      only="",
       optimizer="adamw",
       learning_rate=1.5e-4,
       warmup=1_000,
@@ -238,7 +239,7 @@ def codec_training(section: ConfigDict) -> ConfigDict:
 
   The public code scales each loss by its gradient; these weights are those of EnCodec's paper.
   """
-  names = ("kl_weight", "head_weight", "decoder_only")
+  names = ("kl_weight", "head_weight", "only")
   section = ConfigDict({name: value for name, value in section.items() if name not in names})
   section.update(
     steps=400_000,

@@ -5,16 +5,16 @@
 
 Any of the eleven stem types, sub-mix, tempo, text and activity, on the demo corpus. It is trained
 in runs, each of which starts from what the ones before it leave: the autoencoder of `:short`; its
-decoder, on the stems of corpus 2, by `:decoder`; `:short` learns what stems of 8 s are, each by
-itself; `:ensemble` to hear the others, ordinary sentences and sampled instruments; and the last to
-fill 32 s.
+decoder, on the stems of corpus 2, by `:decoder`, and the envelope of what that makes, by
+`:envelope`; `:short` learns what stems of 8 s are, each by itself; `:ensemble` to hear the others,
+ordinary sentences and sampled instruments; and the last to fill 32 s.
 """
 
 from ml_collections import ConfigDict
 
 from configs import base
 
-RUNS = ("decoder", "short", "ensemble", "")
+RUNS = ("decoder", "envelope", "short", "ensemble", "")
 
 
 def get_config(size: str = "") -> ConfigDict:
@@ -53,7 +53,12 @@ def get_config(size: str = "") -> ConfigDict:
   if size == "decoder":
     config.seconds = 4.0  # of many pieces, rather than more of each; they take 10 GB of memory
     config.train_vae.update(
-      decoder_only=True, steps=3_000, batch_size=64, pieces=1_200, warmup=50, decay=3_000
+      only="decoder", steps=3_000, batch_size=64, pieces=1_200, warmup=50, decay=3_000
+    )
+  elif size == "envelope":
+    config.seconds = 4.0
+    config.train_vae.update(
+      only="envelope", steps=1_200, pieces=400, learning_rate=2e-3, warmup=50, decay=600
     )
   elif size == "ensemble":
     config.seconds = 8.0

@@ -30,10 +30,11 @@ from stemphonic_jax.evaluation.songs.corpus import PROMPTS
 from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.stft import stft
 from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
-from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count, vae_shapes
+from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count
+from stemphonic_jax.weights.autoencoder import open_vae
 from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.hub import folder_of
-from stemphonic_jax.weights.tensors import load_params
+from stemphonic_jax.weights.tensors import materialize
 from stemphonic_jax.weights.wrappers import hint
 
 REFINEMENTS = (4, 12, 32)
@@ -92,9 +93,8 @@ def load_vae(folder: Path) -> tuple[VAE, Any, int]:
   if not folder.is_dir():
     raise MissingError(f"{folder}: no such model folder{hint(folder)}")
   config = read_json(folder / "config.json")
-  vae = build_vae(config["vae"])
-  params = load_params(folder / "vae.safetensors", vae_shapes(vae))
-  return vae, jax.tree.map(jnp.asarray, params), config["sample_rate"]
+  vae, params = open_vae(build_vae(config["vae"]), folder / "vae.safetensors")
+  return vae, materialize(params, jnp.asarray), config["sample_rate"]
 
 
 def sounds(mix: Mix) -> Iterator[tuple[str, Float[np.ndarray, "N 2"]]]:

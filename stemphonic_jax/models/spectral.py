@@ -19,8 +19,16 @@ phases that follow the peaks (models/stft.py) less: of the stems of 64 pieces, t
 autoencoder, 0.92 instead of 0.90 are then nearest to their own type, and harmony is 0.93 instead of
 0.91. Only tones are followed, in bands of up to `TONAL` bins: in wider ones all of a band would be
 one tone, and noise a row of pulses (kurtosis 15 when all bins were followed, 3.1 as it is).
+
+What levels of a window of 81 ms say spreads over the window when it is heard: attacks are soft, and
+are heard before they come. The latents know better where they are, from levels every 20 ms. So a
+small network may say by how much the waveform should be louder or softer than it came out, in
+octaves, every 5 ms: its *envelope*, which is trained last, on what the decoder then makes of stems
+(training/losses/reconstruction.py). To predict how loud it should be, rather than by how much it is
+not, does harm: that flattens what is rough by nature.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -34,6 +42,10 @@ FLOOR = 1e-4  # −80 dB: magnitude, relative to a full-scale sine, below which 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo one, fill 0..1 evenly
 FLUTTER = 8.0  # radians by which latents of size one turn the phases of bins
 TONAL = 6  # bins: in bands up to this wide, peaks are tones
+SHORTER = 4  # times: windows and strides of an envelope against those of the levels
+OCTAVES = 1  # resolution of the bands of an envelope
+BLOCKS = 2  # of the network that finds it
+SOFTER, LOUDER = 3.5, 1.2  # at most, by an envelope, as logarithms: −30 and +10 dB
 KERNEL = 3  # latent frames that a block sees
 
 
@@ -59,10 +71,19 @@ def levels_of(
 
   Zero (1e-8) for silence.
   """
+  return _level(_power(audio, bands, size, stride))
+
+
+def _power(
+  audio: Float[Array, "*batch N"], bands: Float[np.ndarray, "K J"], size: int, stride: int
+) -> Float[Array, "*batch F J"]:
+  """Mean power of the bins of each band, one for a full-scale sine."""
   spectra = stft(audio, size, stride) / (size / 4)
-  power = jnp.square(spectra.real) + jnp.square(spectra.imag)
-  power = jnp.maximum(power @ (bands / bands.sum(0)), 1e-24)  # a slope at silence
-  return jnp.log1p(jnp.sqrt(power) / FLOOR)
+  return (jnp.square(spectra.real) + jnp.square(spectra.imag)) @ (bands / bands.sum(0))
+
+
+def _level(power: Float[Array, "..."]) -> Float[Array, "..."]:
+  return jnp.log1p(jnp.sqrt(jnp.maximum(power, 1e-24)) / FLOOR)  # a slope at silence
 
 
 def magnitude_of(
@@ -114,20 +135,22 @@ class Stack(nn.Module):
   width: int
   depth: int
   features: int
+  zero: bool = False  # whether all that comes out is zero at the start
 
   @nn.compact
   def __call__(self, x: Float[Array, "B T I"]) -> Float[Array, "B T O"]:
     x = Dense(self.width, bias=True, name="in")(x)
     for i in range(self.depth):
       x = Block(name=f"block_{i}")(x)
-    return Dense(self.features, bias=True, name="out")(x)
+    return Dense(self.features, bias=True, zero=self.zero, name="out")(x)
 
 
 class Spectral(nn.Module):
   """Encodes levels of left and right in `stacked` STFT frames as one latent frame, and back.
 
   `size` and `stride` are of the STFT, in samples; `resolution` is that of `band_matrix`;
-  `refinements` are the iterations of Griffin-Lim. The hop is stride · stacked.
+  `refinements` are the iterations of Griffin-Lim. The hop is stride · stacked. Where it is
+  `shaped`, an envelope ends the decoder: whether one is, its file says (weights/autoencoder.py).
   """
 
   size: int = 3584
@@ -138,6 +161,7 @@ class Spectral(nn.Module):
   width: int = 256
   depth: int = 2
   refinements: int = 12
+  shaped: bool = False
 
   def setup(self):
     if self.size % (2 * self.stride) or self.stacked % (self.size // self.stride):
@@ -148,6 +172,11 @@ class Spectral(nn.Module):
     self.bands = band_matrix(self.size // 2 + 1, self.resolution)
     self.encoder = Stack(self.width, self.depth, 2 * self.latent)
     self.decoder = Stack(self.width, self.depth, self.stacked * 2 * self.bands.shape[1])
+    if self.shaped:
+      self.short = self.size // SHORTER, self.stride // SHORTER
+      self.octaves = band_matrix(self.short[0] // 2 + 1, OCTAVES)
+      gains = self.stacked * SHORTER * self.octaves.shape[1]
+      self.envelope = Stack(self.width, BLOCKS, gains, zero=True)
 
   def __call__(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B M 2"]:
     """Reconstruction from the posterior's mean; M is N rounded up to whole frames."""
@@ -159,13 +188,37 @@ class Spectral(nn.Module):
 
   def decode(self, latents: Float[Array, "B T C"]) -> Float[Array, "B N 2"]:
     """Audio of T·hop samples."""
+    audio = self._waveform(latents)
+    if self.shaped:
+      gains = jnp.clip(self._gains(latents), -SOFTER, LOUDER)
+      spectra = stft(audio, *self.short) * jnp.exp(gains @ self.octaves.T)[:, None]
+      audio = istft(spectra, *self.short)
+    return audio.transpose(0, 2, 1)
+
+  def envelope_loss(
+    self, latents: Float[Array, "B T C"], audio: Float[Array, "B N 2"]
+  ) -> Float[Array, ""]:
+    """Mean absolute error of the gains, against those that the decoded waveform lacks."""
+    audio = pad_to_frames(audio, self.hop).transpose(0, 2, 1)
+    real, made = (
+      _level(jnp.mean(_power(sound, self.octaves, *self.short), 1))
+      for sound in (audio, jax.lax.stop_gradient(self._waveform(latents)))
+    )
+    return jnp.mean(jnp.abs(self._gains(latents) - jnp.clip(real - made, -SOFTER, LOUDER)))
+
+  def _gains(self, latents: Float[Array, "B T C"]) -> Float[Array, "B S O"]:
+    """Logarithms of what short frames of both channels are to be multiplied by, in octaves."""
+    return self.envelope(latents).reshape(len(latents), -1, self.octaves.shape[1])
+
+  def _waveform(self, latents: Float[Array, "B T C"]) -> Float[Array, "B 2 N"]:
+    """What the levels say, without an envelope."""
     (B, T, _), J = latents.shape, self.bands.shape[1]
     levels = self.decoder(latents).reshape(B, T * self.stacked, 2, J).transpose(0, 2, 1, 3)
     magnitude = magnitude_of(levels, self.bands, self.size)
     size, stride, tonal = self.size, self.stride, TONAL * self.resolution
     start = self.start_phase(latents)
     factor = phases_of(magnitude, start, tonal, self.refinements, size, stride)
-    return istft(magnitude * factor[:, None], size, stride).transpose(0, 2, 1)
+    return istft(magnitude * factor[:, None], size, stride)
 
   def levels(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B T L"]:
     """log(1 + magnitude / FLOOR) of all STFT frames, channels and bands of a latent frame.
@@ -210,10 +263,11 @@ class Spectral(nn.Module):
   @property
   def halo(self) -> int:
     """Latent frames on each side that one encoded frame can see, and one decoded ahead."""
-    network = self.depth * (KERNEL // 2)
+    network = max(self.depth, BLOCKS * self.shaped) * (KERNEL // 2)
     window = (self.size - self.stride) // 2
     refined = 2 * window * (1 + self.refinements)
-    return network + -(-max(window, refined) // self.hop)
+    shaped = 2 * (window // SHORTER) * self.shaped
+    return network + -(-(max(window, refined) + shaped) // self.hop)
 
   @property
   def reach(self) -> None:

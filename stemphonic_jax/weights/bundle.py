@@ -37,8 +37,8 @@ from stemphonic_jax.weights.architecture import (
   build_vae,
   dit_shapes,
   parameter_count,
-  vae_shapes,
 )
+from stemphonic_jax.weights.autoencoder import open_vae
 from stemphonic_jax.weights.config_json import check, check_depth, reading
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.known import ALIGNMENT, FILES, TEXT_ENCODER, own_files
@@ -153,7 +153,8 @@ def load_bundle(directory: Path) -> Bundle:
         raise ValueError(f"latents: got {len(numbers)} channels, expected {vae.latent}")
     check_depth("vae.depth", config["vae"].get("depth", 0), open_tensors(weights["vae"]))
     check_depth("text.depth", config["text"].get("depth", 0), open_tensors(weights["dit"]))
-    shapes = {"vae": vae_shapes(vae), "dit": dit_shapes(dit)}
+    vae, vae_params = open_vae(vae, weights["vae"])
+    dit_params = open_params(weights["dit"], dit_shapes(dit))
   path = directory / TEXT_ENCODER
   text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
   if text_encoder and text_encoder.config["width"] != dit.text_width:
@@ -170,9 +171,9 @@ def load_bundle(directory: Path) -> Bundle:
     directory=directory,
     config=config,
     vae=vae,
-    vae_params=open_params(weights["vae"], shapes["vae"]),
+    vae_params=vae_params,
     dit=dit,
-    dit_params=open_params(weights["dit"], shapes["dit"]),
+    dit_params=dit_params,
     text_encoder=text_encoder,
     tokenizer=tokenizer,
     statistics=statistics,
@@ -245,14 +246,14 @@ def export_bundle(
 def _with_decoder(bundle: Bundle, workdir: Path) -> Any:
   """The autoencoder in `workdir`; MismatchError where its latents are not those of the model."""
   path = workdir / "vae.safetensors"
-  params = open_params(path, vae_shapes(bundle.vae))
+  _, params = open_vae(bundle.vae, path)
   ours, theirs = (
     traverse_util.flatten_dict(tree["encoder"]) for tree in (bundle.vae_params, params)
   )
   if not all(np.array_equal(ours[name].read(), theirs[name].read()) for name in ours):
     raise MismatchError(
       f"{path}: has another encoder than {bundle.directory}, whose latents it would misread; train"
-      f" it with --config.init_from={bundle.directory} --config.train_vae.decoder_only=True"
+      f" it with --config.init_from={bundle.directory} --config.train_vae.only=decoder"
     )
   return params
 

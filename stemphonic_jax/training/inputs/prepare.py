@@ -24,11 +24,12 @@ from stemphonic_jax.models.vae import encode_chunked
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.corpora import Corpora, checked, open_corpora
-from stemphonic_jax.weights.architecture import VAE, build_vae, vae_shapes
+from stemphonic_jax.weights.architecture import VAE, build_vae
+from stemphonic_jax.weights.autoencoder import open_vae
 from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.known import TEXT_ENCODER
-from stemphonic_jax.weights.tensors import load_params, materialize
+from stemphonic_jax.weights.tensors import materialize
 
 WINDOW = 128  # latent frames encoded at once, as in generation
 ROWS = 8  # waveforms at once on an accelerator; a CPU gains nothing from more than one
@@ -119,8 +120,8 @@ def records_of(config: ConfigDict, workdir: Path) -> Path:
 def check_records(config: ConfigDict, hop: int) -> None:
   """Refuses `data.records` that the config does not go with, before anything is trained.
 
-  UsageError without a model to start from, or where a decoder is to be fine-tuned, which takes
-  waveforms; MismatchError where they were prepared otherwise.
+  UsageError without a model to start from, or where a part of an autoencoder is to be trained,
+  which takes waveforms; MismatchError where they were prepared otherwise.
   """
   if not config.data.records:
     return
@@ -129,10 +130,10 @@ def check_records(config: ConfigDict, hop: int) -> None:
       "data.records: name the model they were prepared with, --config.init_from=DIR, because its"
       " autoencoder has to decode what is learned from them"
     )
-  if config.train_vae.decoder_only:
+  if part := config.train_vae.only:
     raise UsageError(
-      "train_vae.decoder_only: records have no waveforms; name their data set instead of"
-      " data.records, as data.source and data.root"
+      f"train_vae.only={part}: records have no waveforms; name their data set instead of"
+      f" data.records, as data.source and data.root"
     )
   index = open_records(Path(config.data.records) / "train").index
   cut, d = index.notes.get("cut", {}), config.data
@@ -238,10 +239,10 @@ def _check_notes(records: Path, asked: Mapping[str, Any]) -> None:
 
 def load_vae(config: ConfigDict, path: Path) -> Any:
   """Parameters of the config's autoencoder from `path`; MissingError where there are none."""
-  shapes = vae_shapes(build_vae(config.vae))
   if not path.is_file():
     raise MissingError(f"{path}: no trained autoencoder; run --mode=train_vae first")
-  return load_params(path, shapes)
+  _, params = open_vae(build_vae(config.vae), path)
+  return materialize(params)
 
 
 def encoder(vae: VAE, params: Any) -> Callable:

@@ -1,5 +1,6 @@
 """The loss of an autoencoder: KL divergence, plus whatever terms the configuration weighs in."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from stemphonic_jax.models.discriminator import Discriminator
+from stemphonic_jax.models.spectral import Spectral
 from stemphonic_jax.models.vae import Posterior, pad_to_frames
 from stemphonic_jax.training.losses.adversarial import adversarial_losses
 from stemphonic_jax.training.losses.spectral import stereo_spectral_loss
@@ -61,6 +63,18 @@ def reconstruction_loss(
 
   def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
     return with_sums(*vae_loss(vae, params, batch["audio"], key, **weights))
+
+  return loss
+
+
+def envelope_loss(vae: Spectral) -> state.Loss:
+  """The loss of the envelope alone, on latents as they are drawn when all is trained."""
+
+  def loss(params: Any, batch: dict, key: jax.Array) -> tuple[jax.Array, state.Sums]:
+    audio, apply = batch["audio"], functools.partial(vae.apply, {"params": params})
+    latents = apply(audio, method="encode").sample(key)
+    value = apply(latents, audio, method="envelope_loss")
+    return value, {"envelope": (value, jnp.ones(()))}
 
   return loss
 

@@ -17,51 +17,57 @@ from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.corpora import waveforms
 from stemphonic_jax.training.inputs.prepare import check_records, load_vae
 from stemphonic_jax.training.inputs.start import start_file, take_file
-from stemphonic_jax.training.losses.reconstruction import adversarial_loss, reconstruction_loss
+from stemphonic_jax.training.losses.reconstruction import (
+  adversarial_loss,
+  envelope_loss,
+  reconstruction_loss,
+)
 from stemphonic_jax.training.trainers import rebuilding, stage
 from stemphonic_jax.weights.architecture import VAE, build_vae, init_vae, vae_shapes
-from stemphonic_jax.weights.tensors import open_params, save_params
+from stemphonic_jax.weights.autoencoder import ENVELOPE, open_vae
+from stemphonic_jax.weights.tensors import save_params
+
+PARTS = ("decoder", ENVELOPE)  # that can be trained alone
 
 
 def train(config: ConfigDict, workdir: Path) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged `workdir/vae.safetensors`.
 
   Continues from the newest checkpoint in `workdir/vae` where there is one. With `config.init_from`
-  the autoencoder there is taken as it is or, with `train_vae.decoder_only`, its decoder alone is
-  fine-tuned: latents stay what they are. At every save a held-out piece, original and
-  reconstruction, is left in `workdir/vae/previews`. UsageError where there is no decoder to
-  fine-tune.
+  the autoencoder there is taken as it is or, with `train_vae.only`, that part of it alone is
+  trained: latents stay what they are. At every save a held-out piece, original and reconstruction,
+  is left in `workdir/vae/previews`. UsageError where there is no such part to train.
   """
   c = config.train_vae
   check_records(config, build_vae(config.vae).hop)
+  start = start_file(config, "vae.safetensors")
+  _check_only(config, start)
   if stage.is_done(workdir / "vae", c.steps):
     return
-  start = start_file(config, "vae.safetensors")
-  if c.decoder_only and not start:
-    raise UsageError(
-      "train_vae.decoder_only: name the autoencoder whose decoder to train, --config.init_from=DIR"
-    )
-  if start and not c.decoder_only:
+  if start and not c.only:
     if cluster.is_first():
       load_vae(config, start)  # which sees that it fits
       take_file(start, workdir / "vae.safetensors")
     cluster.wait("autoencoder")
     return
-  vae = build_vae(config.vae)
+  vae, given = build_vae(config.vae), None
+  if start:
+    vae, given = open_vae(vae, start)  # on disk still
+  if c.only == ENVELOPE:
+    vae = vae.clone(shaped=True)
   run_key = named_key(jax.random.key(config.seed), "vae")
   weights = {name: c[name] for name in ("kl_weight", "head_weight", "spectral_weight")}
   weights["rate"] = config.sample_rate
-  d, decoder = c.discriminator, ("decoder/*",)
-  given = open_params(start, vae_shapes(vae)) if start else None  # on disk still
+  d = c.discriminator
   rebuilding.train(
     workdir / "vae",
     config,
     rebuilding.Learner(
       name="vae",
-      trainable=decoder if c.decoder_only else ("*",),
+      trainable=(f"{c.only}/*" if c.only else "*",),
       make=Partial(functools.partial(_begin, vae), named_key(run_key, "init"), given),
       starts_from_waveforms=isinstance(vae, Spectral) and not start,
-      loss=reconstruction_loss(vae, **weights),
+      loss=envelope_loss(vae) if c.only == ENVELOPE else reconstruction_loss(vae, **weights),
       contest=lambda opponent: adversarial_loss(
         vae, opponent, weight=d.weight, feature_weight=d.feature_weight, **weights
       ),
@@ -76,14 +82,39 @@ def train(config: ConfigDict, workdir: Path) -> None:
   )
 
 
+def _check_only(config: ConfigDict, start: Path | None) -> None:
+  """UsageError where the part to be trained is none, or there is nothing that it is a part of."""
+  c, part = config.train_vae, config.train_vae.only
+  if part not in ("", *PARTS):
+    raise UsageError(f"train_vae.only: got {part!r}, expected nothing, {' or '.join(PARTS)}")
+  if part and not start:
+    raise UsageError(
+      f"train_vae.only={part}: name the autoencoder whose {part} to train, --config.init_from=DIR"
+    )
+  if part != ENVELOPE:
+    return
+  if config.vae.architecture != "spectral":
+    raise UsageError(
+      f"train_vae.only={part}: is of a spectral autoencoder, this one is {config.vae.architecture}"
+    )
+  if c.discriminator.weight:
+    raise UsageError(
+      f"train_vae.only={part}: is trained without an opponent; set train_vae.discriminator.weight"
+      f" to 0"
+    )
+
+
 def _begin(vae: VAE, key: jax.Array, given: Any, sample: jax.Array | None) -> Any:
-  """Parameters to begin with: those given, or drawn and, for a spectral one, fit to waveforms."""
-  params = init_vae(vae, key) if given is None else given
+  """Parameters to begin with: drawn and, for a spectral one, fit to waveforms, or those given, with
+  an envelope that changes nothing where they have none."""
+  if given and given.keys() == vae_shapes(vae).keys():
+    return given
+  params = {**init_vae(vae, key), **(given or {})}
   return params if sample is None else principal_start(vae, params, sample)
 
 
 def _kinds(config: ConfigDict) -> tuple[Kind, ...]:
-  """What crops are of: all that is encoded or, for a decoder alone, what it decodes in use."""
-  if not config.train_vae.decoder_only:
+  """What crops are of: all that is encoded or, for a part alone, what is decoded in use."""
+  if not config.train_vae.only:
     return KINDS
   return ("mix",) if config.data.whole_mixes else ("stem",)
