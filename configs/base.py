@@ -41,8 +41,8 @@ def get_config(size: str = "") -> ConfigDict:
       samples=65_536 - 65_536 % 3584,  # length of a crop, whole frames
       pieces=256,  # pieces of the corpus that crops are cut from
       # With `init_from`: this part alone is trained, on what is decoded in use, stems or mixes: the
-      # "decoder" or, of a spectral VAE, the "envelope", which comes last. Latents stay what they are,
-      # and so does what was learned of them.
+      # "decoder" or, of a spectral VAE, the "envelope", which comes last. Latents stay what they
+      # are, and so does what was learned of them.
       only="",
       optimizer="adamw",
       learning_rate=1.5e-4,

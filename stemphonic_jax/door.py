@@ -46,11 +46,17 @@ def run(work: Callable[[], None]) -> int:
     return 141
   except OSError as error:  # of a file, which stays as it is, or of a network, which may not
     ours = error.filename or error.errno in FULL
-    return _report(error, str(error), 74 if ours else StemphonicError.exit_code)
+    return _report(error, _said(error), 74 if ours else StemphonicError.exit_code)
   except Exception as error:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
   return 0
+
+
+def _said(error: OSError) -> str:
+  """What happened, and to which file."""
+  what = error.strerror or str(error)
+  return f"{error.filename}: {what}" if error.filename else what
 
 
 def _report(error: BaseException, message: str, code: int) -> int:

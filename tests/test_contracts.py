@@ -170,10 +170,10 @@ def test_an_imported_model_has_a_size_of_its_own():
 def test_the_demo_model_learns_in_runs_of_one_network():
   """Each starts from what the ones before it leave, so its tensors have to fit."""
   (path,) = (p for p in CONFIGS if p.stem == "demo")
-  sizes = ("decoder", "short", "ensemble", "")
-  decoder, short, ensemble, long = runs = [config_of(path, size) for size in sizes]
-  assert decoder.seconds < short.seconds == ensemble.seconds < long.seconds
-  assert [run.train_vae.decoder_only for run in runs] == [True, False, False, False]
+  sizes = ("decoder", "envelope", "short", "ensemble", "")
+  decoder, envelope, short, ensemble, long = runs = [config_of(path, size) for size in sizes]
+  assert decoder.seconds == envelope.seconds < short.seconds == ensemble.seconds < long.seconds
+  assert [run.train_vae.only for run in runs] == ["decoder", "envelope", "", "", ""]
   for part in ("vae", "dropout", "sample_rate"):
     assert all(run[part] == short[part] for run in runs)
   for name in set(short.dit) - {"ensemble"}:  # which adds tensors, and changes none

@@ -44,9 +44,10 @@ def failing(error):
     (StemphonicError("a fault"), 70, "a fault"),
     (OutputError("out: already exists"), 73, "out: already exists"),
     (MismatchError("another model"), 78, "another model"),
-    (OSError(28, "No space left", "x.wav"), 74, "[Errno 28] No space left: 'x.wav'"),
-    (OSError(28, "No space left on device"), 74, "[Errno 28] No space left on device"),
-    (ConnectionResetError(104, "reset by peer"), 70, "[Errno 104] reset by peer"),
+    (OSError(28, "No space left", "x.wav"), 74, "x.wav: No space left"),
+    (OSError(28, "No space left on device"), 74, "No space left on device"),
+    (ConnectionResetError(104, "reset by peer"), 70, "reset by peer"),
+    (OSError("no cause known"), 70, "no cause known"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (
       ZeroDivisionError("division\nby zero"),

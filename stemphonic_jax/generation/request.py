@@ -356,9 +356,7 @@ def check_activity(
   for word, ranges in activity.items():
     word = values.text("activity", word)
     _require(model, "activity")
-    name = word if word in named else _type_of(model, word)
-    if name not in named:
-      raise UsageError(f"activity for {word!r}, which is not asked for; stems: {', '.join(named)}")
+    name = word if word in named else _asked(named, word, _type_of(model, word))
     pairs = _pairs(name, ranges)
     pairs = [(start, cut_to(end, seconds, rate, hop)) for start, end in pairs]
     for start, end in pairs:
@@ -368,6 +366,17 @@ def check_activity(
         )
     checked[name] = (*checked.get(name, ()), *pairs)
   return checked
+
+
+def _asked(named: Mapping[str, str], word: str, kind: str) -> str:
+  """The one stem of a type that is asked for, whatever it is named; UsageError without one."""
+  if kind in named:
+    return kind
+  alike = [name for name, of in named.items() if of == kind]
+  if len(alike) != 1:
+    what = "of which there are several" if alike else "which is not asked for"
+    raise UsageError(f"activity for {word!r}, {what}; stems: {', '.join(alike or named)}")
+  return alike[0]
 
 
 def _pairs(name: str, ranges: Any) -> list[tuple[float, float]]:

@@ -54,6 +54,17 @@ def test_what_is_left_open_is_the_models_own():
   assert check(own, share_noise=True).share_noise
 
 
+def test_activity_of_a_type_is_that_of_its_one_stem():
+  ranges = {"drums": [(0, 1)]}
+  assert check(context=["drums"], activity=ranges).activity == {"drums 2": ((0, 1),)}
+  with pytest.raises(
+    UsageError, match="'drums', of which there are several; stems: drums 2, drums 3"
+  ):
+    check(stems=["drums: fast", "drums: slow"], context=["drums"], activity=ranges)
+  several = ["drums: fast", "drums: slow"]
+  assert check(stems=several, activity=ranges).activity == {"drums": ((0, 1),)}
+
+
 def test_the_metre_is_that_asked_for_or_that_of_the_prompt_or_four_four(told):
   assert check().metre == "4/4"
   assert not told

@@ -224,6 +224,58 @@ def check_chunked(variables, audio):
   np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def shaped(tiny):
+  """The tiny model with an envelope, as it begins."""
+  model = TINY.clone(shaped=True)
+  return model, {**init_vae(model, jax.random.key(0)), **tiny[0]["params"]}
+
+
+def louder(params, gain):
+  """Parameters with an envelope that is the same everywhere."""
+  out = params["envelope"]["out"]
+  moved = {**out, "bias": out["bias"] + gain}
+  return {"params": {**params, "envelope": {**params["envelope"], "out": moved}}}
+
+
+def test_an_envelope_begins_as_nothing_and_then_makes_both_channels_louder_or_softer(tiny, shaped):
+  variables, audio = tiny
+  model, params = shaped
+  latents = apply(variables, audio[:, : 10 * TINY.hop], method="encode").mean
+  decode = jax.jit(lambda variables: model.apply(variables, latents, method="decode"))
+  plain = apply(variables, latents, method="decode")
+  check = functools.partial(np.testing.assert_allclose, atol=1e-5 * jnp.abs(plain).max())
+  check(decode(louder(params, 0.0)), plain)
+  check(decode(louder(params, -1.0)), plain * np.exp(-1))
+  check(decode(louder(params, -100.0)), plain * np.exp(-spectral.SOFTER))
+  check(decode(louder(params, 100.0)), plain * np.exp(spectral.LOUDER), rtol=1e-4)
+
+
+def test_what_an_envelope_learns_is_how_much_louder_a_stem_is_than_it_comes_out(tiny, shaped):
+  variables, audio = tiny
+  model, params = shaped
+  latents = apply(variables, audio, method="encode").mean
+  real = np.exp(0.5) * apply(variables, latents, method="decode")
+  loss = jax.jit(lambda variables: model.apply(variables, latents, real, method="envelope_loss"))
+  found = [loss(louder(params, gain)) for gain in (0.0, 0.25, 0.5, 0.75)]
+  np.testing.assert_allclose(found, [0.5, 0.25, 0.0, 0.25], atol=0.01)
+
+
+def test_an_envelope_hears_no_further_ahead_than_the_halo(tiny, shaped):
+  variables, audio = tiny
+  model, params = shaped
+  rng = np.random.default_rng(2)
+  moved = jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32), params)
+  frame = model.halo + 1
+  audio = audio[:1, : (2 * model.halo + 3) * model.hop]
+  latents = apply(variables, audio, method="encode").mean
+  decode = jax.jit(lambda z: model.apply({"params": moved}, z, method="decode")[0])
+  changed = jnp.abs(decode(latents.at[:, frame].add(1.0)) - decode(latents))
+  changed = changed.reshape(latents.shape[1], -1).max(-1)
+  assert changed[0] == 0
+  assert changed[frame] > 0
+
+
 def test_principal_components_are_those_of_an_svd():
   rng = np.random.default_rng(0)
   x = (rng.standard_normal((400, 30)) * 0.7 ** np.arange(30)).astype(np.float32)

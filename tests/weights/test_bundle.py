@@ -20,6 +20,7 @@ from stemphonic_jax.errors import (
   StemphonicError,
 )
 from stemphonic_jax.weights import bundle, signed
+from stemphonic_jax.weights.architecture import build_vae, vae_shapes
 from stemphonic_jax.weights.known import read_known
 from stemphonic_jax.weights.tensors import materialize, save_params
 from tests import tiny
@@ -331,6 +332,24 @@ def test_a_model_is_passed_on_with_the_decoder_that_was_fine_tuned(folder, tmp_p
   jax.tree.map(
     np.testing.assert_array_equal, materialize(made.vae_params), materialize(again.vae_params)
   )
+
+
+def test_a_model_is_passed_on_with_the_envelope_of_a_decoder_and_opened_with_it(tmp_path):
+  shape = {"architecture": "spectral", "size": 64, "stride": 16, "stacked": 4, "resolution": 8}
+  shape |= {"latent": tiny.LATENT, "width": 8, "depth": 1, "refinements": 2}
+  plain = tiny.parts() | {"vae_params": tiny.random_params(vae_shapes(build_vae(shape)))}
+  bundle.save_bundle(tmp_path / "plain", tiny.CONFIG | {"vae": shape}, **plain)
+  assert not bundle.load_bundle(tmp_path / "plain").vae.shaped
+  shaped = build_vae(shape).clone(shaped=True)
+  parts = {**tiny.random_params(vae_shapes(shaped)), **plain["vae_params"]}
+  save_params(tmp_path / "vae.safetensors", parts)
+  made = bundle.export_bundle(tmp_path / "plain", tmp_path / "out", decoder=tmp_path)
+  assert made.vae == shaped
+  jax.tree.map(np.testing.assert_array_equal, materialize(made.vae_params), parts)
+  parts["envelope"].pop("in")
+  save_params(tmp_path / "vae.safetensors", parts)
+  with pytest.raises(MismatchError, match="envelope/in/bias: file lacks it"):
+    bundle.export_bundle(tmp_path / "plain", tmp_path / "again", decoder=tmp_path)
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -55,7 +55,10 @@ def run(
     MetricsLog(folder, steps=c.steps, every=c.log_every, **counts) as log,
   ):
     first = (checkpoints.latest_step() or 0) + 1
-    logging.info("%s: steps %d to %d; before the first, it is compiled", folder, first, c.steps)
+    if c.steps < 1:
+      logging.warning("%s: no steps are asked for, so nothing is learned", folder)
+    else:
+      logging.info("%s: steps %d to %d; before the first, it is compiled", folder, first, c.steps)
     loop.run(
       create,
       step,

@@ -221,7 +221,7 @@ def test_hosts_share_the_work_once_the_set_is_checked(prepared, model, tmp_path)
   ("changes", "message"),
   [
     ({"init_from": ""}, "name the model they were prepared with"),
-    ({"train_vae.decoder_only": True}, "records have no waveforms; name their data set"),
+    ({"train_vae.only": "decoder"}, "records have no waveforms; name their data set"),
     ({"seconds": 2.0}, "was prepared with frames = 50, the config has 25"),
     ({"data.whole_mixes": True}, "was prepared with whole_mixes = False, the config has True"),
     ({"data.submix": "online"}, "was prepared with submix = 'cached', the config has 'online'"),

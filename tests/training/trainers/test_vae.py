@@ -1,6 +1,6 @@
 """Training an autoencoder against a discriminator: resumes to the bit, leaves only the former.
 
-And its decoder alone: the encoder stays to the bit.
+And its decoder or its envelope alone: all else stays to the bit.
 """
 
 import functools
@@ -14,8 +14,9 @@ from configs import base
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.training.run.identity import lasting
 from stemphonic_jax.training.trainers import rebuilding, vae
-from stemphonic_jax.weights.architecture import build_vae, vae_shapes
-from stemphonic_jax.weights.tensors import load_params
+from stemphonic_jax.weights.architecture import build_vae
+from stemphonic_jax.weights.autoencoder import open_vae
+from stemphonic_jax.weights.tensors import materialize
 
 THEIRS = {"adversarial", "feature", "discriminator"}  # metrics
 
@@ -40,9 +41,8 @@ def metrics(folder):
 
 
 def params(config, folder):
-  model = build_vae(config.vae)
-  shapes = vae_shapes(model)
-  return load_params(folder / "vae.safetensors", shapes)
+  _, found = open_vae(build_vae(config.vae), folder / "vae.safetensors")
+  return materialize(found)
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +97,16 @@ def test_a_run_from_before_there_was_a_discriminator_is_still_this_one():
   }
 
 
-def decoder_only(runs, **options):
-  """A config that fine-tunes the decoder of the autoencoder trained without a discriminator."""
+def only(part, start, **options):
+  """A config that trains a part alone of an autoencoder."""
   config = tiny(**options)
-  config.init_from = str(runs["without"])
-  config.train_vae.decoder_only = True
+  config.init_from = str(start)
+  config.train_vae.only = part
   return config
+
+
+def decoder_only(runs, **options):
+  return only("decoder", runs["without"], **options)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])
@@ -152,10 +156,51 @@ def test_a_decoder_is_fine_tuned_on_what_it_decodes_in_use(
   assert met == {kinds}
 
 
-def test_without_an_autoencoder_no_decoder_is_fine_tuned(tmp_path):
+def test_an_envelope_is_made_and_trained_alone_and_resumes_to_the_bit(runs, tmp_path):
+  start = runs["without"]
+  vae.train(only("envelope", start, weight=0.0), tmp_path / "straight")
+  for steps in (2, 4):
+    vae.train(only("envelope", start, weight=0.0, steps=steps), tmp_path / "broken")
+  files = [tmp_path / name / "vae.safetensors" for name in ("straight", "broken")]
+  assert files[0].read_bytes() == files[1].read_bytes()
+  before, after = params(tiny(), start), params(tiny(), tmp_path / "straight")
+  envelope = after.pop("envelope")
+  jax.tree.map(np.testing.assert_array_equal, before, after)
+  assert np.abs(envelope["out"]["kernel"]).max() > 0
+  assert "envelope" in metrics(tmp_path / "straight")[4]
+
+  config = only("decoder", tmp_path / "straight", weight=0.0, steps=1)
+  vae.train(config, tmp_path / "then")  # a decoder that has an envelope is fine-tuned with it there
+  then = params(config, tmp_path / "then")["envelope"]
+  jax.tree.map(np.testing.assert_array_equal, envelope, then)
+
+
+def test_an_autoencoder_is_taken_with_its_envelope(runs, tmp_path):
+  vae.train(only("envelope", runs["without"], weight=0.0, steps=1), tmp_path / "with")
   config = tiny()
-  config.train_vae.decoder_only = True
-  with pytest.raises(UsageError, match=r"train_vae.decoder_only: name .* --config.init_from=DIR"):
+  config.init_from = str(tmp_path / "with")
+  (tmp_path / "next").mkdir()  # as main does
+  vae.train(config, tmp_path / "next")
+  files = [tmp_path / name / "vae.safetensors" for name in ("with", "next")]
+  assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("part", ["decoder", "envelope"])
+def test_without_an_autoencoder_no_part_of_it_is_trained(tmp_path, part):
+  config = only(part, "", weight=0.0)
+  with pytest.raises(UsageError, match=rf"train_vae.only={part}: name .* --config.init_from=DIR"):
+    vae.train(config, tmp_path)
+
+
+def test_what_has_no_envelope_is_said(runs, tmp_path):
+  config = only("head", runs["without"])
+  with pytest.raises(UsageError, match="'head', expected nothing, decoder or envelope"):
+    vae.train(config, tmp_path)
+  with pytest.raises(UsageError, match="without an opponent"):
+    vae.train(only("envelope", runs["without"]), tmp_path)
+  config = only("envelope", runs["without"], weight=0.0)
+  config.vae = base.get_config("").vae
+  with pytest.raises(UsageError, match="of a spectral autoencoder, this one is oobleck"):
     vae.train(config, tmp_path)
 
 
