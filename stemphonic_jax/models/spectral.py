@@ -22,10 +22,10 @@ one tone, and noise a row of pulses (kurtosis 15 when all bins were followed, 3.
 
 What levels of a window of 81 ms say spreads over the window when it is heard: attacks are soft, and
 are heard before they come. The latents know better where they are, from levels every 20 ms. So a
-small network may say by how much the waveform should be louder or softer than it came out, in
-octaves, every 5 ms: its *envelope*, which is trained last, on what the decoder then makes of stems
-(training/losses/reconstruction.py). To predict how loud it should be, rather than by how much it is
-not, does harm: that flattens what is rough by nature.
+small network may say by how much the waveform should be louder or softer than it came out, in eight
+bands, every 5 ms: its *envelope*, which is trained last, on what the decoder then makes of stems.
+To predict how loud it should be, rather than by how much it is not, does harm: that flattens what
+is rough by nature.
 """
 
 import jax
@@ -43,7 +43,7 @@ GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo one, fill 0..1 evenly
 FLUTTER = 8.0  # radians by which latents of size one turn the phases of bins
 TONAL = 6  # bins: in bands up to this wide, peaks are tones
 SHORTER = 4  # times: windows and strides of an envelope against those of the levels
-OCTAVES = 1  # resolution of the bands of an envelope
+COARSE = 1  # resolution of the bands of an envelope, which then are eight
 BLOCKS = 2  # of the network that finds it
 SOFTER, LOUDER = 3.5, 1.2  # at most, by an envelope, as logarithms: −30 and +10 dB
 KERNEL = 3  # latent frames that a block sees
@@ -174,8 +174,8 @@ class Spectral(nn.Module):
     self.decoder = Stack(self.width, self.depth, self.stacked * 2 * self.bands.shape[1])
     if self.shaped:
       self.short = self.size // SHORTER, self.stride // SHORTER
-      self.octaves = band_matrix(self.short[0] // 2 + 1, OCTAVES)
-      gains = self.stacked * SHORTER * self.octaves.shape[1]
+      self.coarse = band_matrix(self.short[0] // 2 + 1, COARSE)
+      gains = self.stacked * SHORTER * self.coarse.shape[1]
       self.envelope = Stack(self.width, BLOCKS, gains, zero=True)
 
   def __call__(self, audio: Float[Array, "B N 2"]) -> Float[Array, "B M 2"]:
@@ -191,7 +191,7 @@ class Spectral(nn.Module):
     audio = self._waveform(latents)
     if self.shaped:
       gains = jnp.clip(self._gains(latents), -SOFTER, LOUDER)
-      spectra = stft(audio, *self.short) * jnp.exp(gains @ self.octaves.T)[:, None]
+      spectra = stft(audio, *self.short) * jnp.exp(gains @ self.coarse.T)[:, None]
       audio = istft(spectra, *self.short)
     return audio.transpose(0, 2, 1)
 
@@ -201,14 +201,14 @@ class Spectral(nn.Module):
     """Mean absolute error of the gains, against those that the decoded waveform lacks."""
     audio = pad_to_frames(audio, self.hop).transpose(0, 2, 1)
     real, made = (
-      _level(jnp.mean(_power(sound, self.octaves, *self.short), 1))
+      _level(jnp.mean(_power(sound, self.coarse, *self.short), 1))
       for sound in (audio, jax.lax.stop_gradient(self._waveform(latents)))
     )
     return jnp.mean(jnp.abs(self._gains(latents) - jnp.clip(real - made, -SOFTER, LOUDER)))
 
-  def _gains(self, latents: Float[Array, "B T C"]) -> Float[Array, "B S O"]:
-    """Logarithms of what short frames of both channels are to be multiplied by, in octaves."""
-    return self.envelope(latents).reshape(len(latents), -1, self.octaves.shape[1])
+  def _gains(self, latents: Float[Array, "B T C"]) -> Float[Array, "B S J"]:
+    """Logarithms of what short frames of both channels are to be multiplied by, in bands."""
+    return self.envelope(latents).reshape(len(latents), -1, self.coarse.shape[1])
 
   def _waveform(self, latents: Float[Array, "B T C"]) -> Float[Array, "B 2 N"]:
     """What the levels say, without an envelope."""
