@@ -58,7 +58,7 @@ def get_config(size: str = "") -> ConfigDict:
   elif size == "envelope":
     config.seconds = 4.0
     config.train_vae.update(
-      only="envelope", steps=1_200, pieces=400, learning_rate=2e-3, warmup=50, decay=600
+      only="envelope", steps=600, pieces=400, learning_rate=2e-3, warmup=50, decay=300
     )
   elif size == "ensemble":
     config.seconds = 8.0
