@@ -172,14 +172,22 @@ def _check_own(config: ConfigDict, then: Mapping[str, Any], workdir: Path) -> No
   for name in differing(ours, theirs):
     raise MismatchError(
       f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
-      f" take another --workdir"
+      f" {_instead(workdir)}"
     )
   for name in PLACES:
     if not places.is_same(name, now, then):
       raise MismatchError(
         f"{workdir}: was made with {name} = {flat(then).get(name)!r}, of which"
-        f" {flat(now).get(name)!r} is no copy; take another --workdir"
+        f" {flat(now).get(name)!r} is no copy; {_instead(workdir)}"
       )
+
+
+def _instead(workdir: Path) -> str:
+  """What to do about a workdir of another config: a run that was killed at once left only that."""
+  other = "take another --workdir"
+  if os.listdir(workdir) != ["config.json"]:
+    return other
+  return f"nothing was made in it: {other}, or remove {workdir / 'config.json'} if no run is on"
 
 
 def _write(config: ConfigDict, path: Path) -> bool:

@@ -185,6 +185,17 @@ def test_a_workdir_of_another_config_is_refused_by_the_key_that_differs(tmp_path
     main.claim(other, tmp_path)
 
 
+def test_a_workdir_in_which_nothing_was_made_says_how_to_have_it(tmp_path):
+  main.claim(c_ii.get_config("tiny"), tmp_path)
+  other = c_ii.get_config("tiny")
+  other.seed = 1
+  with pytest.raises(MismatchError, match=r"nothing was made in it: .*remove .*config\.json"):
+    main.claim(other, tmp_path)
+  (tmp_path / "vae").mkdir()
+  with pytest.raises(MismatchError, match=r"now it is 1; take another --workdir$"):
+    main.claim(other, tmp_path)
+
+
 def test_a_run_goes_on_where_options_that_it_lacks_are_off(tmp_path):
   config = c_ii.get_config("tiny")
   main.claim(config, tmp_path)
