@@ -54,9 +54,10 @@ def run(work: Callable[[], None]) -> int:
 
 
 def _said(error: OSError) -> str:
-  """What happened, and to which file."""
+  """What happened, and to which file or between which two."""
+  places = [str(place) for place in (error.filename, error.filename2) if place]
   what = error.strerror or str(error)
-  return f"{error.filename}: {what}" if error.filename else what
+  return f"{' → '.join(places)}: {what}" if places else what
 
 
 def _report(error: BaseException, message: str, code: int) -> int:

@@ -48,6 +48,7 @@ def failing(error):
     (OSError(28, "No space left on device"), 74, "No space left on device"),
     (ConnectionResetError(104, "reset by peer"), 70, "reset by peer"),
     (OSError("no cause known"), 70, "no cause known"),
+    (OSError(18, "Cross-device link", "a", None, "/b"), 74, "a → /b: Cross-device link"),
     (KeyboardInterrupt(), 130, "interrupted"),
     (
       ZeroDivisionError("division\nby zero"),

@@ -20,7 +20,10 @@ def add(commands: Any) -> None:
   export.add_argument("--licence", help="instead of the one it has")
   export.add_argument("--source", help="note of who made it, from what")
   export.add_argument(
-    "--decoder", type=path, metavar="DIR", help="workdir that fine-tuned the decoder, to have that"
+    "--decoder",
+    type=path,
+    metavar="DIR",
+    help="workdir that trained its decoder or envelope",
   )
   export.add_argument(
     "--average",

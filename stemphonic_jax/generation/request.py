@@ -369,7 +369,7 @@ def check_activity(
 
 
 def _asked(named: Mapping[str, str], word: str, kind: str) -> str:
-  """The one stem of a type that is asked for, whatever it is named; UsageError without one."""
+  """The stem that is named like its type, or the only one of that; UsageError where neither is."""
   if kind in named:
     return kind
   alike = [name for name, of in named.items() if of == kind]

@@ -15,7 +15,7 @@ MADE_OF_STEMS = (INFO, MIX_FILE, LATENTS, FIGURE)  # files that are written anew
 
 
 def steps_in(folder: Path) -> int:
-  """The number of steps of the song in a folder; none without one that can be read."""
+  """The number of steps of the song in a folder; zero without one that can be read."""
   with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
     return len(json.loads((folder / INFO).read_text())["steps"])
   return 0

@@ -42,11 +42,13 @@ FLOOR = 1e-4  # −80 dB: magnitude, relative to a full-scale sine, below which 
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo one, fill 0..1 evenly
 FLUTTER = 8.0  # radians by which latents of size one turn the phases of bins
 TONAL = 6  # bins: in bands up to this wide, peaks are tones
-SHORTER = 4  # times: windows and strides of an envelope against those of the levels
-COARSE = 1  # resolution of the bands of an envelope, which then are eight
-BLOCKS = 2  # of the network that finds it
-SOFTER, LOUDER = 3.5, 1.2  # at most, by an envelope, as logarithms: −30 and +10 dB
 KERNEL = 3  # latent frames that a block sees
+
+# Of an envelope.
+SHORTER = 4  # times: windows and strides, against those of the levels
+COARSE = 1  # resolution of its bands: eight of 3584 samples / SHORTER
+BLOCKS = 2  # of its network
+SOFTER, LOUDER = 3.5, 1.2  # at most, as logarithms: −30 and +10 dB
 
 
 def band_matrix(bins: int, resolution: int) -> Float[np.ndarray, "K J"]:
@@ -149,8 +151,8 @@ class Spectral(nn.Module):
   """Encodes levels of left and right in `stacked` STFT frames as one latent frame, and back.
 
   `size` and `stride` are of the STFT, in samples; `resolution` is that of `band_matrix`;
-  `refinements` are the iterations of Griffin-Lim. The hop is stride · stacked. Where it is
-  `shaped`, an envelope ends the decoder: whether one is, its file says (weights/autoencoder.py).
+  `refinements` are the iterations of Griffin-Lim. The hop is stride · stacked. Where it
+  `has_envelope`, that ends the decoder; whether it has, its file says (weights/autoencoder.py).
   """
 
   size: int = 3584
@@ -161,7 +163,7 @@ class Spectral(nn.Module):
   width: int = 256
   depth: int = 2
   refinements: int = 12
-  shaped: bool = False
+  has_envelope: bool = False
 
   def setup(self):
     if self.size % (2 * self.stride) or self.stacked % (self.size // self.stride):
@@ -172,7 +174,9 @@ class Spectral(nn.Module):
     self.bands = band_matrix(self.size // 2 + 1, self.resolution)
     self.encoder = Stack(self.width, self.depth, 2 * self.latent)
     self.decoder = Stack(self.width, self.depth, self.stacked * 2 * self.bands.shape[1])
-    if self.shaped:
+    if self.has_envelope:
+      if self.stride % SHORTER:
+        raise ValueError(f"stride {self.stride}: expected a multiple of {SHORTER} for an envelope")
       self.short = self.size // SHORTER, self.stride // SHORTER
       self.coarse = band_matrix(self.short[0] // 2 + 1, COARSE)
       gains = self.stacked * SHORTER * self.coarse.shape[1]
@@ -189,7 +193,7 @@ class Spectral(nn.Module):
   def decode(self, latents: Float[Array, "B T C"]) -> Float[Array, "B N 2"]:
     """Audio of T·hop samples."""
     audio = self._waveform(latents)
-    if self.shaped:
+    if self.has_envelope:
       gains = jnp.clip(self._gains(latents), -SOFTER, LOUDER)
       spectra = stft(audio, *self.short) * jnp.exp(gains @ self.coarse.T)[:, None]
       audio = istft(spectra, *self.short)
@@ -263,11 +267,11 @@ class Spectral(nn.Module):
   @property
   def halo(self) -> int:
     """Latent frames on each side that one encoded frame can see, and one decoded ahead."""
-    network = max(self.depth, BLOCKS * self.shaped) * (KERNEL // 2)
+    network = max(self.depth, BLOCKS * self.has_envelope) * (KERNEL // 2)
     window = (self.size - self.stride) // 2
     refined = 2 * window * (1 + self.refinements)
-    shaped = 2 * (window // SHORTER) * self.shaped
-    return network + -(-(max(window, refined) + shaped) // self.hop)
+    envelope = 2 * (window // SHORTER) * self.has_envelope
+    return network + -(-(max(window, refined) + envelope) // self.hop)
 
   @property
   def reach(self) -> None:

@@ -18,5 +18,7 @@ def open_vae(vae: VAE, path: Path) -> tuple[VAE, Any]:
   of `open_params`.
   """
   if isinstance(vae, Spectral):
-    vae = vae.clone(shaped=any(name.startswith(f"{ENVELOPE}/") for name in open_tensors(path)))
+    vae = vae.clone(
+      has_envelope=any(name.startswith(f"{ENVELOPE}/") for name in open_tensors(path))
+    )
   return vae, open_params(path, vae_shapes(vae))

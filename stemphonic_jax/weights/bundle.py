@@ -219,10 +219,10 @@ def export_bundle(
   """Copies a checked model to `out`, with `licence` and `source` replaced where they are given.
 
   With `half` the weights take 16 bits each, which a reader widens again. `decoder` is the workdir
-  of a run that fine-tuned the decoder of the model's autoencoder. `average` is the model that the
-  training of this one started from, or one whose training started from this one: the transformer
-  is the mean of both, which keeps what either has learned (WiSE-FT, Wortsman et al. 2022). Raises
-  as `load_bundle`, and OutputError where `out` exists or cannot be written.
+  of a run that trained the decoder of the model's autoencoder, or its envelope. `average` is the
+  model that the training of this one started from, or one whose training started from this one: the
+  transformer is the mean of both, which keeps what either has learned (WiSE-FT, Wortsman et al.
+  2022). Raises as `load_bundle`, and OutputError where `out` exists or cannot be written.
   """
   bundle = load_bundle(model)
   check_absent(out)

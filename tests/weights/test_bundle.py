@@ -339,13 +339,15 @@ def test_a_model_is_passed_on_with_the_envelope_of_a_decoder_and_opened_with_it(
   shape |= {"latent": tiny.LATENT, "width": 8, "depth": 1, "refinements": 2}
   plain = tiny.parts() | {"vae_params": tiny.random_params(vae_shapes(build_vae(shape)))}
   bundle.save_bundle(tmp_path / "plain", tiny.CONFIG | {"vae": shape}, **plain)
-  assert not bundle.load_bundle(tmp_path / "plain").vae.shaped
-  shaped = build_vae(shape).clone(shaped=True)
+  assert not bundle.load_bundle(tmp_path / "plain").vae.has_envelope
+  shaped = build_vae(shape).clone(has_envelope=True)
   parts = {**tiny.random_params(vae_shapes(shaped)), **plain["vae_params"]}
   save_params(tmp_path / "vae.safetensors", parts)
   made = bundle.export_bundle(tmp_path / "plain", tmp_path / "out", decoder=tmp_path)
   assert made.vae == shaped
   jax.tree.map(np.testing.assert_array_equal, materialize(made.vae_params), parts)
+  half = bundle.export_bundle(tmp_path / "out", tmp_path / "half", half=True)
+  assert half.vae == shaped
   parts["envelope"].pop("in")
   save_params(tmp_path / "vae.safetensors", parts)
   with pytest.raises(MismatchError, match="envelope/in/bias: file lacks it"):

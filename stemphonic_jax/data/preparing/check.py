@@ -84,8 +84,8 @@ def check(
     processes = min(processes or os.cpu_count() or 1, len(todo))
     done = mixes - sum(len(chunk) for _, chunk in todo)
     logging.info("check: %d mixes, %d processes: every file is read", mixes - done, processes)
-    if rules.estimate_tempo:
-      logging.info("tempi that nothing states are estimated; before the first, that is compiled")
+    if todo and rules.estimate_tempo:
+      logging.info("missing tempi are estimated, for which the first of them takes a minute more")
     with bar(None, "check", mixes, "mixes", done) as told:
       for count in _run(task, todo, processes):
         told.update(count)

@@ -133,7 +133,7 @@ def check_records(config: ConfigDict, hop: int) -> None:
   if part := config.train_vae.only:
     raise UsageError(
       f"train_vae.only={part}: records have no waveforms; name their data set instead of"
-      f" data.records, as data.source and data.root"
+      " data.records, as data.source and data.root"
     )
   index = open_records(Path(config.data.records) / "train").index
   cut, d = index.notes.get("cut", {}), config.data

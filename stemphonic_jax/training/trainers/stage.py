@@ -22,6 +22,9 @@ from stemphonic_jax.training.run.metrics import MetricsLog
 
 def is_done(folder: Path, steps: int) -> bool:
   """Whether the stage in `folder` was trained for `steps` already, which the log then says."""
+  if steps < 1:
+    logging.warning("%s: no steps are asked for, so nothing is trained", folder)
+    return True
   done = reached(folder / "checkpoints", steps)
   if done:
     logging.info("%s: trained for %d steps already", folder, steps)
@@ -55,10 +58,7 @@ def run(
     MetricsLog(folder, steps=c.steps, every=c.log_every, **counts) as log,
   ):
     first = (checkpoints.latest_step() or 0) + 1
-    if c.steps < 1:
-      logging.warning("%s: no steps are asked for, so nothing is learned", folder)
-    else:
-      logging.info("%s: steps %d to %d; before the first, it is compiled", folder, first, c.steps)
+    logging.info("%s: steps %d to %d; before the first, it is compiled", folder, first, c.steps)
     loop.run(
       create,
       step,

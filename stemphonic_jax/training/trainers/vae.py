@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
@@ -12,7 +13,7 @@ from stemphonic_jax.data.batching.crops import KINDS, Kind
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.principal import principal_start
-from stemphonic_jax.models.spectral import Spectral
+from stemphonic_jax.models.spectral import SHORTER, Spectral
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.corpora import waveforms
 from stemphonic_jax.training.inputs.prepare import check_records, load_vae
@@ -30,20 +31,46 @@ from stemphonic_jax.weights.tensors import save_params
 PARTS = ("decoder", ENVELOPE)  # that can be trained alone
 
 
+def check(config: ConfigDict) -> None:
+  """UsageError where the one part to be trained is none, or none that this config can train."""
+  c, v, part = config.train_vae, config.vae, config.train_vae.only
+  if part not in ("", *PARTS):
+    raise UsageError(f"train_vae.only: got {part!r}, expected nothing, {' or '.join(PARTS)}")
+  if part != ENVELOPE:
+    return
+  if v.architecture != "spectral":
+    raise UsageError(
+      f"train_vae.only={part}: is of a spectral autoencoder, this one is {v.architecture}"
+    )
+  if build_vae(v).stride % SHORTER:
+    raise UsageError(
+      f"train_vae.only={part}: vae.stride is {v.stride}, expected a multiple of {SHORTER}"
+    )
+  if c.discriminator.weight:
+    raise UsageError(
+      f"train_vae.only={part}: is trained without an opponent; set"
+      " train_vae.discriminator.weight to 0"
+    )
+
+
 def train(config: ConfigDict, workdir: Path) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged `workdir/vae.safetensors`.
 
   Continues from the newest checkpoint in `workdir/vae` where there is one. With `config.init_from`
   the autoencoder there is taken as it is or, with `train_vae.only`, that part of it alone is
   trained: latents stay what they are. At every save a held-out piece, original and reconstruction,
-  is left in `workdir/vae/previews`. UsageError where there is no such part to train.
+  is left in `workdir/vae/previews`. UsageError where there is nothing that it is a part of.
   """
   c = config.train_vae
   check_records(config, build_vae(config.vae).hop)
-  start = start_file(config, "vae.safetensors")
-  _check_only(config, start)
   if stage.is_done(workdir / "vae", c.steps):
     return
+  start = start_file(config, "vae.safetensors")
+  if c.only and not start:
+    raise UsageError(
+      f"train_vae.only={c.only}: name the autoencoder whose {c.only} to train,"
+      " --config.init_from=DIR"
+    )
   if start and not c.only:
     if cluster.is_first():
       load_vae(config, start)  # which sees that it fits
@@ -52,9 +79,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
     return
   vae, given = build_vae(config.vae), None
   if start:
-    vae, given = open_vae(vae, start)  # on disk still
-  if c.only == ENVELOPE:
-    vae = vae.clone(shaped=True)
+    _, given = open_vae(vae, start)  # on disk still
+    if c.only == ENVELOPE:
+      vae = vae.clone(has_envelope=True)
+    elif given.pop(ENVELOPE, None):
+      logging.warning("%s: has an envelope, of the decoder as it was; it is left out", start)
   run_key = named_key(jax.random.key(config.seed), "vae")
   weights = {name: c[name] for name in ("kl_weight", "head_weight", "spectral_weight")}
   weights["rate"] = config.sample_rate
@@ -82,31 +111,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
   )
 
 
-def _check_only(config: ConfigDict, start: Path | None) -> None:
-  """UsageError where the part to be trained is none, or there is nothing that it is a part of."""
-  c, part = config.train_vae, config.train_vae.only
-  if part not in ("", *PARTS):
-    raise UsageError(f"train_vae.only: got {part!r}, expected nothing, {' or '.join(PARTS)}")
-  if part and not start:
-    raise UsageError(
-      f"train_vae.only={part}: name the autoencoder whose {part} to train, --config.init_from=DIR"
-    )
-  if part != ENVELOPE:
-    return
-  if config.vae.architecture != "spectral":
-    raise UsageError(
-      f"train_vae.only={part}: is of a spectral autoencoder, this one is {config.vae.architecture}"
-    )
-  if c.discriminator.weight:
-    raise UsageError(
-      f"train_vae.only={part}: is trained without an opponent; set train_vae.discriminator.weight"
-      f" to 0"
-    )
-
-
 def _begin(vae: VAE, key: jax.Array, given: Any, sample: jax.Array | None) -> Any:
-  """Parameters to begin with: drawn and, for a spectral one, fit to waveforms, or those given, with
-  an envelope that changes nothing where they have none."""
+  """Those given, with an envelope that changes nothing where they lack one that is wanted. Without
+  any: drawn and, for a spectral one, fit to waveforms."""
   if given and given.keys() == vae_shapes(vae).keys():
     return given
   params = {**init_vae(vae, key), **(given or {})}
