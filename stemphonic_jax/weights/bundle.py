@@ -154,7 +154,7 @@ def load_bundle(directory: Path) -> Bundle:
     check_depth("vae.depth", config["vae"].get("depth", 0), open_tensors(weights["vae"]))
     check_depth("text.depth", config["text"].get("depth", 0), open_tensors(weights["dit"]))
     vae, vae_params = open_vae(vae, weights["vae"])
-    dit_params = open_params(weights["dit"], dit_shapes(dit))
+    shapes = dit_shapes(dit)
   path = directory / TEXT_ENCODER
   text_encoder = open_text_encoder(path) if TEXT_ENCODER in _files(config) else None
   if text_encoder and text_encoder.config["width"] != dit.text_width:
@@ -173,7 +173,7 @@ def load_bundle(directory: Path) -> Bundle:
     vae=vae,
     vae_params=vae_params,
     dit=dit,
-    dit_params=dit_params,
+    dit_params=open_params(weights["dit"], shapes),
     text_encoder=text_encoder,
     tokenizer=tokenizer,
     statistics=statistics,

@@ -348,6 +348,9 @@ def test_a_model_is_passed_on_with_the_envelope_of_a_decoder_and_opened_with_it(
   jax.tree.map(np.testing.assert_array_equal, materialize(made.vae_params), parts)
   half = bundle.export_bundle(tmp_path / "out", tmp_path / "half", half=True)
   assert half.vae == shaped
+  edit_config(half.directory, vae=shape | {"size": 24, "stride": 6, "stacked": 4})
+  with pytest.raises(MismatchError, match="stride 6: expected a multiple of 4 for an envelope"):
+    bundle.load_bundle(half.directory)
   parts["envelope"].pop("in")
   save_params(tmp_path / "vae.safetensors", parts)
   with pytest.raises(MismatchError, match="envelope/in/bias: file lacks it"):
