@@ -2,8 +2,9 @@
 # Trains the demo model that comes with the package again: an autoencoder, its decoder alone on stems and
 # the envelope of what that makes; then a diffusion transformer on 8 s, where most is learned at a quarter
 # of the cost: first each stem by itself, then stems that hear each other, ordinary sentences and sampled
-# instruments; and last on 32 s. Some nine hours on two cores; what is done is not done again after an interruption. It needs FluidSynth
-# and a General-MIDI SoundFont (apt-get install fluid-soundfont-gm libfluidsynth3).
+# instruments; and last on 32 s. Some nine hours on two cores; what is done is not done again after an
+# interruption. It needs FluidSynth and a General-MIDI SoundFont
+# (apt-get install fluid-soundfont-gm libfluidsynth3).
 #
 #   bash launch/train_demo.sh
 #   SOUNDFONT=FILE.sf2 EXTRAS=cuda bash launch/train_demo.sh     # another font, and on a GPU
