@@ -187,7 +187,7 @@ def _instead(workdir: Path) -> str:
   other = "take another --workdir"
   if os.listdir(workdir) != ["config.json"]:
     return other
-  return f"nothing was made in it: {other}, or remove {workdir / 'config.json'} if no run is on"
+  return f"nothing was made in it: if no run is on, remove {workdir / 'config.json'}, or {other}"
 
 
 def _write(config: ConfigDict, path: Path) -> bool:
