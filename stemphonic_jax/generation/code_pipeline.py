@@ -16,7 +16,7 @@ from stemphonic_jax.generation import asking, editing, replaying
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.info import info_of
-from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
+from stemphonic_jax.generation.outcome import refuse_absurd, silent_stems
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress, Tell
 from stemphonic_jax.generation.request import Request
 from stemphonic_jax.generation.session import begun
@@ -98,10 +98,7 @@ class CodePipeline(ABC):
       whole = holes(None, samples, self.rate, self.hop)
       self.work(draft, request, whole, request.first + v, progress)
       clock.lap("sample")
-      quiet = functools.partial(is_silent, hop=self.hop, rate=self.rate, asked=None)
-      silent = [name for name in request.stems if quiet(draft.audio[name])]
-      for name in silent:
-        say_silent(request, v, name)
+      silent = silent_stems(self, draft, request, whole, variation=v)
       info = info_of(self, request, given, v, silent, clock.seconds)
       info = begun(info, "generate", request.ask(v, [*given.audio]), draft.audio)
       latents = {name: draft.latents[name] for name in request.stems}

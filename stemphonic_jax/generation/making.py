@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.generation.carried import continued
 from stemphonic_jax.generation.draft import Edit
-from stemphonic_jax.generation.outcome import is_silent, say_silent
+from stemphonic_jax.generation.outcome import silent_stems
 from stemphonic_jax.generation.progress import Tell
-from stemphonic_jax.generation.request import Request
 from stemphonic_jax.generation.session import OF_STEMS
 from stemphonic_jax.generation.song import Song, Take
 from stemphonic_jax.generation.windows import unknown
@@ -24,6 +22,7 @@ def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
   song, request, draft, turned = edit.song, edit.request, edit.draft, edit.turned
   begun_at = time.perf_counter()
   pipe.fill(draft, request, edit.holes, strength=edit.strength, tell=tell)
+  silent = silent_stems(pipe, draft, request, edit.holes, again=edit.strength == 1, tell=tell)
   timings = {"edit": round(time.perf_counter() - begun_at, 3)}
   missing = unknown(edit.holes, -(-draft.samples // pipe.hop))
   whole = turned or draft.samples != song.samples
@@ -33,9 +32,8 @@ def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
     audio, latents = draft.audio[name], draft.latents.get(name)
     own = not missing.all() and song.info["stems"].get(name, {}).get("given", False)
     about[name] = {"type": draft.types[name], "given": own}
-    if name in request.stems and _is_silent(pipe, request, name, audio, missing):
+    if name in silent:
       about[name]["silent"] = True
-      say_silent(request, 0, name)
     for key in OF_STEMS:
       if name in getattr(request, key):
         about[name][key] = getattr(request, key)[name]
@@ -44,13 +42,3 @@ def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
       about[name]["activity"] = continued(kept[name], audio, new, pipe.hop, pipe.rate)
     made[name] = Take(np.roll(audio, turned, 0), None) if turned else Take(audio, latents)
   return song.edited(edit.do, edit.ask, made, about, timings)
-
-
-def _is_silent(
-  pipe: "StemPipeline", request: Request, name: str, audio: np.ndarray, missing: np.ndarray
-) -> bool:
-  """Whether what was made of a stem is silent though it was to sound."""
-  asked, hop = missing.astype(np.int8), pipe.hop
-  if name in request.activity:
-    asked &= lanes_from_ranges(request.activity[name], len(missing), hop, pipe.rate)
-  return is_silent(audio, hop, pipe.rate, asked)

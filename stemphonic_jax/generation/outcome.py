@@ -1,14 +1,26 @@
 """What a model made is looked at before anybody hears it: is it sound, is it silent?"""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 from absl import logging
-from jaxtyping import Float32, Int8
+from jaxtyping import Bool, Float32
 
-from stemphonic_jax.audio.activity import frame_activity
+from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.files import LOUDEST
+from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.errors import DivergedError
+from stemphonic_jax.generation.draft import Draft
+from stemphonic_jax.generation.progress import Tell
 from stemphonic_jax.generation.request import Request
+from stemphonic_jax.generation.windows import Hole, unknown
 
+if TYPE_CHECKING:
+  from stemphonic_jax.generation.pipeline import StemPipeline
+
+SILENT_DBFS = -45.0  # below which a stem is silent that was to sound; others are at some -25
 SHOWN = 60  # letters of a prompt
 
 
@@ -29,26 +41,59 @@ def refuse_absurd(
   )
 
 
-def is_silent(
-  audio: Float32[np.ndarray, "samples 2"],
-  hop: int,
-  rate: int,
-  asked: Int8[np.ndarray, "T"] | None,
-) -> bool:
-  """Whether a stem is silent wherever it was `asked` to sound: all along, if no lane was given.
+def silent_stems(
+  pipe: "StemPipeline",
+  draft: Draft,
+  request: Request,
+  holes: Sequence[Hole],
+  *,
+  variation: int = 0,
+  again: bool = True,
+  tell: Tell | None = None,
+) -> list[str]:
+  """The stems of a request that are silent in the holes of a draft, which the log says.
 
-  One that was asked to be silent all along is not.
+  Those that were made as a whole are made once more before that where the model hears activity: to
+  all that is there, and to sound where they were asked to or, where nothing was said, all along.
   """
-  found = frame_activity(audio, hop, rate)
-  asked = np.ones_like(found) if asked is None else asked
-  return bool(asked.any() and not (found & asked).any())
+  missing = unknown(holes, -(-draft.samples // pipe.hop))
+  asked = dict.fromkeys(request.stems, missing) | {
+    name: missing & lanes_from_ranges(ranges, len(missing), pipe.hop, pipe.rate).astype(bool)
+    for name, ranges in request.activity.items()
+  }
+
+  def silent() -> list[str]:
+    return [name for name in request.stems if is_silent(draft.audio[name], pipe.hop, asked[name])]
+
+  names = silent()
+  if names and again and missing.all() and pipe.config["dropout"].get("activity", 1) < 1:
+    logging.info("silent, so made once more, to sound: %s", ", ".join(names))
+    always = ((0.0, request.seconds),)
+    once = replace(
+      request,
+      stems={name: request.stems[name] for name in names},
+      activity={name: request.activity.get(name, always) for name in names},
+      first=request.first + variation,
+      variations=1,
+    )
+    pipe.fill(draft, once, holes, tell=tell)
+    names = silent()
+  for name in names:
+    logging.warning(
+      "stem %r was to sound and is silent: %s; another seed may help", name, _of(request, variation)
+    )
+  return names
 
 
-def say_silent(request: Request, variation: int, name: str) -> None:
-  """A line of log for a stem that is silent; song.json says it too."""
-  logging.warning(
-    "stem %r was to sound and is silent: %s; another seed may help", name, _of(request, variation)
-  )
+def is_silent(
+  audio: Float32[np.ndarray, "samples 2"], hop: int, asked: Bool[np.ndarray, "T"]
+) -> bool:
+  """Whether a stem is silent in all of the frames in which it was `asked` to sound.
+
+  Where there are none it is not.
+  """
+  heard = np.repeat(asked, hop)[: len(audio)]
+  return bool(heard.any()) and dbfs(audio[heard]) < SILENT_DBFS
 
 
 def _of(request: Request, variation: int) -> str:

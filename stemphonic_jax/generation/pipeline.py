@@ -27,10 +27,11 @@ from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.generation import asking, editing, replaying, stepwise, wording
 from stemphonic_jax.generation.context import Context
+from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.filling import fill
 from stemphonic_jax.generation.guided import weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
-from stemphonic_jax.generation.outcome import is_silent, refuse_absurd, say_silent
+from stemphonic_jax.generation.outcome import refuse_absurd, silent_stems
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress
 from stemphonic_jax.generation.request import Request, plan
 from stemphonic_jax.generation.rows import (
@@ -44,6 +45,7 @@ from stemphonic_jax.generation.rows import (
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.systems import open_pipeline
+from stemphonic_jax.generation.windows import holes
 from stemphonic_jax.guidance import PLAIN
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_sampling, for_this_machine
@@ -174,9 +176,10 @@ class StemPipeline:
     lanes = {name: lane[:needed] for name, lane in lanes.items()}
     songs = []
     for v, stems in enumerate(audio):
-      silent = [n for n in request.stems if is_silent(stems[n], hop, self.rate, lanes.get(n))]
-      for name in silent:
-        say_silent(request, v, name)
+      draft = Draft(stems, {**given.types, **request.stems}, latents[v])
+      everything = holes(None, samples, self.rate, hop)
+      silent = silent_stems(self, draft, request, everything, variation=v, tell=progress.tell)
+      clock.lap("look")
       info = info_of(self, request, given, v, silent, clock.seconds)
       info = begun(info, "generate", request.ask(v, [*given.audio]), stems)
       songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))

@@ -17,7 +17,7 @@ class Progress:
   """Counts what is done, on any thread, and tells it on the one that made it."""
 
   def __init__(self, of: int, tell: Tell | None = None):
-    self.done, self.of, self._tell = 0, of, tell
+    self.done, self.of, self.tell = 0, of, tell
     self._lock, self._thread = threading.Lock(), threading.get_ident()
     self._told, self._ended = -1, False
     self.poll()
@@ -25,7 +25,7 @@ class Progress:
   @property
   def wanted(self) -> bool:
     """Whether anybody listens."""
-    return self._tell is not None
+    return self.tell is not None
 
   def add(self, count: int) -> None:
     """So much more is done; Ended on another thread, where the work was ended."""
@@ -38,11 +38,11 @@ class Progress:
 
   def poll(self) -> None:
     """Tells what is new, on the thread that is to tell."""
-    if self._tell is None or self.done == self._told:
+    if self.tell is None or self.done == self._told:
       return
     self._told = self.done
     try:
-      self._tell(self._told, self.of)
+      self.tell(self._told, self.of)
     except BaseException:
       self._ended = True
       raise

@@ -7,6 +7,7 @@ import pytest
 
 from stemphonic_jax.errors import DataError, DivergedError
 from stemphonic_jax.generation.outcome import is_silent
+from stemphonic_jax.generation.pipeline import StemPipeline
 from tests import tiny
 
 PROMPT = "Relaxing country rock"
@@ -52,14 +53,97 @@ def test_a_stem_that_is_silent_though_it_was_to_sound_is_said(monkeypatch, warne
 
 
 def test_a_stem_that_rests_where_it_was_to_play_is_silent():
-  audio = np.zeros((8 * 3584, 2), np.float32)
+  audio = np.zeros((8 * 3584 - 100, 2), np.float32)
   audio[4 * 3584 :] = 0.1
-  lane = np.array([1, 1, 0, 0, 0, 0, 0, 0], np.int8)
-  assert is_silent(audio, 3584, 44_100, lane)
-  assert not is_silent(audio, 3584, 44_100, None)
-  assert not is_silent(audio, 3584, 44_100, 1 - lane)
-  assert not is_silent(np.zeros_like(audio), 3584, 44_100, 0 * lane)
-  assert is_silent(np.zeros_like(audio), 3584, 44_100, None)
+  begins = np.arange(8) < 2
+  assert is_silent(audio, 3584, begins)
+  assert not is_silent(audio, 3584, ~begins)
+  assert not is_silent(audio, 3584, np.ones(8, bool))
+  assert not is_silent(np.zeros_like(audio), 3584, np.zeros(8, bool))
+  faint = 10 ** (np.float32([-44.9, -45.1]) / 20)
+  assert [is_silent(np.full_like(audio, one), 3584, begins) for one in faint] == [False, True]
+
+
+@pytest.fixture
+def quiet_at_first(monkeypatch):
+  """Lists the passes of a pipeline, of which the first makes no sound of some stems."""
+
+  def install(*silent, pipe=None):
+    pipe, passes = pipe or tiny.pipeline(), []
+    run, decode = pipe.run_pass, pipe.decode_row
+
+    def listed(request, names, context, lanes, *rest, **options):
+      made = run(request, names, context, lanes, *rest, **options)
+      for row in range(len(made)) if not passes else ():
+        made[row] += np.float32(np.nan if names[row % len(names)] in silent else 0)
+      passes.append((request, list(names), {name: list(lane) for name, lane in lanes.items()}))
+      return made
+
+    monkeypatch.setattr(pipe, "run_pass", listed)
+    monkeypatch.setattr(
+      pipe, "decode_row", lambda z: np.nan_to_num(decode(z), nan=0.0) * ~np.isnan(z).any()
+    )
+    return passes
+
+  return install
+
+
+def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, warned):
+  whole = generate("drums", "basses", seed=3)
+  passes = quiet_at_first("drums")
+  song = generate("drums", "basses", seed=3)
+  frames = -(-song.samples // song.hop)
+  assert [(names, lanes) for _, names, lanes in passes] == [
+    (["drums", "basses"], {}),
+    (["drums"], {"drums": [1] * frames}),
+  ]
+  np.testing.assert_array_equal(song.stems["basses"], whole.stems["basses"])
+  assert np.abs(song.stems["drums"]).max() > 0.01
+  assert not warned
+  assert "silent" not in song.info["stems"]["drums"]
+  assert song.info["request"]["activity"] == {}  # what was asked is as it was
+
+
+def test_it_sounds_where_it_was_asked_to_and_hears_its_own_noise(quiet_at_first):
+  passes = quiet_at_first("drums", "basses")
+  tiny.pipeline().variations(
+    PROMPT, ["drums", "basses"], count=1, first=4, seed=3, activity={"basses": [(0, 0.3)]}
+  )
+  (_, _, first), (once, names, lanes) = passes
+  assert names == ["drums", "basses"]
+  assert lanes["basses"] == first["basses"]
+  assert 0 in lanes["basses"]
+  assert 0 not in lanes["drums"]
+  assert (once.first, once.variations) == (4, 1)
+
+
+def test_what_was_made_of_a_range_is_made_once(quiet_at_first, warned):
+  song = generate("drums", "basses")
+  song = dataclasses.replace(song, stems={n: 1e-6 * audio for n, audio in song.stems.items()})
+  passes = quiet_at_first("drums")
+  again = tiny.pipeline().again(song, ["drums"], (0.0, 0.5))
+  assert again.info["stems"]["drums"]["silent"]
+  assert len(warned) == len(passes) == 1
+
+
+def test_a_model_that_hears_no_activity_makes_stems_once(quiet_at_first, warned):
+  bundle = tiny.pipeline().bundle
+  dropout = {**bundle.config["dropout"], "activity": 1.0}
+  deaf = StemPipeline(dataclasses.replace(bundle, config={**bundle.config, "dropout": dropout}))
+  passes = quiet_at_first("drums", pipe=deaf)
+  song = deaf.generate(PROMPT, ["drums"])
+  assert song.info["stems"]["drums"]["silent"]
+  assert len(warned) == len(passes) == 1
+
+
+def test_an_edit_of_a_whole_stem_is_made_once_more(quiet_at_first, warned):
+  song = generate("drums")
+  passes = quiet_at_first("basses")
+  added = tiny.pipeline().add(song, ["basses"])
+  assert [names for _, names, _ in passes] == [["basses"], ["basses"]]
+  assert np.abs(added.stems["basses"]).max() > 0.01
+  np.testing.assert_array_equal(added.stems["drums"], song.stems["drums"])
+  assert not warned
 
 
 def test_a_song_that_sounds_warns_of_nothing(warned):
