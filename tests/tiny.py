@@ -78,6 +78,7 @@ class InMemory(list):
 
 
 TURNED = ("basses", "keys")
+QUIETER = 1 / 32  # so that what random numbers make is within ±1
 RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 
 
@@ -86,8 +87,11 @@ def parts(config: Mapping[str, Any] = CONFIG) -> dict[str, Any]:
   vae, latent = build_vae(config["vae"]), config["vae"]["latent"]
   dit = build_dit(config["dit"], config["text"], latent, RATE / 3584)
   channels = np.arange(latent, dtype=np.float32)
+  vae_params = random_params(vae_shapes(vae))
+  if config["vae"]["architecture"] == "oobleck":
+    vae_params["decoder"]["conv2"]["kernel"] *= np.float32(QUIETER)
   return {
-    "vae_params": random_params(vae_shapes(vae)),
+    "vae_params": vae_params,
     "dit_params": random_params(dit_shapes(dit)),
     "tokenizer": tokenizer(),
     "statistics": Statistics(mean=channels / 8 - 0.5, std=0.5 + channels / 8),

@@ -1,4 +1,4 @@
-"""Levels: root-mean-square in dBFS, envelopes, mixing stems with gains, a mix at a level."""
+"""Levels: root-mean-square in dBFS, peaks, envelopes, mixing stems with gains, a mix at a level."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from stemphonic_jax.errors import UsageError
 
 MIX_DBFS = -16.0  # level at which the paper compares and plays mixes
+KNEE = 0.8  # of full scale, from which on a tape would bend samples
 
 
 def dbfs(audio: np.ndarray) -> float:
@@ -50,6 +51,18 @@ def normalize(
   gain = 10.0 ** ((target_dbfs - level) / 20.0)
   peak = float(max(audio.max(), -audio.min()))
   return np.clip(audio * np.float32(min(gain, most / peak)), -most, most)  # to the last bit
+
+
+def saturate(audio: np.ndarray) -> np.ndarray:
+  """Audio within ±1: samples beyond ±KNEE are bent as by a tape, all others are as they were."""
+  loud = np.abs(audio) > KNEE
+  if not loud.any():
+    return audio
+  room = np.float32(1 - KNEE)
+  bent = KNEE + room * np.tanh((np.abs(audio[loud]) - np.float32(KNEE)) / room)
+  found = audio.copy()
+  found[loud] = np.copysign(bent, audio[loud])
+  return found
 
 
 def envelope(audio: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from stemphonic_jax.generation import asking, editing, replaying
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.info import info_of
-from stemphonic_jax.generation.outcome import refuse_absurd, silent_stems
+from stemphonic_jax.generation.outcome import silent_stems, sound_of
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress, Tell
 from stemphonic_jax.generation.request import Request
 from stemphonic_jax.generation.session import begun
@@ -118,7 +118,7 @@ class CodePipeline(ABC):
     new = np.stack([wave, wave], 1)
     audio = draft.audio.get(name, np.zeros((draft.samples, 2), np.float32))
     for hole in found:
-      refuse_absurd(request, variation, name, new[hole.start : hole.stop])
+      new[hole.start : hole.stop] = sound_of(request, variation, name, new[hole.start : hole.stop])
       audio = blend(audio, new, hole, self.rate)
     draft.audio[name] = audio
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32
 from stemphonic_jax.audio.activity import lanes_from_ranges
 from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.generation.draft import Draft
-from stemphonic_jax.generation.outcome import refuse_absurd
+from stemphonic_jax.generation.outcome import sound_of
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
 from stemphonic_jax.generation.request import Request, plan
 from stemphonic_jax.generation.rows import Row
@@ -201,7 +201,8 @@ class _Filling:
       new = np.zeros((self.frames * self.hop, 2), np.float32)
       new[first * self.hop : last * self.hop] = self.pipe.decode_row(latents[first:last])
       for hole in holes:
-        refuse_absurd(self.request, 0, name, new[hole.start : hole.stop])
+        part = slice(hole.start, hole.stop)
+        new[part] = sound_of(self.request, 0, name, new[part])
         audio = blend(audio, new, hole, self.pipe.rate)
     self.draft.audio[name] = audio
     self.progress.add(DECODED)

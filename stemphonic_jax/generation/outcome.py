@@ -9,8 +9,7 @@ from absl import logging
 from jaxtyping import Bool, Float32
 
 from stemphonic_jax.audio.activity import lanes_from_ranges
-from stemphonic_jax.audio.files import LOUDEST
-from stemphonic_jax.audio.levels import dbfs
+from stemphonic_jax.audio.levels import dbfs, saturate
 from stemphonic_jax.errors import DivergedError
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.progress import Tell
@@ -20,20 +19,22 @@ from stemphonic_jax.generation.windows import Hole, unknown
 if TYPE_CHECKING:
   from stemphonic_jax.generation.pipeline import StemPipeline
 
+LOUDEST = 10.0  # full scale is 1; of 1 040 stems that a sound model made, one reached 3.5
 SILENT_DBFS = -45.0  # below which a stem is silent that was to sound; others are at some -25
 SHOWN = 60  # letters of a prompt
 
 
-def refuse_absurd(
+def sound_of(
   request: Request, variation: int, name: str, audio: Float32[np.ndarray, "samples 2"]
-) -> None:
-  """DivergedError where a stem's samples are not finite, or far beyond what audio is.
+) -> Float32[np.ndarray, "samples 2"]:
+  """What a model made of a stem, within ±1 as recordings are: strokes beyond give in, as on tape.
 
-  It names the request and its seed, with which it can be made again.
+  DivergedError where samples are not finite, or far beyond what audio is; it names the request and
+  its seed, with which it can be made again.
   """
   peak = float(max(audio.max(), -audio.min()))  # NaN where any sample is
   if peak <= LOUDEST:
-    return
+    return saturate(audio)
   what = f"samples up to {peak:.2g}, expected within ±1" if np.isfinite(peak) else "NaN or infinity"
   raise DivergedError(
     f"the model made {what}: stem {name!r} of {_of(request, variation)}; nothing is saved; try"

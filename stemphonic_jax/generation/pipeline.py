@@ -31,7 +31,7 @@ from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.filling import fill
 from stemphonic_jax.generation.guided import weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
-from stemphonic_jax.generation.outcome import refuse_absurd, silent_stems
+from stemphonic_jax.generation.outcome import silent_stems, sound_of
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress
 from stemphonic_jax.generation.request import Request, plan
 from stemphonic_jax.generation.rows import (
@@ -167,8 +167,7 @@ class StemPipeline:
       for row, (z, sound) in enumerate(zip(made, decoded, strict=True)):
         v, k = divmod(row, len(names))
         latents[v][names[k]] = z[:needed]
-        refuse_absurd(request, v, names[k], sound[:samples])
-        audio[v][names[k]] = sound[:samples]
+        audio[v][names[k]] = sound_of(request, v, names[k], sound[:samples])
         progress.add(DECODED)
       clock.lap("decode")
       if not self.bundle.dit.ensemble:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from stemphonic_jax.audio.levels import dbfs, envelope, mix, normalize
+from stemphonic_jax.audio.levels import KNEE, dbfs, envelope, mix, normalize, saturate
 from stemphonic_jax.errors import UsageError
 
 
@@ -62,3 +62,17 @@ def test_an_envelope_is_the_lowest_and_highest_sample_of_each_piece(samples):
   pieces = [audio[k : k + -(-samples // 10)] for k in range(0, samples, -(-samples // 10))]
   np.testing.assert_array_equal(low, [piece.min() for piece in pieces])
   np.testing.assert_array_equal(high, [piece.max() for piece in pieces])
+
+
+def test_saturation_bends_what_is_loud_and_nothing_else():
+  audio = np.linspace(-4, 4, 8001, dtype=np.float32).reshape(-1, 1) * np.ones(2, np.float32)
+  bent = saturate(audio)
+  assert bent.dtype == np.float32
+  assert np.abs(bent).max() <= 1
+  soft = np.abs(audio) <= KNEE
+  np.testing.assert_array_equal(bent[soft], audio[soft])
+  np.testing.assert_array_equal(bent, -bent[::-1])
+  slopes = np.diff(bent[:, 0]) / np.diff(audio[:, 0])
+  assert slopes.min() >= 0  # louder stays louder
+  assert np.abs(np.diff(slopes)).max() < 0.01  # without an edge
+  np.testing.assert_array_equal(saturate(0.2 * audio), 0.2 * audio)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from stemphonic_jax.audio.levels import saturate
 from stemphonic_jax.errors import DataError, DivergedError
 from stemphonic_jax.generation.outcome import is_silent
 from stemphonic_jax.generation.pipeline import StemPipeline
@@ -41,6 +42,25 @@ def test_what_is_no_sound_is_an_error_that_says_how_to_make_it_again(monkeypatch
   with pytest.raises(DataError, match="stem 'drums': sample 5"):
     dataclasses.replace(good, stems={"drums": stem}).save(tmp_path / "song")
   assert not list(tmp_path.iterdir())
+
+
+def test_strokes_beyond_full_scale_give_in_and_far_beyond_are_no_sound(monkeypatch):
+  pipe, raw, peak = tiny.pipeline(), [], 3.0
+  decode = pipe.decode_row
+
+  def loud(latents):
+    audio = decode(latents)
+    raw.append(audio * np.float32(peak / np.abs(audio).max()))
+    return raw[-1]
+
+  monkeypatch.setattr(pipe, "decode_row", loud)
+  song = generate("drums")
+  np.testing.assert_array_equal(song.stems["drums"], saturate(raw[0][: song.samples]))
+  again = pipe.again(song, ["drums"], (0.5, 1.0))
+  assert np.abs(again.stems["drums"]).max() <= 1
+  peak = 10.1
+  with pytest.raises(DivergedError, match="samples up to 10, expected within ±1"):
+    generate("drums")
 
 
 def test_a_stem_that_is_silent_though_it_was_to_sound_is_said(monkeypatch, warned):

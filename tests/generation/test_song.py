@@ -96,7 +96,7 @@ def test_song_json_says_what_the_song_was_made_from(song, tmp_path):
   assert list(info["stems"]) == ["keys", "drums", "basses"]
   assert [stem["given"] for stem in info["stems"].values()] == [True, False, False]
   assert (tmp_path / "song" / info["latents"]).is_file()
-  assert info["timings"].keys() == {"encode", "sample", "decode"}
+  assert info["timings"].keys() == {"encode", "sample", "decode", "look"}
   assert all(seconds >= 0 for seconds in info["timings"].values())
 
 
