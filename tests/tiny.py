@@ -78,7 +78,7 @@ class InMemory(list):
 
 
 TURNED = ("basses", "keys")
-QUIETER = 1 / 32  # so that what random numbers make is within ±1
+QUIETER = 1 / 16  # so that what random numbers make is within ±1
 RATE, SAMPLES, FRAMES = 44_100, 88_200, 25  # 25 = ceil(88 200 / 3584)
 
 

@@ -56,7 +56,7 @@ def test_the_mix_has_the_models_relative_levels_and_does_not_clip(song, tmp_path
   song.save(tmp_path / "song")
   mix = read_audio(tmp_path / "song" / "mix.wav", tiny.RATE)
   total = sum(song.stems.values())
-  assert np.abs(mix).max() == 1, "at -16 dBFS it would be more"
+  assert 1 - 1e-6 < np.abs(mix).max() <= 1, "at -16 dBFS it would be more"
   assert levels.dbfs(total / np.abs(total).max()) < -16
   factor = np.abs(mix).max() / np.abs(total).max()
   np.testing.assert_allclose(mix, factor * total, atol=1e-5)
