@@ -21,9 +21,11 @@ import soundfile
 
 made, heard = map(Path, sys.argv[1:])
 sounds = {path.stem: soundfile.read(path) for path in sorted(made.glob("*.wav"))}
-loudest = max(np.abs(audio).max() for audio, _ in sounds.values())
-for name, (audio, rate) in sounds.items():  # as loud beside each other as they are, without clipping
-  soundfile.write(heard / f"{name}.ogg", audio * (0.89 / loudest), rate, compression_level=0.8)
+peaks = {name: np.abs(audio).max() for name, (audio, _) in sounds.items()}
+loudest = max(peak for name, peak in peaks.items() if name != "mix")
+for name, (audio, rate) in sounds.items():  # stems as loud beside each other as they are, without clipping
+  gain = 0.89 / (peaks[name] if name == "mix" else loudest)
+  soundfile.write(heard / f"{name}.ogg", audio * gain, rate, compression_level=0.8)
 PYTHON
 }
 

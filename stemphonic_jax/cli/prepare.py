@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
   prepare.add_argument("--no-tempo", action="store_true", help="do not estimate what is not stated")
   prepare.add_argument(
     "--held-out", type=whole(0), default=64, metavar="N",
-    help="mixes to measure on, at most a tenth; with 0 all are trained on",
+    help="mixes to measure on, at most a tenth but one at least; with 0 all are trained on",
   )  # fmt: skip
   prepare.add_argument(
     "--max-bad", type=number(0, 1), default=0.01, metavar="SHARE",

@@ -22,10 +22,12 @@ def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
   song, request, draft, turned = edit.song, edit.request, edit.draft, edit.turned
   begun_at = time.perf_counter()
   pipe.fill(draft, request, edit.holes, strength=edit.strength, tell=tell)
-  silent = silent_stems(pipe, draft, request, edit.holes, again=edit.strength == 1, tell=tell)
-  timings = {"edit": round(time.perf_counter() - begun_at, 3)}
   missing = unknown(edit.holes, -(-draft.samples // pipe.hop))
   whole = turned or draft.samples != song.samples
+  silent = []  # where a song goes on, stems may rest
+  if not whole:
+    silent = silent_stems(pipe, draft, request, edit.holes, again=edit.strength == 1, tell=tell)
+  timings = {"edit": round(time.perf_counter() - begun_at, 3)}
   names = [name for name in draft.audio if name in request.stems or whole]
   made, about = {}, {}
   for name in names:

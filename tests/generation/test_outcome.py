@@ -146,6 +146,16 @@ def test_what_was_made_of_a_range_is_made_once(quiet_at_first, warned):
   assert len(warned) == len(passes) == 1
 
 
+def test_a_stem_may_rest_where_its_song_goes_on(quiet_at_first, warned):
+  song = generate("drums", "basses")
+  song = dataclasses.replace(song, stems={n: 1e-6 * audio for n, audio in song.stems.items()})
+  passes = quiet_at_first("drums")
+  longer = tiny.pipeline().extend(song, 3.0)
+  assert "silent" not in longer.info["stems"]["drums"]
+  assert not warned
+  assert len(passes) == 1
+
+
 def test_a_model_that_hears_no_activity_makes_stems_once(quiet_at_first, warned):
   bundle = tiny.pipeline().bundle
   dropout = {**bundle.config["dropout"], "activity": 1.0}

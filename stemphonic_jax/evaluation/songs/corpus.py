@@ -127,7 +127,10 @@ def on_disk(
   mixes = rng.permutation(np.flatnonzero(counts)).tolist()
   if len(mixes) < 2:
     what = "two mixes" if held_out is None else "two held-out mixes"
-    raise DataError(f"{root}: needs {what} of {seconds:g} s or more to measure with")
+    raise DataError(
+      f"{root}: needs {what} of {seconds:g} s or more to measure with; measure shorter songs"
+      f" (--seconds 8), or add mixes"
+    )
   chosen = [(mix, (firsts[mix] + rng.permutation(counts[mix])).tolist()) for mix in mixes]
   return Cut(windows, chosen[::2]), Cut(windows, chosen[1::2])
 
