@@ -1,5 +1,6 @@
 """What both doors do around their work: logs, the compilation cache, errors in one line."""
 
+import _thread
 import ctypes
 import errno
 import glob
@@ -7,6 +8,7 @@ import importlib.util
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from stemphonic_jax.errors import StemphonicError
 
 DEBUG = "STEMPHONIC_DEBUG"  # set to 1, errors come with their traceback
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+LATER = 0.05  # seconds
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # which stays as it is, of what file it may be
 TPU_DEVICES = ("/dev/accel*", "/dev/vfio/[0-9]*")  # what a host of TPUs has
 # Of glibc's mallopt, whose values are C's int: from how many free bytes on memory is given back,
@@ -34,6 +37,7 @@ def run(work: Callable[[], None]) -> int:
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is spelled out
       stream.reconfigure(errors="backslashreplace")
+  sys.unraisablehook = _come_again
   try:
     work()
     print(end="", flush=True)  # a reader that has gone shows here, and not at exit
@@ -50,7 +54,19 @@ def run(work: Callable[[], None]) -> int:
   except Exception as error:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
+  finally:
+    sys.unraisablehook = sys.__unraisablehook__
   return 0
+
+
+def _come_again(unraisable: Any) -> None:
+  """An interruption where Python can raise none comes again, as jax's callback of the collector."""
+  if unraisable.exc_type is not KeyboardInterrupt:
+    sys.__unraisablehook__(unraisable)
+    return
+  again = threading.Timer(LATER, _thread.interrupt_main)
+  again.daemon = True
+  again.start()
 
 
 def _said(error: OSError) -> str:

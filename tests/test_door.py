@@ -3,8 +3,10 @@
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -63,6 +65,23 @@ def test_an_error_is_one_line_and_a_code(capsys, error, code, line):
   out, err = capsys.readouterr()
   assert out == ""
   assert err == f"stemphonic: error: {line}\n"
+
+
+def test_an_interruption_where_none_can_be_raised_comes_again(capsys):
+  """As in jax's callback of the garbage collector, where Python passes over it."""
+
+  class Collected:
+    def __del__(self):
+      signal.raise_signal(signal.SIGINT)
+
+  def work():
+    Collected()
+    for _ in range(1000):
+      time.sleep(0.01)
+
+  assert door.run(work) == 130
+  assert capsys.readouterr() == ("", "stemphonic: error: interrupted\n")
+  assert sys.unraisablehook is sys.__unraisablehook__
 
 
 def test_no_error_is_0_and_says_nothing(capsys):

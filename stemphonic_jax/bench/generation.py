@@ -16,6 +16,7 @@ from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.weights.architecture import dit_shapes, parameter_count
+from stemphonic_jax.weights.signed import check_stemphonic
 from stemphonic_jax.weights.tensors import materialize
 
 # The transformer of configs/base.py, which is not installed: a billion parameters, T5-XXL as text.
@@ -29,6 +30,7 @@ def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> Non
   With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB.
   """
   pipe = StemPipeline.load(model)
+  check_stemphonic(Path(model), pipe.config, "this benchmark", "of others see --peer torch")
   frames = frames_of(pipe.seconds, pipe.rate, pipe.hop)
   params = materialize(pipe.bundle.dit_params, jnp.asarray)
   forward("of the model", for_this_machine(pipe.bundle.dit), params, frames, repeats)

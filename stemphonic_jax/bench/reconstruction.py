@@ -34,6 +34,7 @@ from stemphonic_jax.weights.architecture import VAE, build_vae, parameter_count
 from stemphonic_jax.weights.autoencoder import open_vae
 from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.hub import folder_of
+from stemphonic_jax.weights.signed import check_stemphonic
 from stemphonic_jax.weights.tensors import materialize
 from stemphonic_jax.weights.wrappers import hint
 
@@ -93,6 +94,7 @@ def load_vae(folder: Path) -> tuple[VAE, Any, int]:
   if not folder.is_dir():
     raise MissingError(f"{folder}: no such model folder{hint(folder)}")
   config = read_json(folder / "config.json")
+  check_stemphonic(folder, config, "this benchmark", "of codecs see --peer torch")
   vae, params = open_vae(build_vae(config["vae"]), folder / "vae.safetensors")
   return vae, materialize(params, jnp.asarray), config["sample_rate"]
 

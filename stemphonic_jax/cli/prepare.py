@@ -64,6 +64,7 @@ def run(request: argparse.Namespace) -> None:
   from stemphonic_jax.data.sources.catalogue import check_source, scan
   from stemphonic_jax.weights.hub import find_model
   from stemphonic_jax.weights.known import read_known
+  from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_config
 
   host, hosts = _host(request.host)
   check_source(request.source)
@@ -74,6 +75,8 @@ def run(request: argparse.Namespace) -> None:
     read_captions(request.captions)
   folder = find_model(request.model) if request.model else None
   if folder:
+    instead = "others prepare in their own training (--mode=prepare)"
+    check_stemphonic(folder, read_config(find_bundle(folder)), "this command", instead)
     read_known(folder)
   catalogue = scan(request.source, request.root)
 

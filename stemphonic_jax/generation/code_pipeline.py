@@ -79,7 +79,8 @@ class CodePipeline(ABC):
     progress = Progress((SAMPLED + DECODED) * len(request.stems), tell)
     self.work(draft, request, found, 0, progress)
 
-  def stems_for(self, types: Sequence[str]) -> list[str]:
+  @staticmethod
+  def stems_for(types: Sequence[str]) -> list[str]:
     """The stems of its own that this system makes a song of these types with."""
     return list(types)
 

@@ -92,7 +92,8 @@ class MusicGenStem(CodePipeline):
       self._heard(given.types, given.audio, asked)
     return super().songs(request, given, *rest)
 
-  def stems_for(self, types: Sequence[str]) -> list[str]:
+  @staticmethod
+  def stems_for(types: Sequence[str]) -> list[str]:
     """Those of bass, drums and other that these types are part of."""
     roles = {role_of(kind) for kind in types}
     return [made for role, made in TYPES.items() if role in roles]

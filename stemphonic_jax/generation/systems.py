@@ -4,6 +4,7 @@ They have the methods of `pipeline.StemPipeline`; what a system cannot do is ref
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,5 +25,10 @@ def open_pipeline(folder: Path) -> Any:
 
 def pipeline_of(model: Any, *arguments: Any) -> Any:
   """What makes songs with a model that is open."""
-  module, name = PIPELINES[system_of(model.config)]
-  return getattr(importlib.import_module(module), name)(model, *arguments)
+  return pipeline_class(model.config)(model, *arguments)
+
+
+def pipeline_class(config: Mapping[str, Any]) -> Any:
+  """The class of what makes songs with models that have such a config."""
+  module, name = PIPELINES[system_of(config)]
+  return getattr(importlib.import_module(module), name)

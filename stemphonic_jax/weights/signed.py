@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.audio.folders import settled
-from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError
+from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError, UsageError
 from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.wrappers import hint
 
@@ -56,6 +56,14 @@ def read_config(directory: Path) -> dict[str, Any]:
 def system_of(config: Mapping[str, Any]) -> str:
   """The system whose model a config is of."""
   return str(config.get("system", STEMPHONIC))
+
+
+def check_stemphonic(place: Path, config: Mapping[str, Any], what: str, instead: str) -> None:
+  """UsageError where the config at a place is of another system, and `what` is of Stemphonic's."""
+  if (system := system_of(config)) != STEMPHONIC:
+    raise UsageError(
+      f"{place}: is a model of {system}, and {what} is of those of {STEMPHONIC}; {instead}"
+    )
 
 
 def check_absent(out: Path) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from configs import c_ii, musicgen_stem
-from stemphonic_jax import main
+from stemphonic_jax import cli, main
 from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.evaluation.shown import figures, sheet
 from stemphonic_jax.evaluation.songs.trained import open_model
-from stemphonic_jax.evaluation.tables import compared, prompts
+from stemphonic_jax.evaluation.tables import accompanying, compared, continuing, prompts, repairing
 from stemphonic_jax.evaluation.tables.basis import Options
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.saved import load_song
@@ -243,6 +243,17 @@ def test_the_network_of_the_paper_is_medium():
   assert "9,000 tokens a song" in said
 
 
+def test_what_is_of_latents_refuses_it_at_once(trained, tmp_path):
+  others = {
+    ("bench", "generation"): "--peer torch",
+    ("bench", "vae"): "--peer torch",
+    ("prepare", "folder", "nowhere", str(tmp_path)): "--mode=prepare",
+  }
+  for command, instead in others.items():
+    with pytest.raises(UsageError, match=f"is a model of musicgen-stem, .*{instead}"):
+      cli.run([*command, "--model", str(trained)])
+
+
 def test_models_of_all_systems_are_asked_for_the_same_songs(pipe, trained, tmp_path, monkeypatch):
   monkeypatch.setattr(figures, "scores_figure", lambda *_: None)
   clock = itertools.count()  # which hearing takes a long time by
@@ -269,6 +280,10 @@ def test_models_of_all_systems_are_asked_for_the_same_songs(pipe, trained, tmp_p
   for refuse in (open_model, functools.partial(prompts.measure, out=tmp_path, options=options)):
     with pytest.raises(UsageError, match=r"is a model of musicgen-stem.*--systems"):
       refuse(trained)
+  for table in (repairing, continuing, accompanying):
+    with pytest.raises(UsageError, match=r"makes basses, drums, other, and this .*--systems"):
+      table.measure(trained, tmp_path / table.__name__, options)
+    assert not (tmp_path / table.__name__).exists()
   mix = InParts(measured.real)[0]
   assert list(mix.stems) == ["bass", "drums", "other"]
   assert pipe.stems_for(["drums", "percussion", "keys"]) == ["drums", "other"]

@@ -30,7 +30,7 @@ from stemphonic_jax.training.run.identity import PLACES, flat, lasting
 from stemphonic_jax.weights.files import read_json
 from stemphonic_jax.weights.models import Bundle, CodeBundle
 from stemphonic_jax.weights.models import open_model as open_bundle
-from stemphonic_jax.weights.signed import STEMPHONIC, system_of
+from stemphonic_jax.weights.signed import check_stemphonic
 
 HEARS = "dropout.activity < 1"
 SWITCHES = ("data.group_stems", "data.share_noise", HEARS, "dit.ensemble")
@@ -107,12 +107,8 @@ def open_any(path: Path) -> Model:
 
 def open_model(path: Path) -> Model:
   """A model that makes stems of latents; UsageError for one of another system."""
-  model = open_any(path)
-  if (system := system_of(model.bundle.config)) != STEMPHONIC:
-    raise UsageError(
-      f"{path}: is a model of {system}, and this table is about {STEMPHONIC}; measure it with"
-      f" `stemphonic evaluate --systems {path}`"
-    )
+  model, instead = open_any(path), f"measure it with `stemphonic evaluate --systems {path}`"
+  check_stemphonic(path, model.bundle.config, "this table", instead)
   return model
 
 

@@ -37,7 +37,8 @@ def measure(path: Path, out: Path, options: Options) -> Measured:
   listener = music.listener()
   ears = Ears(out, [listener])
   recall = ears.recall(listener)
-  of = remade.setting(__name__, path, out, options, ears, whole, "with bass, drums and other stems")
+  what = "with bass, drums and other stems"
+  of = remade.setting(__name__, path, out, options, ears, whole, what, roles=True)
 
   def tracks(songs: Sequence[SongFeatures | None]) -> list[Tracks | None]:
     return [None if song is None else music.recalled([song], recall)[0] for song in songs]

@@ -15,7 +15,7 @@ from absl import logging
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.taxonomy import STEM_TYPES
-from stemphonic_jax.errors import DataError, MissingError, UsageError
+from stemphonic_jax.errors import DataError, MissingError
 from stemphonic_jax.evaluation import kept, scores
 from stemphonic_jax.evaluation.kept import Cell
 from stemphonic_jax.evaluation.listeners.ears import Ears
@@ -28,7 +28,7 @@ from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Setting
 from stemphonic_jax.generation.limits import MAX_PROMPT
 from stemphonic_jax.generation.request import check_text
-from stemphonic_jax.weights.signed import STEMPHONIC, find_bundle, read_config, system_of
+from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_config
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
 STEMS = 4  # asked for with each prompt
@@ -48,11 +48,9 @@ def measure(path: Path, out: Path, options: Options, written: Path | None = None
   no text, or makes other stems; other errors are those of `paper.one_model`.
   """
   texts = read(written or WRITTEN)
-  if (system := system_of(read_config(find_bundle(path)))) != STEMPHONIC:
-    raise UsageError(
-      f"{path}: is a model of {system}, and --table prompts asks for any stems by text; measure it"
-      f" with `stemphonic evaluate --systems {path}`"
-    )
+  instead = f"measure it with `stemphonic evaluate --systems {path}`"
+  what = "--table prompts, which asks for any stems by text,"
+  check_stemphonic(path, read_config(find_bundle(path)), what, instead)
   ears = Ears(out)
   what = "of two stems or more"
   of = remade.setting(__name__, path, out, options, ears, lambda mix, _: mix, what, runs=())

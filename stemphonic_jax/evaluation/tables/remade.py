@@ -16,7 +16,8 @@ from absl import logging
 
 from stemphonic_jax.data.bar import bar
 from stemphonic_jax.data.stems import Mix, Stem
-from stemphonic_jax.errors import DataError, DivergedError
+from stemphonic_jax.data.taxonomy import STEM_TYPES
+from stemphonic_jax.errors import DataError, DivergedError, UsageError
 from stemphonic_jax.evaluation import kept
 from stemphonic_jax.evaluation.features import SongFeatures
 from stemphonic_jax.evaluation.kept import Heard
@@ -31,7 +32,7 @@ from stemphonic_jax.generation.editing import given_song
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.request import MAX_SEED
 from stemphonic_jax.generation.song import Song
-from stemphonic_jax.generation.systems import pipeline_of
+from stemphonic_jax.generation.systems import pipeline_class, pipeline_of
 
 Choose = Callable[[Mix, int], Mix | None]
 Make = Callable[[StemPipeline, Mix, int], Mix]  # from a piece and a seed
@@ -101,14 +102,22 @@ def setting(
   what: str,
   seconds: float | None = None,
   runs: Sequence[Run] = (Run(passes=2),),
+  roles: bool = False,
 ) -> Setting:
   """Opens a model and chooses pieces; errors are those of `paper.one_model`.
 
   DataError where no piece is `what` the table takes. With `seconds` they are so long, however short
-  the songs are that the model makes at once. A model has to be able to do `runs`.
+  the songs are that the model makes at once. A model has to be able to do `runs` and, but where a
+  table is of the `roles` of bass, drums and other, to make stems of any type.
   """
   model = trained.open_any(path)
   ablation.check_model(model, runs)
+  makes = pipeline_class(model.bundle.config).stems_for(STEM_TYPES)
+  if not roles and makes != list(STEM_TYPES):
+    raise UsageError(
+      f"{path}: makes {', '.join(makes)}, and this table asks for stems of any type; measure it"
+      f" with `stemphonic evaluate --systems {path}`, or --table musicgen-stem"
+    )
   if not options.held_out and options.source != "demo":
     options = replace(options, held_out=trained.held_out_of(model, options.source, options.root))
   if options.source == "demo":
