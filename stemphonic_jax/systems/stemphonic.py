@@ -21,11 +21,13 @@ FOLDER = "dit"
 def check(config: ConfigDict) -> None:
   """UsageError for numbers of a config that no stage could use."""
   from stemphonic_jax.training.losses import setting
+  from stemphonic_jax.training.plan import describe as plan
   from stemphonic_jax.training.trainers import vae
 
   numbers.check(config)
   setting.check(config)
   vae.check(config)
+  plan.network(config)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
