@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import c_ii
+from configs import c_ii, musicgen_stem, stemgen
 from stemphonic_jax import main
 from stemphonic_jax.errors import (
   DivergedError,
@@ -51,6 +51,10 @@ TINY = "--config=configs/c_ii.py:tiny"
       "no entry 'stepz', did you mean 'steps'?",
     ),
     ((TINY, "--mode=describe", "--config.nope=3"), "no entry 'nope'; what it has is in"),
+    (
+      ("--config=configs/stemgen.py:tiny", "--mode=describe", "--config.train.lora.rank=4"),
+      "no entry 'lora'; what it has is in configs/stemgen.py",
+    ),
     (("--config=configs", "--mode=describe"), "--config=configs: no such file"),
     ((TINY, "--mode=describe", "--config.train.steps=many"), "--config.train.steps=many"),
     ((TINY, "--mode=describe", "--workdri=x"), "workdri"),
@@ -226,6 +230,13 @@ def test_a_workdir_of_another_config_is_refused_by_the_key_that_differs(tmp_path
     main.claim(other, tmp_path)
 
 
+def test_a_workdir_of_another_system_is_refused_by_its_name(tmp_path):
+  main.claim(stemgen.get_config("tiny"), tmp_path)
+  message = r"was made with system = 'stemgen', now it is 'musicgen-stem'; .*another --workdir"
+  with pytest.raises(MismatchError, match=message):
+    main.claim(musicgen_stem.get_config("tiny"), tmp_path)
+
+
 def test_a_workdir_in_which_nothing_was_made_says_how_to_have_it(tmp_path):
   main.claim(c_ii.get_config("tiny"), tmp_path)
   other = c_ii.get_config("tiny")
@@ -264,6 +275,7 @@ def test_a_run_may_be_made_longer_and_sampled_otherwise(tmp_path):
   [("init_from=nope", 66), ("data.records=typo", 2), ("data.root=typo", 66)],
 )
 def test_a_run_that_was_refused_leaves_its_workdir_to_any_other(tmp_path, given, code):
+  (tmp_path / "run").mkdir()
   source = ("--config.data.source=folder", "--config.train_vae.batch_size=8")
   done = process(TINY, *source, f"--config.{given}", f"--workdir={tmp_path}/run")
   assert done.returncode == code, done.stderr

@@ -15,6 +15,7 @@ from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.generation.musicgen_stem import TYPES, MusicGenStem
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.systems import codes as of_codes
 from stemphonic_jax.systems import held_out, numbers
 from stemphonic_jax.systems.codes import compile_for
 from stemphonic_jax.training.inputs import codes, streams, text
@@ -33,6 +34,12 @@ def check(config: ConfigDict) -> None:
   numbers.check(config)
   codes.in_segments(config)
   musicgen_of(config)
+
+
+def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+  """Errors for what a config names on disk and a new run could not use."""
+  of_codes.check_places(config, workdir, trains)
+  text.check_reader(config, workdir)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

@@ -14,11 +14,11 @@ from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.systems import held_out, numbers
-from stemphonic_jax.systems.codes import compile_for
+from stemphonic_jax.systems.codes import check_places, compile_for
 from stemphonic_jax.training.inputs import codes
 from stemphonic_jax.training.inputs.prepare import records_of
 
-__all__ = ["compile_for"]
+__all__ = ["check_places", "compile_for"]
 
 FOLDER = "stemgen"
 

@@ -24,10 +24,26 @@ def check(config: ConfigDict) -> None:
   from stemphonic_jax.training.plan import describe as plan
   from stemphonic_jax.training.trainers import vae
 
+  vae.check(config)
   numbers.check(config)
   setting.check(config)
-  vae.check(config)
   plan.network(config)
+
+
+def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+  """Errors for records, a model or a T5 that a config names and a new run could not use."""
+  from stemphonic_jax.training.inputs import prepare, start, text
+  from stemphonic_jax.training.trainers import dit, vae
+  from stemphonic_jax.weights.architecture import build_vae
+
+  prepare.check_records(config, build_vae(config.vae).hop)
+  if trains:
+    start.check_start(config)
+    dit.check_teacher(config)
+  own = vae.find_start(config)
+  if own and config.data.records:
+    prepare.check_autoencoder(Path(config.data.records), own)
+  text.check_reader(config, workdir)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
