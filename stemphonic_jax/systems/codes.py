@@ -5,7 +5,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.systems import numbers
 from stemphonic_jax.training.inputs import codes
+from stemphonic_jax.training.inputs.corpora import check_set
 from stemphonic_jax.training.inputs.start import check_start, start_codes
 
 
@@ -13,7 +15,10 @@ def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
   """Errors for codecs, records or a model that a config names and a new run could not use."""
   from stemphonic_jax.training.trainers.coded import check_codecs
 
+  if not config.data.records:
+    check_set(config)
   if trains:
+    numbers.check_rows(config)
     check_start(config)
   codecs = codes.codecs_at_hand(config, workdir)
   codes.check_records(config, codecs)

@@ -9,6 +9,7 @@ from stemphonic_jax.data.sources import demo
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.guided import check_guidance
 from stemphonic_jax.generation.limits import MAX_STEPS
+from stemphonic_jax.training.distributed import mesh
 from stemphonic_jax.training.run import shares
 from stemphonic_jax.training.run.identity import flat
 from stemphonic_jax.training.run.optimizer import build_optimizer
@@ -41,6 +42,12 @@ def check(config: ConfigDict) -> None:
     config_json.check_run(json.loads(config.to_json()))
   except ValueError as error:
     raise UsageError(str(error)) from None
+
+
+def check_rows(config: ConfigDict) -> None:
+  """UsageError where a batch of the training does not divide over the devices of this machine."""
+  c, devices = config.train, mesh.make_mesh(**config.mesh)
+  mesh.check_rows(devices, c.batch_size, c.micro_batches, config.data.get("block") or 1)
 
 
 def _check_optimizers(config: ConfigDict) -> None:

@@ -19,6 +19,7 @@ from stemphonic_jax.weights.code_bundle import NETWORKS, save_code_bundle
 from stemphonic_jax.weights.codec import CodecWeights, open_codec, save_codec
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("one_device")
 DROPOUT = {"text": 0.3, "bpm": 0.0, "context": 0.0, "activity": 1.0}
 
 
@@ -154,6 +155,15 @@ REFUSED = [
     "was trained with another codec 'stems'",
   ),
 ]
+REFUSED += [
+  (name, changes, message)
+  for name in ("c_ii", "stemgen", "musicgen_stem")
+  for changes, message in (
+    ({"train.micro_batches": 3}, "does not divide by 3 micro-batches"),
+    ({"data.source": "folder", "data.root": "{}/nothing"}, "/nothing: no such folder; expected"),
+    ({"data.source": "folder"}, "folder: its root is not named"),
+  )
+] + [("c_ii", {"train.trainable": ("block/*",)}, r"no parameter fits 'block/\*'; there are")]
 
 
 def named(changes, folder):
