@@ -13,12 +13,14 @@ from stemphonic_jax.data.batching.records import Segment
 from stemphonic_jax.data.preparing.shards import write_shards
 from stemphonic_jax.errors import MismatchError, MissingError, StemphonicError, UsageError
 from stemphonic_jax.systems.catalogue import system_of
+from stemphonic_jax.training.distributed import mesh
 from stemphonic_jax.training.inputs.codes import codecs_of, fingerprints
 from stemphonic_jax.weights.architecture import build_codec, codec_shapes
 from stemphonic_jax.weights.code_bundle import NETWORKS, save_code_bundle
 from stemphonic_jax.weights.codec import CodecWeights, open_codec, save_codec
 from tests import tiny
 
+MAKE_MESH = mesh.make_mesh  # of all devices that there are
 pytestmark = pytest.mark.usefixtures("one_device")
 DROPOUT = {"text": 0.3, "bpm": 0.0, "context": 0.0, "activity": 1.0}
 
@@ -179,6 +181,16 @@ def test_what_a_stage_would_refuse_is_refused_before_there_is_a_workdir(
   with pytest.raises(StemphonicError, match=message) as error:
     main.begin(config, tmp_path / "run", trains=True)
   assert "\n" not in str(error.value)
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_mesh_of_more_devices_than_there_are_is_refused_before_there_is_a_workdir(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(mesh, "make_mesh", MAKE_MESH)
+  for name in ("c_ii", "stemgen", "musicgen_stem"):
+    with pytest.raises(UsageError, match="mesh: got data -1 x fsdp 7 x tensor 1, expected sizes"):
+      main.begin(load(name, **{"mesh.fsdp": 7}), tmp_path / "run", trains=True)
   assert not (tmp_path / "run").exists()
 
 
