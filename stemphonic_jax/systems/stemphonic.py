@@ -38,10 +38,7 @@ def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
   from stemphonic_jax.weights.architecture import build_vae
 
   prepare.check_records(config, build_vae(config.vae).hop)
-  if not config.data.records:
-    corpora.check_set(config)
   if trains:
-    numbers.check_rows(config)
     plan.abstract_state(config, plan.network(config))  # names patterns that fit no parameter
     start.check_start(config)
     dit.check_teacher(config)
@@ -49,6 +46,10 @@ def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
   if own and config.data.records:
     prepare.check_autoencoder(Path(config.data.records), own)
   text.check_reader(config, workdir)
+  if not config.data.records:
+    corpora.check_set(config)
+  if trains:
+    numbers.check_rows(config)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:
