@@ -71,7 +71,8 @@ def run() -> None:
   door.keep_memory()
   cluster.start()
   workdir = Path(_WORKDIR.value or Path("runs", config_name()))
-  new = cluster.one_by_one(functools.partial(claim, config, workdir))
+  trains = _MODE.value in ("train", "generate")
+  new = cluster.one_by_one(functools.partial(begin, config, workdir, trains))
   cluster.wait("claim")  # so that no host finds a workdir given back which the others have
   try:
     for stage in {
@@ -143,6 +144,16 @@ def _check_model(workdir: Path, folder: str) -> None:
     )
 
 
+def begin(config: ConfigDict, workdir: Path, trains: bool) -> bool:
+  """Claims the workdir, a new one after a look at all that the config names on disk.
+
+  So what a later stage would refuse is said while the workdir is anybody's. Whether it is new.
+  """
+  if not (workdir / "config.json").is_file():
+    system_of(config).check_places(config, workdir, trains)
+  return claim(config, workdir)
+
+
 def claim(config: ConfigDict, workdir: Path) -> bool:
   """Writes the config to a new workdir, or checks that the workdir is this config's own.
 
@@ -169,7 +180,8 @@ def _check_own(config: ConfigDict, then: Mapping[str, Any], workdir: Path) -> No
 
   now = json.loads(config.to_json())
   ours, theirs = lasting(now), lasting(then)
-  for name in differing(ours, theirs):
+  # The system first: of another one, many entries differ.
+  for name in sorted(differing(ours, theirs), key=lambda name: name != "system"):
     raise MismatchError(
       f"{workdir}: was made with {name} = {theirs.get(name)!r}, now it is {ours.get(name)!r};"
       f" {_instead(workdir)}"
@@ -261,7 +273,8 @@ def _parse(arguments: list[str]) -> ConfigDict:
       raise UsageError(f"--config={name}: no such file; name one of configs/") from None
     if word:
       raise UsageError(
-        f"the config has no entry {word}; what it has is in configs/base.py"
+        f"the config has no entry {word}; what it has is in {name or 'its file'}, and in what that"
+        f" takes of configs/base.py"
       ) from None
     # A failing config file is reported with its traceback, of which the last line says what.
     lines = " ".join(str(arg) for arg in error.args).strip().splitlines()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import c_ii
+from configs import c_ii, musicgen_stem, stemgen
 from stemphonic_jax import main
 from stemphonic_jax.errors import (
   DivergedError,
@@ -51,6 +51,10 @@ TINY = "--config=configs/c_ii.py:tiny"
       "no entry 'stepz', did you mean 'steps'?",
     ),
     ((TINY, "--mode=describe", "--config.nope=3"), "no entry 'nope'; what it has is in"),
+    (
+      ("--config=configs/stemgen.py:tiny", "--mode=describe", "--config.train.lora.rank=4"),
+      "no entry 'lora'; what it has is in configs/stemgen.py",
+    ),
     (("--config=configs", "--mode=describe"), "--config=configs: no such file"),
     ((TINY, "--mode=describe", "--config.train.steps=many"), "--config.train.steps=many"),
     ((TINY, "--mode=describe", "--workdri=x"), "workdri"),
@@ -141,6 +145,22 @@ def test_the_table_of_a_learned_encoder_names_its_parts():
     ("distilled", {"init_from": "demo", "distil.interval": (3, 2)}, "interval: got 3..2"),
     ("musicgen_stem", {"sample.guidance": 50.0}, "guidance: got 50"),
     ("stemgen", {"network.width": 0}, r"network\.width: got 0"),
+    ("stemgen", {"network.heads": 3}, "width 64 does not divide into 3 heads of even width"),
+    ("stemgen", {"network.dtype": "int8"}, r"network\.dtype: got 'int8', expected 'float32' or"),
+    ("stemgen", {"network.remat": "foo"}, r"network\.remat: got 'foo', expected 'none' or"),
+    ("stemgen", {"data.segment": 1.0}, r"data\.segment: got 1 s, expected as long as a crop"),
+    ("stemgen", {"codec.stems.levels": 200}, r"codec\.stems\.levels: got 200, expected a whole"),
+    ("stemgen", {"sample.top_k": 100_000}, r"sample\.top_k: got 100000, expected .* 0 to 65536"),
+    ("stemgen", {"train.optimizer": "sgd"}, r"train\.optimizer: got 'sgd', expected 'adamw'"),
+    ("musicgen_stem", {"network.heads": 5}, "width 48 does not divide into 5 heads of even width"),
+    ("musicgen_stem", {"text.heads": 7}, "text: width 64 does not divide into 7 heads"),
+    ("musicgen_stem", {"codec.bass.entries": 16}, "entries bass 16, drums 32, other 32, expected"),
+    ("musicgen_stem", {"data.segment": 1.0}, r"data\.segment: got 1 s, expected as long as"),
+    ("musicgen_stem", {"sample.top_k": 100_000}, r"sample\.top_k: got 100000, expected .* 65536"),
+    ("c_ii", {"dit.heads": 3}, "dit: width 64 does not divide into 3 heads of even width"),
+    ("c_ii", {"dit.dtype": "int8"}, r"dit\.dtype: got 'int8', expected 'float32' or 'bfloat16'"),
+    ("c_ii", {"dit.remat": "foo"}, r"dit\.remat: got 'foo', expected 'none' or"),
+    ("c_ii", {"train_vae.optimizer": "sgd"}, r"train_vae\.optimizer: got 'sgd'"),
   ],
 )
 def test_what_no_stage_can_use_is_said_before_the_first(name, change, message):
@@ -149,6 +169,31 @@ def test_what_no_stage_can_use_is_said_before_the_first(name, change, message):
     config.update_from_flattened_dict(change)
   with pytest.raises(UsageError, match=message):
     system_of(config).check(config)
+
+
+SHARES = {
+  "c_ii": (
+    *("dropout.text", "dropout.bpm", "dropout.context", "dropout.activity", "data.max_bad"),
+    *("data.context_clause_dropout", "data.words_dropout", "data.known.given", "data.known.repair"),
+    *("data.known.extend", "data.soundfont_share", "sample.noise_share", "train.ema_decay"),
+  ),
+  "stemgen": ("dropout.conditions", "dropout.neither", "train.smoothing", "train.decay_to"),
+  "musicgen_stem": ("dropout.text", "dropout.bpm", "editing.share", "train.ema_decay"),
+}
+
+
+@pytest.mark.parametrize(
+  ("name", "share"), [(name, share) for name, shares in SHARES.items() for share in shares]
+)
+def test_a_share_of_any_system_is_within_0_and_1(name, share):
+  config = importlib.import_module(f"configs.{name}").get_config("tiny")
+  for value in (0.0, 1.0):
+    config.update_from_flattened_dict({share: value})
+    system_of(config).check(config)
+  for value in (-0.1, 1.5, math.nan):
+    config.update_from_flattened_dict({share: value})
+    with pytest.raises(UsageError, match=f"{share}: got {value}, expected a share from 0 to 1"):
+      system_of(config).check(config)
 
 
 @pytest.mark.parametrize("size", ["", "tiny"])
@@ -183,6 +228,13 @@ def test_a_workdir_of_another_config_is_refused_by_the_key_that_differs(tmp_path
   change(other)
   with pytest.raises(MismatchError, match=f"was made with {message}.*take another --workdir"):
     main.claim(other, tmp_path)
+
+
+def test_a_workdir_of_another_system_is_refused_by_its_name(tmp_path):
+  main.claim(stemgen.get_config("tiny"), tmp_path)
+  message = r"was made with system = 'stemgen', now it is 'musicgen-stem'; .*another --workdir"
+  with pytest.raises(MismatchError, match=message):
+    main.claim(musicgen_stem.get_config("tiny"), tmp_path)
 
 
 def test_a_workdir_in_which_nothing_was_made_says_how_to_have_it(tmp_path):
@@ -223,6 +275,7 @@ def test_a_run_may_be_made_longer_and_sampled_otherwise(tmp_path):
   [("init_from=nope", 66), ("data.records=typo", 2), ("data.root=typo", 66)],
 )
 def test_a_run_that_was_refused_leaves_its_workdir_to_any_other(tmp_path, given, code):
+  (tmp_path / "run").mkdir()
   source = ("--config.data.source=folder", "--config.train_vae.batch_size=8")
   done = process(TINY, *source, f"--config.{given}", f"--workdir={tmp_path}/run")
   assert done.returncode == code, done.stderr

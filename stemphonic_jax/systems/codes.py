@@ -1,8 +1,30 @@
 """What systems that generate codes have in common."""
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from stemphonic_jax.errors import UsageError
+from stemphonic_jax.systems import numbers
+from stemphonic_jax.training.inputs import codes
+from stemphonic_jax.training.inputs.corpora import check_set
+from stemphonic_jax.training.inputs.start import check_start, start_codes
+
+
+def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+  """Errors for codecs, records or a model that a config names and a new run could not use."""
+  from stemphonic_jax.training.trainers.coded import check_codecs
+
+  if trains:
+    check_start(config)
+  codecs = codes.codecs_at_hand(config, workdir)
+  codes.check_records(config, codecs)
+  if trains:
+    check_codecs(start_codes(config), codecs)
+  if not config.data.records:
+    check_set(config)
+  if trains:
+    numbers.check_rows(config)
 
 
 def compile_for(config: ConfigDict, topology: str) -> str:

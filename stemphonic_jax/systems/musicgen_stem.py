@@ -15,16 +15,31 @@ from stemphonic_jax.data.preparing.parts import InParts, in_parts
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.generation.musicgen_stem import TYPES, MusicGenStem
 from stemphonic_jax.generation.song import Song
-from stemphonic_jax.systems import held_out
+from stemphonic_jax.systems import codes as of_codes
+from stemphonic_jax.systems import held_out, numbers
 from stemphonic_jax.systems.codes import compile_for
-from stemphonic_jax.systems.numbers import check
 from stemphonic_jax.training.inputs import codes, streams, text
 from stemphonic_jax.training.inputs.prepare import records_of
 from stemphonic_jax.weights.code_bundle import load_code_bundle
 
-__all__ = ["check", "compile_for"]
+__all__ = ["compile_for"]
 
 FOLDER = "musicgen"
+
+
+def check(config: ConfigDict) -> None:
+  """UsageError for numbers of a config that no stage could use."""
+  from stemphonic_jax.training.plan.codes import musicgen_of
+
+  numbers.check(config)
+  codes.in_segments(config)
+  musicgen_of(config)
+
+
+def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+  """Errors for what a config names on disk and a new run could not use."""
+  of_codes.check_places(config, workdir, trains)
+  text.check_reader(config, workdir)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

@@ -9,7 +9,11 @@ from stemphonic_jax.data.sources import demo
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.guided import check_guidance
 from stemphonic_jax.generation.limits import MAX_STEPS
+from stemphonic_jax.training.distributed import mesh
+from stemphonic_jax.training.run import shares
 from stemphonic_jax.training.run.identity import flat
+from stemphonic_jax.training.run.optimizer import build_optimizer
+from stemphonic_jax.weights import config_json
 from stemphonic_jax.weights.signed import check_sampler
 
 # Numbers of which there is no zero.
@@ -23,6 +27,7 @@ def check(config: ConfigDict) -> None:
   for name, value in flat(json.loads(config.to_json())).items():
     if value == 0 and any(fnmatch(name, count) for count in COUNTS):
       raise UsageError(f"{name}: got {value}, expected more")
+  shares.check(config)
   if config.data.source == "demo":
     demo.Edition(config.data.corpus, share=config.data.soundfont_share)
   if "text" in config:
@@ -31,10 +36,28 @@ def check(config: ConfigDict) -> None:
   steps = config.sample.get("steps", 1)
   if steps > MAX_STEPS:
     raise UsageError(f"sample.steps: got {steps}, expected at most {MAX_STEPS}")
+  _check_optimizers(config)
   try:
     check_sampler(config)
+    config_json.check_run(json.loads(config.to_json()))
   except ValueError as error:
     raise UsageError(str(error)) from None
+
+
+def check_rows(config: ConfigDict) -> None:
+  """UsageError where a batch of the training does not divide over the devices of this machine."""
+  c, devices = config.train, mesh.make_mesh(**config.mesh)
+  mesh.check_rows(devices, c.batch_size, c.micro_batches, config.data.get("block") or 1)
+
+
+def _check_optimizers(config: ConfigDict) -> None:
+  """UsageError for an optimiser that is none; what is fitted without a gradient has none."""
+  for name in ("train", "train_vae"):
+    if "optimizer" in config[name]:
+      try:
+        build_optimizer(config[name])
+      except UsageError as error:
+        raise UsageError(f"{name}.{error}") from None
 
 
 def _check_text(text: ConfigDict) -> None:

@@ -13,15 +13,23 @@ from stemphonic_jax.data.batching.records import Segment, open_unseen
 from stemphonic_jax.data.stems import Mix
 from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.song import Song
-from stemphonic_jax.systems import held_out
-from stemphonic_jax.systems.codes import compile_for
-from stemphonic_jax.systems.numbers import check
+from stemphonic_jax.systems import held_out, numbers
+from stemphonic_jax.systems.codes import check_places, compile_for
 from stemphonic_jax.training.inputs import codes
 from stemphonic_jax.training.inputs.prepare import records_of
 
-__all__ = ["check", "compile_for"]
+__all__ = ["check_places", "compile_for"]
 
 FOLDER = "stemgen"
+
+
+def check(config: ConfigDict) -> None:
+  """UsageError for numbers of a config that no stage could use."""
+  from stemphonic_jax.training.plan.codes import stemgen_of
+
+  numbers.check(config)
+  codes.in_segments(config)
+  stemgen_of(config)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

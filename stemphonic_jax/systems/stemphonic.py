@@ -21,11 +21,35 @@ FOLDER = "dit"
 def check(config: ConfigDict) -> None:
   """UsageError for numbers of a config that no stage could use."""
   from stemphonic_jax.training.losses import setting
+  from stemphonic_jax.training.plan import describe as plan
   from stemphonic_jax.training.trainers import vae
 
+  vae.check(config)
   numbers.check(config)
   setting.check(config)
-  vae.check(config)
+  plan.network(config)
+
+
+def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+  """Errors for records, a model or a T5 that a config names and a new run could not use."""
+  from stemphonic_jax.training.inputs import corpora, prepare, start, text
+  from stemphonic_jax.training.plan import describe as plan
+  from stemphonic_jax.training.trainers import dit, vae
+  from stemphonic_jax.weights.architecture import build_vae
+
+  prepare.check_records(config, build_vae(config.vae).hop)
+  if trains:
+    plan.abstract_state(config, plan.network(config))  # names patterns that fit no parameter
+    start.check_start(config)
+    dit.check_teacher(config)
+  own = vae.find_start(config)
+  if own and config.data.records:
+    prepare.check_autoencoder(Path(config.data.records), own)
+  text.check_reader(config, workdir)
+  if not config.data.records:
+    corpora.check_set(config)
+  if trains:
+    numbers.check_rows(config)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

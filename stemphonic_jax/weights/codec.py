@@ -88,7 +88,10 @@ def open_codec(directory: Path) -> CodecWeights:
     )
   config = read_json(directory / CONFIG)
   if (found := config.get("format")) != f"{KIND} {VERSION}":
-    raise MismatchError(f"{directory}: format {found!r}, expected '{KIND} {VERSION}'")
+    raise MismatchError(
+      f"{directory}: format {found!r}, expected '{KIND} {VERSION}'; a codec is what a run leaves in"
+      f" WORKDIR/codecs/NAME"
+    )
   codec, rate = config.get("codec"), config.get("sample_rate")
   if not isinstance(codec, dict) or type(rate) is not int or rate < 1:
     raise MismatchError(

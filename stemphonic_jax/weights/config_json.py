@@ -202,6 +202,9 @@ TABLES = {
   STEMGEN: {**OF_CODES, "sample": {**DRAWN, "weights": _list_of(NUMBER, 3, 3)}},
 }
 
+# Parts of a run's config that its model's has as they are.
+KEPT = ("sample_rate", "seconds", "vae", "dit", "network", "codec", "text", "editing", "sample")
+
 
 @contextlib.contextmanager
 def reading(directory: Path) -> Iterator[None]:
@@ -216,12 +219,27 @@ def check(config: Mapping[str, Any]) -> None:
   """ValueError for the first place where the config of a model has something else than it may."""
   _check("", config, TABLES[system_of(config)])
   check_sampler(config)
-  if "vae" in config:
-    _check_frames("vae", config["vae"])
-  for name, codec in config.get("codec", {}).items():
-    _check_frames(f"codec.{name}", codec)
+  _check_all_frames(config)
   if config.get("codec") == {}:
     raise ValueError("codec: has none")
+
+
+def check_run(config: Mapping[str, Any]) -> None:
+  """ValueError for the first entry of a run's config that its model's may not have.
+
+  So that no model is trained which nobody can open. What the model's has beside these is added when
+  it is written.
+  """
+  table = TABLES[system_of(config)]
+  kept = {name: config[name] for name in KEPT if name in config and name in table}
+  if "codec" in kept:  # where one was taken from is not said of a model
+    kept["codec"] = {
+      name: {key: value for key, value in fields.items() if key != "path"}
+      for name, fields in kept["codec"].items()
+    }
+  for name, value in kept.items():
+    _check(name, value, table[name], whole=False)
+  _check_all_frames(kept)
 
 
 def check_codec(config: Any) -> None:
@@ -239,6 +257,14 @@ def check_depth(name: str, depth: int, tensors: Collection[str]) -> None:
     raise ValueError(f"{name}: got {depth}, and the file has {len(tensors)} tensors in all")
 
 
+def _check_all_frames(config: Mapping[str, Any]) -> None:
+  """ValueError for a frame, or a window, of the autoencoder or a codec that is too long."""
+  if "vae" in config:
+    _check_frames("vae", config["vae"])
+  for name, codec in config.get("codec", {}).items():
+    _check_frames(f"codec.{name}", codec)
+
+
 def _check_frames(where: str, fields: Mapping[str, Any]) -> None:
   """ValueError for a frame, or a window of an STFT, that is too long; each stride is traced."""
   size, stride = fields.get("size", USUAL_STFT[0]), fields.get("stride", USUAL_STFT[1])
@@ -251,7 +277,8 @@ def _check_frames(where: str, fields: Mapping[str, Any]) -> None:
     raise ValueError(f"{where}: a frame has {hop} samples, expected at most {FASTEST}")
 
 
-def _check(where: str, value: Any, expected: Any) -> None:
+def _check(where: str, value: Any, expected: Any, whole: bool = True) -> None:
+  """ValueError for the first place with something else; unless `whole`, entries may be missing."""
   if isinstance(expected, Kind):
     if not expected.right(value):
       raise ValueError(f"{where}: got {_short(value)}, expected {expected.expected}")
@@ -263,18 +290,20 @@ def _check(where: str, value: Any, expected: Any) -> None:
     _check_keys(where, {key: value.get(key)}, {key: _one_of(*tables)})
     table = tables[value[key]]
     expected = type(table)({**table, key: ANY})
-  _check_keys(where, value, expected)
+  _check_keys(where, value, expected, whole)
 
 
-def _check_keys(where: str, value: Mapping[str, Any], table: Mapping[Any, Any]) -> None:
+def _check_keys(
+  where: str, value: Mapping[str, Any], table: Mapping[Any, Any], whole: bool = True
+) -> None:
   inside = f"{where}." if where else ""
   for name in table:
-    if name is not ... and not name.endswith("?") and name not in value:
+    if whole and name is not ... and not name.endswith("?") and name not in value:
       raise ValueError(f"{inside}{name}: is missing")
   for name, entry in value.items():
     known = table.get(name, table.get(f"{name}?", table.get(...)))
     if known is not None:
-      _check(f"{inside}{name[:40]}", entry, known)
+      _check(f"{inside}{name[:40]}", entry, known, whole)
     elif isinstance(table, Closed):
       names = ", ".join(key.removesuffix("?") for key in table)
       raise ValueError(f"{inside}{name[:40]}: unknown, expected {names}")

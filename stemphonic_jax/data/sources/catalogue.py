@@ -35,12 +35,8 @@ def check_source(source: str) -> None:
     raise UsageError(f"unknown source {source!r};{hint} sources: {', '.join(SOURCES)}")
 
 
-def scan(source: str, root: str | Path) -> Catalogue:
-  """The catalogue of the set at `root`, in an order that depends on nothing but the names in it.
-
-  UsageError for an unknown source; MissingError where `root` is not there or is laid out in another
-  way; DataError where no usable mix is left.
-  """
+def check_root(source: str, root: str | Path) -> Path:
+  """The folder of a set, which is not looked into; UsageError or MissingError where it is none."""
   unnamed, root = not str(root), Path(root)
   check_source(source)
   if unnamed:  # which for Path is the folder we are in
@@ -49,6 +45,16 @@ def scan(source: str, root: str | Path) -> Catalogue:
     what = "not a folder" if root.exists() else "no such folder"
     expected = "the folder of your mixes" if source == "folder" else f"the root of {source}"
     raise MissingError(f"{root}: {what}; expected {expected}{if_file(root)}")
+  return root
+
+
+def scan(source: str, root: str | Path) -> Catalogue:
+  """The catalogue of the set at `root`, in an order that depends on nothing but the names in it.
+
+  UsageError for an unknown source; MissingError where `root` is not there or is laid out in another
+  way; DataError where no usable mix is left.
+  """
+  root = check_root(source, root)
   logging.info("%s: looking for mixes", root)
   try:
     found = SOURCES[source](root)

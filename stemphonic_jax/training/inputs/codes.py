@@ -5,13 +5,14 @@ WORKDIR/records        as of latents, with codes in their place; the index names
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.batching.records import Records, open_records
 from stemphonic_jax.data.preparing.segments import Cut, Encode
 from stemphonic_jax.data.stems import Mix
@@ -19,8 +20,9 @@ from stemphonic_jax.errors import MismatchError, MissingError, UsageError
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.corpora import open_corpora
 from stemphonic_jax.training.inputs.prepare import records_of, write_corpora
+from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.weights.architecture import CODEC, build_codec
-from stemphonic_jax.weights.codec import Codec, open_codec
+from stemphonic_jax.weights.codec import CONFIG, Codec, CodecWeights, open_codec
 
 MOST_ENTRIES = 1 << 16  # that 16 bits hold
 
@@ -61,16 +63,52 @@ def load_codecs(config: ConfigDict, workdir: Path) -> dict[str, Codec]:
     if not folder.is_dir():
       raise MissingError(f"{folder}: no codec; run --mode=train_vae first")
     weights = open_codec(folder)
-    if weights.rate != config.sample_rate:
-      raise MismatchError(
-        f"{folder}: this codec hears {weights.rate} Hz, sample_rate is {config.sample_rate}"
-      )
-    for what in ("hop", "levels", "entries"):
-      ours, theirs = getattr(model, what), getattr(weights.model, what)
-      if ours != theirs:
-        raise MismatchError(f"{folder}: this codec has {what} {theirs}, codec.{name} says {ours}")
+    _check_codec(config, name, model, weights, str(folder))
     found[name] = Codec(weights)
   return found
+
+
+def codecs_at_hand(config: ConfigDict, workdir: Path) -> dict[str, CodecWeights]:
+  """The codecs that a run has, or takes from elsewhere, by name; not those that it is to make.
+
+  One with a `path` is the codec there, and with `init_from` the others are that model's.
+  MissingError where one is not there, MismatchError where it is not what the config says of it.
+  """
+  models, found = codecs_of(config), {}
+  start = functools.cache(functools.partial(start_codes, config))
+  for name, model in models.items():
+    own, path = codec_folder(workdir, name), config.codec[name].path
+    if (own / CONFIG).is_file():
+      where, weights = str(own), open_codec(own)
+    elif path:
+      where, weights = f"codec.{name}.path: {path}", open_codec(Path(path))
+    elif start() is None:
+      continue
+    elif name in start().codecs:
+      where, weights = f"init_from: {config.init_from}", start().codecs[name]
+    else:
+      raise MismatchError(f"init_from: {config.init_from} has no codec {name!r}")
+    _check_codec(config, name, model, weights, where)
+    found[name] = weights
+  return found
+
+
+def _check_codec(
+  config: ConfigDict, name: str, model: CODEC, weights: CodecWeights, where: str
+) -> None:
+  """MismatchError where a codec is not what the config says of it; `where` is said before that."""
+  if weights.rate != config.sample_rate:
+    raise MismatchError(
+      f"{where}: codec {name!r} hears {weights.rate} Hz, sample_rate is {config.sample_rate}; take"
+      f" a codec of that rate, or --config.sample_rate={weights.rate}"
+    )
+  for what in ("hop", "levels", "entries"):
+    ours, theirs = getattr(model, what), getattr(weights.model, what)
+    if ours != theirs:
+      raise MismatchError(
+        f"{where}: codec {name!r} has {what} {theirs}, codec.{name} says {ours}; name a codec"
+        f" like that, or say of codec.{name} what this one is"
+      )
 
 
 def in_segments(config: ConfigDict) -> ConfigDict:
@@ -85,17 +123,49 @@ def in_segments(config: ConfigDict) -> ConfigDict:
   return longer
 
 
-def fingerprints(codecs: Mapping[str, Codec]) -> dict[str, str]:
+def fingerprints(codecs: Mapping[str, Codec | CodecWeights]) -> dict[str, str]:
   """What codes are only worth something together with, as the notes of records have it."""
   return {name: codec.fingerprint for name, codec in codecs.items()}
 
 
-def open_coded(folder: Path, codecs: Mapping[str, Codec], frames: int) -> Records:
-  """Records of codes of these codecs, in segments of so many frames; MismatchError for others."""
-  records = open_records(folder)
+def check_records(config: ConfigDict, codecs: Mapping[str, CodecWeights]) -> None:
+  """Refuses `data.records` that the config does not go with, before anything is made.
+
+  `codecs` are those at hand. UsageError where one is to be made anew, which codes of another are
+  worth nothing with; errors as of `open_coded`.
+  """
+  if not config.data.records:
+    return
+  folder = Path(config.data.records) / "train"
+  _noted(open_records(folder), config.codec)
+  if absent := [name for name in config.codec if name not in codecs]:
+    raise UsageError(
+      f"data.records: name the codec that they were coded with,"
+      f" --config.codec.{absent[0]}.path=DIR, or a model that has it, --config.init_from=DIR"
+    )
+  hop = next(iter(codecs.values())).model.hop
+  open_coded(folder, codecs, frames_of(config.data.segment, config.sample_rate, hop))
+
+
+def _noted(records: Records, names: Collection[str]) -> Mapping[str, str]:
+  """Fingerprints of the codecs that records are of; MismatchError where these have other names."""
   theirs = records.index.notes.get("codecs")
   if theirs is None:
-    raise MismatchError(f"{folder}: holds latents, expected codes; prepare with this config")
+    raise MismatchError(
+      f"{records.directory}: holds latents, expected codes; prepare with this config"
+    )
+  if set(theirs) != set(names):
+    raise MismatchError(
+      f"{records.directory}: holds codes of {', '.join(theirs)}, expected {', '.join(names)}; it is"
+      f" of another system, so prepare with this config"
+    )
+  return theirs
+
+
+def open_coded(folder: Path, codecs: Mapping[str, Codec | CodecWeights], frames: int) -> Records:
+  """Records of codes of these codecs, in segments of so many frames; MismatchError for others."""
+  records = open_records(folder)
+  theirs = _noted(records, codecs)
   for name, ours in fingerprints(codecs).items():
     if theirs.get(name) != ours:
       raise MismatchError(

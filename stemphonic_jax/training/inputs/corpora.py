@@ -15,7 +15,7 @@ from stemphonic_jax.data.preparing.captions import check_ids, read_captions
 from stemphonic_jax.data.preparing.check import Rules, check, is_checked, refuse_bad
 from stemphonic_jax.data.preparing.report import write_report
 from stemphonic_jax.data.sources import demo
-from stemphonic_jax.data.sources.catalogue import Catalogue, Entry, scan
+from stemphonic_jax.data.sources.catalogue import Catalogue, Entry, check_root, scan
 from stemphonic_jax.data.sources.reader import read_entry
 from stemphonic_jax.data.sources.window import read_window
 from stemphonic_jax.data.stems import Mix
@@ -89,14 +89,24 @@ class Corpora:
     return self.edition is not None
 
 
+def check_set(config: ConfigDict) -> None:
+  """UsageError or MissingError where the set of `config.data` is none, or none that is there."""
+  d = config.data
+  if d.soundfont and d.source != "demo":
+    raise UsageError(f"data.soundfont: plays the demo corpus, and data.source is {d.source!r}")
+  if d.source == "demo":
+    edition_of(config)
+  else:
+    check_root(d.source, d.root)
+
+
 def open_corpora(config: ConfigDict, folder: Path, hop: int) -> Corpora:
   """The mixes of `config.data`; a check of what is on disk leaves its report in `folder`.
 
   DataError, after the report, where too many mixes are bad.
   """
+  check_set(config)
   d = config.data
-  if d.soundfont and d.source != "demo":
-    raise UsageError(f"data.soundfont: plays the demo corpus, and data.source is {d.source!r}")
   if d.source == "demo":
     seconds, edition = config.seconds + SPARE, edition_of(config)
     numbers = {"train": (0, d.pieces), "held_out": (HELD_OUT, d.held_out)}

@@ -49,7 +49,7 @@ def prepare(config: ConfigDict, workdir: Path) -> None:
   path = workdir / "vae.safetensors"
   params = load_vae(config, path)
   if d.records:
-    _check_autoencoder(records, path)
+    check_autoencoder(records, path)
   elif not cluster.one_by_one((records / "train").exists):
     corpora = cluster.one_by_one(functools.partial(open_corpora, config, records, vae.hop))
     cut = Cut(
@@ -148,7 +148,7 @@ def check_records(config: ConfigDict, hop: int) -> None:
       )
 
 
-def _check_autoencoder(records: Path, vae: Path) -> None:
+def check_autoencoder(records: Path, vae: Path) -> None:
   """MismatchError where records were made by another autoencoder than that of the run."""
   if open_records(records / "train").index.notes.get("vae") != digest(vae):
     raise MismatchError(

@@ -10,20 +10,29 @@ from ml_collections import ConfigDict
 from stemphonic_jax.audio.files import whole_file
 from stemphonic_jax.errors import MismatchError, MissingError
 from stemphonic_jax.training.inputs.corpora import edition_of
+from stemphonic_jax.training.run.identity import flat
 from stemphonic_jax.weights.bundle import Bundle, load_bundle
 from stemphonic_jax.weights.code_bundle import CodeBundle, load_code_bundle
+from stemphonic_jax.weights.config_json import check, reading
 from stemphonic_jax.weights.hub import folder_of
 from stemphonic_jax.weights.known import NETWORK
-from stemphonic_jax.weights.signed import together
+from stemphonic_jax.weights.signed import MANIFEST, read_config, system_of, together
 from stemphonic_jax.weights.wrappers import hint
 
 PARTS = ("vae.safetensors", NETWORK)  # of which a start has one
+SIZES = ("width", "depth", "heads")
+# What a network keeps of the one that it starts from, where both configs say it.
+KEPT = (
+  *(f"{part}.{name}" for part in ("dit", "network", "text") for name in SIZES),
+  *("text.encoder", "dit.memory_width", "dit.memory_heads", "dit.timing", "dit.prediction"),
+)
 
 
 def start_file(config: ConfigDict, name: str) -> Path | None:
   """The file `name` of the model or workdir in `config.init_from`, None where it has none.
 
-  MissingError where there is no such folder, or nothing in it to start from.
+  MissingError where there is no such folder, or nothing in it to start from; MismatchError where it
+  is a model of another system.
   """
   if not config.get("init_from"):
     return None
@@ -34,7 +43,33 @@ def start_file(config: ConfigDict, name: str) -> Path | None:
       f"init_from: {config.init_from} holds no trained model or autoencoder; name a model folder or"
       f" the workdir of a run{hint(folder)}"
     )
+  model = next((place for place in folders if (place / MANIFEST).is_file()), None)
+  if model and (theirs := system_of(read_config(model))) != system_of(config):
+    raise MismatchError(
+      f"init_from: {config.init_from} is a model of {theirs}, expected one of {system_of(config)};"
+      f" name a model of that"
+    )
   return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def check_start(config: ConfigDict) -> None:
+  """MismatchError for a number of the config that a model to start from has otherwise.
+
+  It is seen in config.json: neither weights nor jax are needed for it.
+  """
+  path = start_file(config, MANIFEST)
+  if not path:
+    return
+  found = read_config(path.parent)
+  with reading(path.parent):
+    check(found)
+  ours, theirs = flat(config.to_dict()), flat(found)
+  for name in KEPT:
+    if name in ours and name in theirs and ours[name] != theirs[name]:
+      raise MismatchError(
+        f"init_from: {config.init_from} has {name} = {theirs[name]!r}, this config"
+        f" {ours[name]!r}; take that of the model, --config.{name}={theirs[name]}"
+      )
 
 
 def take_file(source: Path, target: Path) -> None:
@@ -53,7 +88,7 @@ def start_model(config: ConfigDict) -> Bundle | None:
 def start_codes(config: ConfigDict) -> CodeBundle | None:
   """The model of codes in `config.init_from`, None where none is named.
 
-  MismatchError where it is of another system, or no more than an autoencoder.
+  MismatchError where it is no more than an autoencoder.
   """
   if not config.init_from:
     return None
@@ -63,13 +98,7 @@ def start_codes(config: ConfigDict) -> CodeBundle | None:
       f"init_from: {config.init_from} has an autoencoder and no model; name a model of"
       f" {config.system}, or the workdir of its training"
     )
-  model = load_code_bundle(path.parent)
-  if model.system != config.system:
-    raise MismatchError(
-      f"init_from: {config.init_from} is a model of {model.system}, this is a config of"
-      f" {config.system}; name a model of that"
-    )
-  return model
+  return load_code_bundle(path.parent)
 
 
 def origin(

@@ -116,6 +116,21 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
     take_file(start, model)
     take_file(start.with_name(tokenizer.name), tokenizer)
     return
+  found, weights = _named_t5(config)
+  t5.save_text_encoder(model, weights)
+  with whole_file(tokenizer) as partial:
+    partial.write_bytes(found.model)
+
+
+def check_reader(config: ConfigDict, workdir: Path) -> None:
+  """MissingError or MismatchError where a T5 that is to read is neither there nor to be had."""
+  there = all((workdir / name).exists() for name in (TEXT_ENCODER, "tokenizer.model"))
+  if config.text.encoder == "t5" and not (there or start_file(config, TEXT_ENCODER)):
+    _named_t5(config)
+
+
+def _named_t5(config: ConfigDict) -> tuple[Tokenizer, t5.TextWeights]:
+  """The T5 in the folder that the config names: its tokenizer, and its weights on disk still."""
   if not config.text.path:
     raise MissingError(
       f"text.path: no T5 named; download {T5_OF.get(config.text.width, 'it')} (config.json,"
@@ -129,9 +144,7 @@ def _take_t5(config: ConfigDict, workdir: Path) -> None:
       f"{folder}: this T5 is {weights.config['width']} wide, text.width is {config.text.width};"
       f" take the T5 that the config names, or set --config.text.width"
     )
-  t5.save_text_encoder(model, weights)
-  with whole_file(tokenizer) as partial:
-    partial.write_bytes(found.model)
+  return found, weights
 
 
 def embed_prompts(

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from stemphonic_jax.errors import UsageError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models.musicgen import MusicGen
 from stemphonic_jax.tokens import delay, editing
@@ -37,8 +36,6 @@ def loss_of(
   The song of an edit is as long as the segment or, with its prefix, as long as that.
   """
   e = config.editing
-  if not 0 <= e.share <= 1:
-    raise UsageError(f"editing.share: got {e.share}, expected a share from 0 to 1")
   song = frames if e.whole else editing.song_frames(frames)
   streams, delays = streams_of(codecs), delays_of(codecs)
   options = dict(song=song, edits=e.share, text_dropout=config.dropout.text)

@@ -6,7 +6,7 @@ from stemphonic_jax.errors import UsageError
 from stemphonic_jax.models.dit import DiT
 from stemphonic_jax.training.losses.distilled import check_steps, distilled_loss
 from stemphonic_jax.training.losses.velocity import velocity_loss
-from stemphonic_jax.training.run import state
+from stemphonic_jax.training.run import shares, state
 
 
 def check(config: ConfigDict) -> None:
@@ -17,10 +17,7 @@ def check(config: ConfigDict) -> None:
       f"dit.ensemble: got data.block={d.block}, data.group_stems={d.group_stems}; stems that hear"
       f" each other are grouped, within blocks of rows"
     )
-  shares = {"data.share_noise": d.share_noise, "sample.noise_share": config.sample.noise_share}
-  for name, share in shares.items():
-    if not 0 <= share <= 1:
-      raise UsageError(f"{name}: got {share}, expected a share from 0 to 1")
+  shares.check(config)
   if not config.distil.to:
     return
   if not config.init_from:

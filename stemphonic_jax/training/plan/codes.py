@@ -55,11 +55,21 @@ def stemgen_flops(model: StemGen, params: Any, frames: int) -> float:
   return 2 * frames * (products + head) + 4 * frames**2 * model.width * model.depth
 
 
+def musicgen_of(config: ConfigDict) -> MusicGen:
+  """The network of a config; UsageError where its parts do not fit."""
+  return build_musicgen(config.network, config.text.to_dict(), codecs_of(config))
+
+
+def stemgen_of(config: ConfigDict) -> StemGen:
+  """The same of StemGen, which tells the eleven types apart."""
+  (codec,) = codecs_of(config).values()
+  return build_stemgen(config.network, codec, len(categories(())))
+
+
 def describe_musicgen(config: ConfigDict) -> str:
   """The table of parameters, and what a training step of MusicGen-Stem takes."""
-  codecs = codecs_of(config)
+  codecs, model = codecs_of(config), musicgen_of(config)
   frames = frames_of(config.seconds, config.sample_rate, next(iter(codecs.values())).hop)
-  model = build_musicgen(config.network, config.text.to_dict(), codecs)
   loss, columns = loss_of(config, model, codecs, frames)
   tokens, shapes = config.text.length, musicgen_shapes(model)
 
@@ -80,10 +90,8 @@ def describe_musicgen(config: ConfigDict) -> str:
 
 def describe_stemgen(config: ConfigDict) -> str:
   """The table of parameters, and what a training step of StemGen takes."""
-  codecs = codecs_of(config)
-  (codec,) = codecs.values()
-  frames = frames_of(config.seconds, config.sample_rate, codec.hop)
-  model = build_stemgen(config.network, codec, len(categories(())))
+  codecs, model = codecs_of(config), stemgen_of(config)
+  frames = frames_of(config.seconds, config.sample_rate, next(iter(codecs.values())).hop)
   shapes = stemgen_shapes(model)
 
   def batch(rows: int) -> dict[str, jax.ShapeDtypeStruct]:

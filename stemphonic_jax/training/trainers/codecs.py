@@ -18,15 +18,14 @@ from stemphonic_jax.audio.folders import whole_folder
 from stemphonic_jax.audio.levels import dbfs
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.data.taxonomy import MIX
-from stemphonic_jax.errors import DataError, MismatchError
+from stemphonic_jax.errors import DataError
 from stemphonic_jax.flow import named_key
 from stemphonic_jax.models import spectral_codec
 from stemphonic_jax.models.encodec import EnCodec
 from stemphonic_jax.models.spectral_codec import SpectralCodec
 from stemphonic_jax.training.distributed import cluster
-from stemphonic_jax.training.inputs.codes import codec_folder, codecs_of
+from stemphonic_jax.training.inputs.codes import codec_folder, codecs_at_hand, codecs_of
 from stemphonic_jax.training.inputs.corpora import waveforms
-from stemphonic_jax.training.inputs.start import start_codes
 from stemphonic_jax.training.trainers import codec
 from stemphonic_jax.weights.architecture import CODEC
 from stemphonic_jax.weights.codec import (
@@ -34,7 +33,6 @@ from stemphonic_jax.weights.codec import (
   WEIGHTS,
   Codec,
   CodecWeights,
-  open_codec,
   save_codec,
 )
 
@@ -53,10 +51,11 @@ class Sounds:
 def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
   """Leaves each codec of `config.codec` in `workdir/codecs`; one that is there stays as it is.
 
-  One with a `path` is a copy of that codec, and with `init_from` the others are that model's. A
-  spectral codec is fitted to `train_vae.pieces` pieces of the corpus, in seconds and without a
-  gradient; an EnCodec is trained (codec.py), until there are records of its codes. A held-out piece
-  as each gives it back is left beside them.
+  One with a `path` is a copy of that codec, and with `init_from` the others are that model's; all
+  that are taken are compared with the config before one is copied or made. A spectral codec is
+  fitted to `train_vae.pieces` pieces of the corpus, in seconds and without a gradient; an EnCodec
+  is trained (codec.py), until there are records of its codes. A held-out piece as each gives it
+  back is left beside them.
   """
 
   @functools.cache  # composed or found once, for all codecs
@@ -64,10 +63,13 @@ def train(config: ConfigDict, workdir: Path, heard: Heard) -> None:
     hop = next(iter(codecs_of(config).values())).hop
     return waveforms(config, workdir / "records", hop)
 
+  at_hand = cluster.one_by_one(functools.partial(codecs_at_hand, config, workdir))
   for name, model in codecs_of(config).items():
-    taken = config.codec[name].path or config.init_from
-    make = _taken if taken else TRAINERS[type(model)]
-    make(config, workdir, name, model, Sounds(corpus, functools.partial(heard, name)))
+    if config.codec[name].path or config.init_from:
+      _take(config, workdir, name, at_hand[name])
+    else:
+      sounds = Sounds(corpus, functools.partial(heard, name))
+      TRAINERS[type(model)](config, workdir, name, model, sounds)
     cluster.wait(f"codec {name}")
 
 
@@ -80,18 +82,14 @@ def _is_there(workdir: Path, name: str) -> bool:
   return found
 
 
-def _taken(config: ConfigDict, workdir: Path, name: str, model: CODEC, sounds: Sounds) -> None:
+def _take(config: ConfigDict, workdir: Path, name: str, weights: CodecWeights) -> None:
   """A copy of the codec that the config names, or else of that of the model to start from."""
   if _is_there(workdir, name) or not cluster.is_first():
     return
   if not config.codec[name].path:
-    start = start_codes(config)
-    if name not in start.codecs:
-      raise MismatchError(f"init_from: {start.directory} has no codec {name!r}")
-    save_codec(codec_folder(workdir, name), start.codecs[name], {"licence": config.licence})
+    save_codec(codec_folder(workdir, name), weights, {"licence": config.licence})
     return
   source = Path(config.codec[name].path)
-  open_codec(source)  # which sees that it is whole
   with whole_folder(codec_folder(workdir, name)) as folder:
     for file in (CONFIG, WEIGHTS):
       shutil.copyfile(source / file, folder / file)

@@ -37,6 +37,7 @@ from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import CODEC
 from stemphonic_jax.weights.code_bundle import CodeBundle, save_code_bundle
+from stemphonic_jax.weights.codec import Codec, CodecWeights
 from stemphonic_jax.weights.known import NETWORK, TEXT_ENCODER
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params
@@ -70,14 +71,14 @@ def open_run(config: ConfigDict, workdir: Path, name: str, seconds: float) -> Ru
   if unseen.directory == records.directory:
     logging.warning("no mix is held out: held_out_loss is that of mixes that are trained on")
   start = start_codes(config)
-  if start:
-    _check_codecs(start, fingerprints(codecs))
+  check_codecs(start, codecs)
   return Run(config, workdir, name, models, records, unseen, start)
 
 
-def _check_codecs(start: CodeBundle, ours: Mapping[str, str]) -> None:
+def check_codecs(start: CodeBundle | None, codecs: Mapping[str, Codec | CodecWeights]) -> None:
   """MismatchError where a model to start from writes codes of other codecs than the run's."""
-  for name, codec in start.codecs.items():
+  ours = fingerprints(codecs)
+  for name, codec in start.codecs.items() if start else ():
     if ours.get(name) != codec.fingerprint:
       raise MismatchError(
         f"init_from: {start.directory} was trained with another codec {name!r} than this run has;"

@@ -28,7 +28,7 @@ from stemphonic_jax.models.lora import add_lora, merge_lora
 from stemphonic_jax.training.distributed import cluster, mesh
 from stemphonic_jax.training.inputs import text
 from stemphonic_jax.training.inputs.prepare import encoder, load_vae, records_of
-from stemphonic_jax.training.inputs.start import origin, start_model
+from stemphonic_jax.training.inputs.start import origin, start_file, start_model
 from stemphonic_jax.training.losses import distilled, setting
 from stemphonic_jax.training.plan import cost
 from stemphonic_jax.training.run import loop, state
@@ -37,6 +37,7 @@ from stemphonic_jax.training.trainers import stage
 from stemphonic_jax.weights.architecture import build_dit, build_vae, dit_shapes, grow, init_dit
 from stemphonic_jax.weights.bundle import Bundle, save_bundle
 from stemphonic_jax.weights.known import TEXT_ENCODER
+from stemphonic_jax.weights.signed import MANIFEST
 from stemphonic_jax.weights.t5 import open_text_encoder
 from stemphonic_jax.weights.tensors import check_params, open_tensors
 
@@ -52,8 +53,7 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     return
   start = start_model(config)
   setting.check(config)
-  if config.distil.to and not start:
-    raise UsageError(f"distil.to: {config.init_from} has no transformer to learn from")
+  check_teacher(config)
   folder = records_of(config, workdir)
   tokenizer, encode_text = text.reader(config, workdir, folder)
   records = open_records(folder / "train")
@@ -152,6 +152,12 @@ def train(config: ConfigDict, workdir: Path, preview: Callable[[int, Path], None
     ),
     peak=cost.peak(jax.devices()),
   )
+
+
+def check_teacher(config: ConfigDict) -> None:
+  """UsageError where a run is to learn from a model that has no transformer."""
+  if config.distil.to and not start_file(config, MANIFEST):
+    raise UsageError(f"distil.to: {config.init_from} has no transformer to learn from")
 
 
 def encode_submixes(

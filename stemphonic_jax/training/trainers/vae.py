@@ -16,7 +16,7 @@ from stemphonic_jax.models.principal import principal_start
 from stemphonic_jax.models.spectral import SHORTER, Spectral
 from stemphonic_jax.training.distributed import cluster
 from stemphonic_jax.training.inputs.corpora import waveforms
-from stemphonic_jax.training.inputs.prepare import check_records, load_vae
+from stemphonic_jax.training.inputs.prepare import check_records
 from stemphonic_jax.training.inputs.start import start_file, take_file
 from stemphonic_jax.training.losses.reconstruction import (
   adversarial_loss,
@@ -53,6 +53,21 @@ def check(config: ConfigDict) -> None:
     )
 
 
+def find_start(config: ConfigDict) -> Path | None:
+  """The file of the autoencoder to start from, which fits the config; None where none is named.
+
+  UsageError where a part of one is to be trained, and there is none.
+  """
+  start, part = start_file(config, "vae.safetensors"), config.train_vae.only
+  if start:
+    open_vae(build_vae(config.vae), start)
+  elif part:
+    raise UsageError(
+      f"train_vae.only={part}: name the autoencoder whose {part} to train, --config.init_from=DIR"
+    )
+  return start
+
+
 def train(config: ConfigDict, workdir: Path) -> None:
   """Trains up to `config.train_vae.steps` and writes the averaged `workdir/vae.safetensors`.
 
@@ -65,15 +80,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
   check_records(config, build_vae(config.vae).hop)
   if stage.is_done(workdir / "vae", c.steps):
     return
-  start = start_file(config, "vae.safetensors")
-  if c.only and not start:
-    raise UsageError(
-      f"train_vae.only={c.only}: name the autoencoder whose {c.only} to train,"
-      " --config.init_from=DIR"
-    )
+  start = find_start(config)
   if start and not c.only:
     if cluster.is_first():
-      load_vae(config, start)  # which sees that it fits
       take_file(start, workdir / "vae.safetensors")
     cluster.wait("autoencoder")
     return
