@@ -16,7 +16,13 @@ from stemphonic_jax.audio.lengths import samples_of
 from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
-from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed
+from stemphonic_jax.generation.request import (
+  SHORTEST,
+  Request,
+  check_request,
+  check_weighed,
+  hears_tempo,
+)
 from stemphonic_jax.generation.song import Song
 
 if TYPE_CHECKING:
@@ -91,7 +97,7 @@ def order(
     }
   )
   given = _read(pipe, context)
-  bpm, metre = timed(given, options["bpm"], metre)
+  bpm, metre = timed(given, options["bpm"], metre, hears_tempo(pipe.config))
   if given and duration is None:
     longest = max(map(len, given.audio.values())) / pipe.rate
     duration = max(SHORTEST, min(longest, pipe.seconds))

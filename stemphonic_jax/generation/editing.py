@@ -50,7 +50,12 @@ from stemphonic_jax.generation.guided import Guidance, check_guidance
 from stemphonic_jax.generation.info import info_of
 from stemphonic_jax.generation.making import make
 from stemphonic_jax.generation.progress import Tell
-from stemphonic_jax.generation.request import Request, check_metre, check_weighed
+from stemphonic_jax.generation.request import (
+  Request,
+  check_metre,
+  check_tempo,
+  check_weighed,
+)
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.windows import (
@@ -265,6 +270,8 @@ def follow(
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
+  if bpm is not None:  # that of a song which is given is its bars', whatever a model hears
+    bpm = check_tempo(pipe.config, bpm)
   song = given_song(pipe, given, prompt, *timed(given, bpm, metre), **lasting)
   return add.check(pipe, song, stems, seed=seed, **options)
 

@@ -129,10 +129,7 @@ def check_request(
   if negative is not None:
     negative = _negative(model, values.text("negative", negative), guidance)
   if bpm is not None:
-    reads = model["dropout"]["text"] < 1
-    _require(model, "bpm", "write the tempo into the prompt instead" if reads else "leave it out")
-    bpm = values.number("bpm", bpm)
-    _within("bpm", bpm, *BPM_RANGE)
+    bpm = check_tempo(model, bpm)
   _within("seed", seed, 0, MAX_SEED)
   seconds = _duration(model, hop, seconds)
   _within("variations", variations, 1, MAX_VARIATIONS)
@@ -166,6 +163,20 @@ def check_request(
     first=first,
     metre=check_metre(metre, prompt),
   )
+
+
+def hears_tempo(model: Mapping[str, Any]) -> bool:
+  """Whether a model was trained with the tempo of songs."""
+  return model["dropout"]["bpm"] < 1
+
+
+def check_tempo(model: Mapping[str, Any], bpm: Any) -> float:
+  """The tempo that is asked for; UsageError for one that is none, or that it does not hear."""
+  reads = model["dropout"]["text"] < 1
+  _require(model, "bpm", "write the tempo into the prompt instead" if reads else "leave it out")
+  bpm = values.number("bpm", bpm)
+  _within("bpm", bpm, *BPM_RANGE)
+  return bpm
 
 
 def check_metre(metre: Any, prompt: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from configs import stemgen as configs
 from stemphonic_jax import main
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import stemgen
 from stemphonic_jax.weights.code_bundle import export_code_bundle
 
@@ -115,6 +117,25 @@ def test_an_edit_forces_the_codes_that_stay(pipe, song):
   again = pipe.replay(longer)
   for name, audio in longer.stems.items():
     np.testing.assert_array_equal(again.stems[name], audio)
+
+
+def test_the_tempo_of_a_song_is_that_of_its_bars_and_not_heard(pipe, song, tmp_path):
+  song = replace(song, info=song.info | {"request": song.info["request"] | {"bpm": 240}})
+  song.save(tmp_path / "song")
+  made = pipe.generate("to it", ["keys"], context=tmp_path / "song")
+  assert made.info["request"]["bpm"] is None
+  followed = pipe.follow(tmp_path / "song", "to it", ["keys"])
+  assert followed.info["request"]["bpm"] == 240
+  assert pipe.extend(followed, 1.5, left=True).samples == 64_000  # by a whole bar
+  pipe.again(load_song(tmp_path / "song"), ["drums"])
+  with pytest.raises(UsageError, match=r"bpm: .* without it; leave it out"):
+    pipe.follow(tmp_path / "song", "to it", ["keys"], bpm=100)
+
+
+def test_a_song_of_another_rate_is_told_so(pipe, song):
+  other = replace(song, rate=44_100)
+  with pytest.raises(MismatchError, match=r"sample_rate is 44100, and the model .* makes 32000 Hz"):
+    pipe.again(other)
 
 
 @pytest.mark.parametrize(
