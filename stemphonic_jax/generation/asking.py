@@ -58,7 +58,7 @@ def order(
   context: str | Path | Mapping[str, np.ndarray] | np.ndarray | Context | None = None,
   activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
   duration: float | None = None,
-  passes: int | str = 1,
+  passes: int | str | None = None,
   steps: int | None = None,
   guidance: float | Mapping[str, float] | None = None,
   negative: str | None = None,
@@ -74,7 +74,7 @@ def order(
   model's rate) that the new stems fit to and that stays as it is; `activity` maps a stem to seconds
   in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4, and
   of a saved song that is the context its own, as its `bpm` is;
-  `passes` is a number or "K"; `guidance` is a number or weights, as
+  `passes` is a number or "K", by default all stems at once; `guidance` is a number or weights, as
   {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less memory where it is
   `guidance_in_turn`; `first` is the number of the first variation, to make that one alone. What is
   None is the model's own, but for `duration`, which then is that of the context, where there is
@@ -96,6 +96,7 @@ def order(
       "share_noise": share_noise,
     }
   )
+  pipe.check_weights(guidance)
   given = _read(pipe, context)
   bpm, metre = timed(given, options["bpm"], metre, hears_tempo(pipe.config))
   if given and duration is None:

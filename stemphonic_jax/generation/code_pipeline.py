@@ -6,7 +6,7 @@ one method: to fill the holes of a draft.
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,12 @@ class CodePipeline(ABC):
     """Options of a request as this system takes them; UsageError for what it cannot do."""
 
   @abstractmethod
-  def check_edit(self, request: Request, strength: float) -> None:
-    """UsageError for an edit that this system cannot do."""
+  def check_weights(self, guidance: Any) -> None:
+    """UsageError for guidance of conditions that this system does not weigh by themselves."""
+
+  @abstractmethod
+  def check_edit(self, request: Request, strength: float, there: Collection[str]) -> None:
+    """UsageError for an edit, of a song with these stems, that this system cannot do."""
 
   @abstractmethod
   def work(
@@ -75,7 +79,7 @@ class CodePipeline(ABC):
     tell: Tell | None = None,
   ) -> None:
     """As `filling.fill`, for edits."""
-    self.check_edit(request, strength)
+    self.check_edit(request, strength, draft.audio)
     progress = Progress((SAMPLED + DECODED) * len(request.stems), tell)
     self.work(draft, request, found, 0, progress)
 

@@ -47,6 +47,12 @@ def check_model(pipe: "StemPipeline | Known", song: Song) -> None:
     )
 
 
+def check_read(pipe: "StemPipeline | Known") -> None:
+  """Says so where a prompt is asked for, and the model reads none."""
+  if pipe.config["dropout"]["text"] >= 1:
+    logging.info("this model reads no text: a prompt is a title, and changes no sound")
+
+
 def generated(song: Song) -> list[str]:
   """The stems that a model made."""
   names = [name for name, stem in song.info["stems"].items() if not stem["given"]]
@@ -121,6 +127,9 @@ def beside(
   """
   asked, sampler = song.info["request"], song.info["sampler"]
   guidance = sampler["guidance"] if guidance is None else guidance
+  pipe.check_weights(guidance)
+  if prompt not in (None, asked["prompt"]):
+    check_read(pipe)
   if negative is None and asked.get("negative") and unguided(pipe.config, guidance):
     logging.info("what the song avoids has no effect here: words have a guidance of 1")
     negative = ""

@@ -37,6 +37,7 @@ from stemphonic_jax.generation.edit_request import (
   Activity,
   beside,
   check_model,
+  check_read,
   fitting,
   generated,
   makeable,
@@ -272,6 +273,7 @@ def follow(
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
   if bpm is not None:  # that of a song which is given is its bars', whatever a model hears
     bpm = check_tempo(pipe.config, bpm)
+  check_read(pipe)
   song = given_song(pipe, given, prompt, *timed(given, bpm, metre), **lasting)
   return add.check(pipe, song, stems, seed=seed, **options)
 
@@ -298,6 +300,7 @@ def given_song(
   if steps is not None:
     asked["steps"] = values.whole("steps", steps)
   if guidance is not None:
+    pipe.check_weights(guidance)
     asked["guidance"] = check_guidance(own["guidance"], guidance)
   sampler = {name: own[name] for name in SAMPLER} | asked
   counts = {"seed": 0, "passes": 1, "variations": 1}

@@ -98,7 +98,7 @@ def check_request(
   bpm: float | None,
   seed: int,
   seconds: float | None,
-  passes: int | str,
+  passes: int | str | None,
   variations: int,
   steps: int | None,
   guidance: Guidance | None,
@@ -109,12 +109,14 @@ def check_request(
   in_turn: bool = False,
   first: int = 0,
   metre: str | None = None,
+  twins: str = "",
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
   `hop` is the number of samples in a latent frame, `context` holds the names of the stems given as
   context, None where none is given. Of `stems` each is a type, or "type: words"; or they map types
-  to words. What comes out is plain Python, which JSON can hold.
+  to words. `twins` says what to do about two stems alike, where a system has a way of its own. What
+  comes out is plain Python, which JSON can hold.
   """
   sampler = model["sample"]
   prompt, seed = values.text("prompt", prompt), values.whole("seed", seed)
@@ -144,7 +146,7 @@ def check_request(
   if passes > 1:  # of which the later ones hear the earlier
     _require(model, "context", "make all stems in one pass")
   if share_noise:
-    _check_twins(named, words, passes)
+    _check_twins(named, words, passes, twins)
   return Request(
     prompt=prompt,
     stems=named,
@@ -260,6 +262,8 @@ def _duration(model: Mapping[str, Any], hop: int, seconds: float | None) -> floa
 
 
 def _passes(passes: Any, stems: int) -> int:
+  if passes is None:
+    return 1
   if isinstance(passes, str):
     if passes.upper() != "K":
       raise UsageError(f"passes: got {passes!r}, expected a number or K for one stem at a time")
@@ -341,11 +345,15 @@ def _file_name(stem_type: str) -> str:
   return " ".join(re.split(r"[/\\\0\s]+", stem_type)).strip(" .") or "stem"
 
 
-def _check_twins(named: Mapping[str, str], words: Mapping[str, str], passes: int) -> None:
+def _check_twins(
+  named: Mapping[str, str], words: Mapping[str, str], passes: int, instead: str
+) -> None:
   """Equal prompt and equal noise give equal audio, so one pass cannot hold one stem twice."""
   for names in plan(list(named), passes):
     stems = [(named[name], words.get(name)) for name in names]
     if twins := [kind for kind, said in stems if stems.count((kind, said)) > 1]:
+      if instead:
+        raise UsageError(f"stems: {twins[0]!r} twice; {instead}")
       raise UsageError(
         f"stems: {twins[0]!r} twice in one pass with shared noise would be the same audio twice;"
         f" give one words of its own ({twins[0]}: WORDS), or ask for more passes (--passes K)"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from absl import logging
 
 from configs import stemgen as configs
 from stemphonic_jax import main
@@ -44,6 +45,15 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipe(workdir):
   return StemPipeline.load(workdir)
+
+
+@pytest.fixture
+def told(monkeypatch):
+  """What the log says."""
+  lines = []
+  for level in ("info", "warning"):
+    monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
+  return lines
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +156,16 @@ def test_a_song_of_another_rate_is_told_so(pipe, song):
     ({"negative": "noise"}, "negative: StemGen hears none"),
     ({"guidance_in_turn": True}, "guidance_in_turn: StemGen looks at all at once"),
     ({"guidance": {"words": 2}}, "guidance of words"),
+    ({"guidance": {"words": 2}}, "say context=2,rest=3"),
+    ({"guidance": {"type": 2}}, "guidance of type: StemGen weighs .* say context=2,rest=3"),
+    ({"bpm": 0}, "bpm: StemGen hears none"),
+    ({"negative": ""}, "negative: StemGen hears none, for it reads no text; leave it out"),
+    ({"share_noise": False}, "share_noise: .* leave --own-noise out"),
+    ({"share_noise": "no"}, "share_noise: .* leave --own-noise out"),
+    ({"stems": ["drums", "keys"], "passes": 1}, "passes: got 1, .* leave it out"),
+    ({"passes": 5}, "passes: got 5"),
+    ({"passes": 0}, "passes: got 0"),
+    ({"passes": True}, "passes: got True, expected a whole number"),
     ({"stems": ["drums: loud"]}, "words for 'drums': StemGen reads no text"),
     ({"stems": ["zither"]}, "unknown stem type 'zither'"),
   ],
@@ -154,6 +174,30 @@ def test_what_it_cannot_do_is_refused_in_one_line(pipe, options, said):
   with pytest.raises(UsageError, match=said) as error:
     pipe.generate("a title", **{"stems": ["drums"], **options})
   assert "\n" not in str(error.value)
+
+
+def test_what_it_does_anyway_may_be_said(pipe):
+  for passes in (1, "K", None):
+    assert pipe.generate("one", ["drums"], passes=passes).info["sampler"]["passes"] == 1
+
+
+def test_weights_that_it_has_not_are_refused_in_edits_with_those_it_has(pipe, song):
+  for weights in ({"type": 2}, {"words": 2}):
+    for edit in (
+      lambda weights=weights: pipe.again(song, guidance=weights),
+      lambda weights=weights: pipe.follow(song.stems, "a title", ["keys"], guidance=weights),
+    ):
+      with pytest.raises(UsageError, match=r"guidance of .* say context=2,rest=3"):
+        edit()
+
+
+def test_a_prompt_that_nobody_reads_is_told_so_once(pipe, song, told):
+  read = "this model reads no text: a prompt is a title, and changes no sound"
+  pipe.again(song, ["drums"])
+  assert read not in told
+  pipe.again(song, ["drums"], prompt="louder")
+  pipe.follow({"drums": song.stems["drums"]}, "a title", ["keys"])
+  assert told.count(read) == 2
 
 
 def test_a_variation_of_codes_is_refused(pipe, song):
