@@ -89,7 +89,7 @@ class CodePipeline(ABC):
 
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
-    return latents.shape == (frames, self.channels)
+    return are_codes(latents, next(iter(self.codecs.values())), frames)
 
   def songs(self, request: Request, given: Context, samples: int, progress: Progress) -> list[Song]:
     """The songs of a request, one after the other."""
@@ -144,3 +144,10 @@ class CodePipeline(ABC):
   def missing(self, draft: Draft, found: Sequence[Hole]) -> Bool[np.ndarray, "T"]:
     """Which columns of a draft are in a hole."""
     return unknown(found, -(-draft.samples // self.hop))
+
+
+def are_codes(latents: np.ndarray, codec: Codec, frames: int) -> bool:
+  """Whether these are codes of a codec, of so many frames: whole numbers, of its entries."""
+  if latents.shape != (frames, codec.levels) or latents.dtype.kind not in "iu":
+    return False
+  return bool(((latents >= 0) & (latents < codec.entries)).all())

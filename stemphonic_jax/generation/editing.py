@@ -59,6 +59,7 @@ from stemphonic_jax.generation.request import (
 )
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.song_folder import LATENTS
 from stemphonic_jax.generation.windows import (
   Hole,
   bar_samples,
@@ -377,6 +378,9 @@ def _draft(pipe: "StemPipeline | Known", song: Song) -> Draft:
   frames = -(-song.samples // pipe.hop)
   types = {name: stem["type"] for name, stem in song.info["stems"].items()}
   latents = {n: z for n, z in song.latents.items() if pipe.fits(z, types[n], frames)}
+  if others := [name for name in song.latents if name not in latents]:
+    said = "%s: what it has of %s is not of this model; stems are encoded anew"
+    logging.warning(said, (song.folder or Path()) / LATENTS, ", ".join(others))
   return Draft(dict(song.stems), types, latents)
 
 

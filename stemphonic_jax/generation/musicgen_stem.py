@@ -28,7 +28,7 @@ from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import song_prompt
 from stemphonic_jax.data.taxonomy import role_of
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.generation.code_pipeline import CodePipeline
+from stemphonic_jax.generation.code_pipeline import CodePipeline, are_codes
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress
@@ -120,7 +120,7 @@ class MusicGenStem(CodePipeline):
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
     role = next((role for role, made in TYPES.items() if made == kind), None)
-    return role is not None and latents.shape == (frames, len(self._streams[role]))
+    return role is not None and are_codes(latents, self.codecs[role], frames)
 
   def work(
     self, draft: Draft, request: Request, found: Sequence[Hole], variation: int, progress: Progress

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +141,29 @@ def test_the_tempo_of_a_song_is_that_of_its_bars_and_not_heard(pipe, song, tmp_p
   pipe.again(load_song(tmp_path / "song"), ["drums"])
   with pytest.raises(UsageError, match=r"bpm: .* without it; leave it out"):
     pipe.follow(tmp_path / "song", "to it", ["keys"], bpm=100)
+
+
+DAMAGED = {
+  "beyond": lambda codes: np.where(codes == codes[0, 0], 999, codes),
+  "negative": lambda codes: np.full_like(codes, -1, np.int32),
+  "NaN": lambda codes: np.full(codes.shape, np.nan, np.float32),
+  "halves": lambda codes: codes + 0.5,
+  "levels": lambda codes: codes[:, :1],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_codes_that_are_none_of_the_models_are_told_so_and_made_anew(pipe, song, told, damage):
+  codes = DAMAGED[damage](song.latents["drums"])
+  other = replace(song, latents={**song.latents, "drums": codes}, folder=Path("a song"))
+  plain = replace(song, latents={"basses": song.latents["basses"]})
+  assert pipe.again.check(pipe, plain, ["drums"]).draft.latents.keys() == {"basses"}
+  assert not told
+  edited = pipe.again(other, ["drums"], range=(0.2, 0.6))
+  (said,) = [line for line in told if "encoded anew" in line]
+  assert said.startswith("a song/latents.safetensors: what it has of drums is not of this model")
+  same = pipe.again(plain, ["drums"], range=(0.2, 0.6))
+  np.testing.assert_array_equal(edited.stems["drums"], same.stems["drums"])
 
 
 def test_a_song_of_another_rate_is_told_so(pipe, song):
