@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.audio.lengths import SHORTEST, samples_of
 from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
 from stemphonic_jax.generation.request import (
-  SHORTEST,
   Request,
   check_request,
   check_weighed,

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from stemphonic_jax.audio.lengths import at_most, cut_to, within
+from stemphonic_jax.audio.lengths import SHORTEST, at_most, cut_to, within
 from stemphonic_jax.audio.metre import COMMON, METRES, bar_seconds, said
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
@@ -23,7 +23,6 @@ from stemphonic_jax.generation.limits import (
   MAX_STEPS,
   MAX_VARIATIONS,
   MAX_WORDS,
-  SHORTEST,
   unique_name,
 )
 

@@ -31,7 +31,9 @@ from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import coded
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.models import describe
+from stemphonic_jax.weights.models import open_model as open_any
 from stemphonic_jax.weights.networks import init_musicgen
+from stemphonic_jax.weights.signed import sign
 from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
@@ -198,6 +200,32 @@ def test_edits_it_cannot_do_are_one_line(pipe, song, monkeypatch):
       pipe.again(song, **options)
   with pytest.raises(UsageError, match=r"'basses' and 'basses 2': musicgen-stem makes one of each"):
     pipe.add(song.remove(["basses"]), ["basses", "basses"])
+
+
+def test_codes_beyond_the_entries_of_their_own_codec_are_none(pipe, song):
+  frames = len(song.latents["drums"])
+  assert pipe.fits(song.latents["drums"], "drums", frames)
+  for wrong in (999, -1, 0.5, math.nan):
+    assert not pipe.fits(np.full((frames, 1), wrong), "drums", frames)
+
+
+@pytest.mark.parametrize(
+  ("part", "fields", "message"),
+  [
+    ("codec", {"bass": {"stride": 320}}, "codec: samples in a frame bass 320, drums 640"),
+    ("text", {"vocabulary": 20}, r"the tokenizer has \d+ ids, the text encoder 20"),
+  ],
+)
+def test_a_folder_whose_parts_do_not_fit_is_not_opened(trained, tmp_path, part, fields, message):
+  folder = shutil.copytree(trained / "model", tmp_path / "model")
+  path = folder / "config.json"
+  config = json.loads(path.read_text())
+  for name, value in fields.items():
+    config[part][name] = config[part][name] | value if isinstance(value, dict) else value
+  path.write_text(json.dumps(config))
+  sign(folder, [])
+  with pytest.raises(MismatchError, match=message):
+    open_any(folder)
 
 
 def test_given_stems_that_cannot_go_on_are_named_with_what_to_do(pipe, song):
