@@ -141,6 +141,7 @@ def test_the_table_of_a_learned_encoder_names_its_parts():
     ("distilled", {"init_from": "demo", "distil.interval": (3, 2)}, "interval: got 3..2"),
     ("musicgen_stem", {"sample.guidance": 50.0}, "guidance: got 50"),
     ("stemgen", {"network.width": 0}, r"network\.width: got 0"),
+    ("stemgen", {"seconds": 0.05}, r"seconds: got 0\.05, expected 0\.1 at least"),
   ],
 )
 def test_what_no_stage_can_use_is_said_before_the_first(name, change, message):
