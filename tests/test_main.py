@@ -161,6 +161,7 @@ def test_the_table_of_a_learned_encoder_names_its_parts():
     ("c_ii", {"dit.dtype": "int8"}, r"dit\.dtype: got 'int8', expected 'float32' or 'bfloat16'"),
     ("c_ii", {"dit.remat": "foo"}, r"dit\.remat: got 'foo', expected 'none' or"),
     ("c_ii", {"train_vae.optimizer": "sgd"}, r"train_vae\.optimizer: got 'sgd'"),
+    ("stemgen", {"seconds": 0.05}, r"seconds: got 0\.05, expected 0\.1 at least"),
   ],
 )
 def test_what_no_stage_can_use_is_said_before_the_first(name, change, message):

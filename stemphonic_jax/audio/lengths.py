@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+SHORTEST = 0.1  # seconds that are made
 LONGEST = 1800.0  # seconds of a file that is read: half an hour of stereo is 635 MB
 
 

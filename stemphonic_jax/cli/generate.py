@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
     help="audio to play along with: a mix, or a folder of stems",
   )
   generate.add_argument(
-    "--passes", default="1", metavar="1|2|K", help="all stems at once, in two passes, one by one"
+    "--passes", metavar="1|2|K", help="all stems at once, in two passes, one by one"
   )
   generate.add_argument("--variations", type=int, default=1, metavar="V", help="songs to make")
   generate.add_argument(
@@ -110,7 +110,9 @@ def named_folder(prompt: str, overwrite: bool) -> Path:
   return next(folder for folder in folders if overwrite or not folder.exists())
 
 
-def _passes(word: str) -> int | str:
+def _passes(word: str | None) -> int | str | None:
+  if word is None:
+    return None
   if word.upper() == "K":
     return "K"
   try:

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemphonic_jax.audio.lengths import samples_of
+from stemphonic_jax.audio.lengths import SHORTEST, samples_of
 from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
-from stemphonic_jax.generation.request import SHORTEST, Request, check_request, check_weighed
+from stemphonic_jax.generation.request import (
+  Request,
+  check_request,
+  check_weighed,
+  hears_tempo,
+)
 from stemphonic_jax.generation.song import Song
 
 if TYPE_CHECKING:
@@ -52,7 +57,7 @@ def order(
   context: str | Path | Mapping[str, np.ndarray] | np.ndarray | Context | None = None,
   activity: Mapping[str, Sequence[tuple[float, float]]] | None = None,
   duration: float | None = None,
-  passes: int | str = 1,
+  passes: int | str | None = None,
   steps: int | None = None,
   guidance: float | Mapping[str, float] | None = None,
   negative: str | None = None,
@@ -68,7 +73,7 @@ def order(
   model's rate) that the new stems fit to and that stays as it is; `activity` maps a stem to seconds
   in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4, and
   of a saved song that is the context its own, as its `bpm` is;
-  `passes` is a number or "K"; `guidance` is a number or weights, as
+  `passes` is a number or "K", by default all stems at once; `guidance` is a number or weights, as
   {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less memory where it is
   `guidance_in_turn`; `first` is the number of the first variation, to make that one alone. What is
   None is the model's own, but for `duration`, which then is that of the context, where there is
@@ -90,8 +95,9 @@ def order(
       "share_noise": share_noise,
     }
   )
+  pipe.check_weights(guidance)
   given = _read(pipe, context)
-  bpm, metre = timed(given, options["bpm"], metre)
+  bpm, metre = timed(given, options["bpm"], metre, hears_tempo(pipe.config))
   if given and duration is None:
     longest = max(map(len, given.audio.values())) / pipe.rate
     duration = max(SHORTEST, min(longest, pipe.seconds))

@@ -6,7 +6,7 @@ one method: to fill the holes of a draft.
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,12 @@ class CodePipeline(ABC):
     """Options of a request as this system takes them; UsageError for what it cannot do."""
 
   @abstractmethod
-  def check_edit(self, request: Request, strength: float) -> None:
-    """UsageError for an edit that this system cannot do."""
+  def check_weights(self, guidance: Any) -> None:
+    """UsageError for guidance of conditions that this system does not weigh by themselves."""
+
+  @abstractmethod
+  def check_edit(self, request: Request, strength: float, there: Collection[str]) -> None:
+    """UsageError for an edit, of a song with these stems, that this system cannot do."""
 
   @abstractmethod
   def work(
@@ -75,7 +79,7 @@ class CodePipeline(ABC):
     tell: Tell | None = None,
   ) -> None:
     """As `filling.fill`, for edits."""
-    self.check_edit(request, strength)
+    self.check_edit(request, strength, draft.audio)
     progress = Progress((SAMPLED + DECODED) * len(request.stems), tell)
     self.work(draft, request, found, 0, progress)
 
@@ -86,7 +90,7 @@ class CodePipeline(ABC):
 
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
-    return latents.shape == (frames, self.channels)
+    return are_codes(latents, next(iter(self.codecs.values())), frames)
 
   def songs(self, request: Request, given: Context, samples: int, progress: Progress) -> list[Song]:
     """The songs of a request, one after the other."""
@@ -141,3 +145,10 @@ class CodePipeline(ABC):
   def missing(self, draft: Draft, found: Sequence[Hole]) -> Bool[np.ndarray, "T"]:
     """Which columns of a draft are in a hole."""
     return unknown(found, -(-draft.samples // self.hop))
+
+
+def are_codes(latents: np.ndarray, codec: Codec, frames: int) -> bool:
+  """Whether these are codes of a codec, of so many frames: whole numbers, of its entries."""
+  if latents.shape != (frames, codec.levels) or latents.dtype.kind not in "iu":
+    return False
+  return bool(((latents >= 0) & (latents < codec.entries)).all())

@@ -113,12 +113,15 @@ def _song(folder: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def timed(
-  context: Context | None, bpm: float | None, metre: str | None
+  context: Context | None, bpm: float | None, metre: str | None, tempo: bool = True
 ) -> tuple[float | None, str | None]:
-  """Tempo and metre that are asked for, or else those of a song that is given; the log says so."""
+  """Tempo and metre that are asked for, or else those of a song that is given; the log says so.
+
+  Its tempo is left where it is without `tempo`, as for a model that hears none.
+  """
   if context is None:
     return bpm, metre
-  if bpm is None and context.bpm is not None:
+  if tempo and bpm is None and context.bpm is not None:
     bpm = context.bpm
     logging.info("bpm: %g, that of the song that is given", bpm)
   if metre is None and context.metre is not None:

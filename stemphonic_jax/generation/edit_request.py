@@ -16,6 +16,7 @@ from stemphonic_jax.generation.request import (
   check_activity,
   check_request,
   check_text,
+  hears_tempo,
 )
 from stemphonic_jax.generation.session import Info
 from stemphonic_jax.generation.song import Song, check_names, listed
@@ -33,12 +34,23 @@ Activity = Mapping[str, Sequence[tuple[float, float]]]
 
 def check_model(pipe: "StemPipeline | Known", song: Song) -> None:
   """MismatchError where another model made the song: latents and noise would not be the same."""
-  if song.info["model"] != pipe.fingerprint or song.rate != pipe.rate:
+  if song.info["model"] != pipe.fingerprint:
     raise MismatchError(
       f"another model made this song ({song.info['model'][:12]}, not"
       f" {pipe.fingerprint[:12]}); name that one with --model, or play along with the song:"
       f" stemphonic follow"
     )
+  if song.rate != pipe.rate:
+    raise MismatchError(
+      f"song.json: sample_rate is {song.rate}, and the model that made this song makes"
+      f" {pipe.rate} Hz; write that into it again, or play along with the song: stemphonic follow"
+    )
+
+
+def check_read(pipe: "StemPipeline | Known") -> None:
+  """Says so where a prompt is asked for, and the model reads none."""
+  if pipe.config["dropout"]["text"] >= 1:
+    logging.info("this model reads no text: a prompt is a title, and changes no sound")
 
 
 def generated(song: Song) -> list[str]:
@@ -115,6 +127,9 @@ def beside(
   """
   asked, sampler = song.info["request"], song.info["sampler"]
   guidance = sampler["guidance"] if guidance is None else guidance
+  pipe.check_weights(guidance)
+  if prompt not in (None, asked["prompt"]):
+    check_read(pipe)
   if negative is None and asked.get("negative") and unguided(pipe.config, guidance):
     logging.info("what the song avoids has no effect here: words have a guidance of 1")
     negative = ""
@@ -124,7 +139,7 @@ def beside(
     prompt=asked["prompt"] if prompt is None else prompt,
     negative=(asked.get("negative") if negative is None else negative) or None,
     stems=stems,
-    bpm=asked["bpm"],
+    bpm=asked["bpm"] if hears_tempo(pipe.config) else None,  # of the song, its bars have it
     metre=asked.get("metre", COMMON),
     seed=next_seed(song.info) if seed is None else seed,
     seconds=None,

@@ -37,6 +37,7 @@ from stemphonic_jax.generation.edit_request import (
   Activity,
   beside,
   check_model,
+  check_read,
   fitting,
   generated,
   makeable,
@@ -50,9 +51,15 @@ from stemphonic_jax.generation.guided import Guidance, check_guidance
 from stemphonic_jax.generation.info import info_of
 from stemphonic_jax.generation.making import make
 from stemphonic_jax.generation.progress import Tell
-from stemphonic_jax.generation.request import Request, check_metre, check_weighed
+from stemphonic_jax.generation.request import (
+  Request,
+  check_metre,
+  check_tempo,
+  check_weighed,
+)
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.song_folder import LATENTS
 from stemphonic_jax.generation.windows import (
   Hole,
   bar_samples,
@@ -265,6 +272,9 @@ def follow(
   read = read_context if isinstance(context, str | Path) else given_context
   given = read(context, pipe.rate, LONGEST, types)
   lasting = {name: options[name] for name in LASTING if options.get(name) is not None}
+  if bpm is not None:  # that of a song which is given is its bars', whatever a model hears
+    bpm = check_tempo(pipe.config, bpm)
+  check_read(pipe)
   song = given_song(pipe, given, prompt, *timed(given, bpm, metre), **lasting)
   return add.check(pipe, song, stems, seed=seed, **options)
 
@@ -291,6 +301,7 @@ def given_song(
   if steps is not None:
     asked["steps"] = values.whole("steps", steps)
   if guidance is not None:
+    pipe.check_weights(guidance)
     asked["guidance"] = check_guidance(own["guidance"], guidance)
   sampler = {name: own[name] for name in SAMPLER} | asked
   counts = {"seed": 0, "passes": 1, "variations": 1}
@@ -367,6 +378,9 @@ def _draft(pipe: "StemPipeline | Known", song: Song) -> Draft:
   frames = -(-song.samples // pipe.hop)
   types = {name: stem["type"] for name, stem in song.info["stems"].items()}
   latents = {n: z for n, z in song.latents.items() if pipe.fits(z, types[n], frames)}
+  if others := [name for name in song.latents if name not in latents]:
+    said = "%s: what it has of %s is not of this model; stems are encoded anew"
+    logging.warning(said, (song.folder or Path()) / LATENTS, ", ".join(others))
   return Draft(dict(song.stems), types, latents)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-SHORTEST = 0.1  # seconds
 MAX_STEMS = 16
 MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer

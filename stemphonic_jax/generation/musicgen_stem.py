@@ -14,7 +14,7 @@ before.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,7 @@ from stemphonic_jax.data.batching.pipeline import EncodeText
 from stemphonic_jax.data.batching.prompts import song_prompt
 from stemphonic_jax.data.taxonomy import role_of
 from stemphonic_jax.errors import UsageError
-from stemphonic_jax.generation.code_pipeline import CodePipeline
+from stemphonic_jax.generation.code_pipeline import CodePipeline, are_codes
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress
@@ -69,20 +69,40 @@ class MusicGenStem(CodePipeline):
 
   def adapted(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Always one pass, with one guidance; what this system does not do is refused."""
-    own = self.config["sample"]["steps"]
-    _refuse("passes", options["passes"] not in (1, "1"), "it makes all stems in one")
-    _refuse("steps", options["steps"] not in (None, own), "it makes a frame at each; leave it out")
-    _refuse("share_noise", options["share_noise"] is False, "there is no noise; leave it out")
-    _refuse("guidance_in_turn", bool(options["in_turn"]), "leave it out")
-    _refuse("negative", bool(options["negative"]), "leave it out")
-    _refuse_weights(options["guidance"])
-    return options
+    passes = options["passes"]
+    one = passes in (None, 1, "1") and not isinstance(passes, bool)
+    _refuse("passes", not one, "it makes all stems in one; leave it out")
+    if options["steps"] is not None:
+      self._check_steps(options["steps"])
+    noise = options["share_noise"] is not None
+    _refuse("share_noise", noise, "it begins from no noise; leave --own-noise out")
+    in_turn = bool(options["in_turn"])
+    _refuse("guidance_in_turn", in_turn, "it reads once; leave --guidance-in-turn out")
+    _refuse("negative", options["negative"] is not None, "leave it out")
+    return {**options, "twins": f"{SYSTEM} makes one of each; name it once"}
 
-  def check_edit(self, request: Request, strength: float) -> None:
+  def _check_steps(self, steps: Any) -> None:
+    own = self.config["sample"]["steps"]
+    _refuse("steps", steps != own, f"it makes a frame at each; leave it out, or say {own}")
+
+  def check_weights(self, guidance: Any) -> None:
+    """The text is all that it weighs."""
+    named = isinstance(guidance, Mapping)
+    _refuse("guidance by condition", named, "give one number, for its text")
+
+  def check_edit(self, request: Request, strength: float, there: Collection[str]) -> None:
     """Codes are made anew or stay: nothing lies between."""
     _refuse("a strength under 1", strength < 1, "it keeps codes or makes them; make stems again")
     _refuse("negative", bool(request.negative), "leave it out")
-    _refuse_weights(request.guidance)
+    self._check_steps(request.steps)
+    made = TYPES.values()
+    if others := [n for n, kind in request.stems.items() if n in there and kind not in made]:
+      names = ",".join(others)
+      raise UsageError(
+        f"{', '.join(others)}: {SYSTEM} makes {', '.join(made)}, so what was given as something"
+        f" else cannot go on or be made again; take it out first, `stemphonic remove SONG --stems"
+        f" {names}`, or follow audio as long as the song is to be"
+      )
     self._roles(request)
 
   def songs(self, request: Request, given: Context, *rest: Any) -> list[Song]:
@@ -101,7 +121,7 @@ class MusicGenStem(CodePipeline):
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are codes of this model, for a stem of a type and so many frames."""
     role = next((role for role, made in TYPES.items() if made == kind), None)
-    return role is not None and latents.shape == (frames, len(self._streams[role]))
+    return role is not None and are_codes(latents, self.codecs[role], frames)
 
   def work(
     self, draft: Draft, request: Request, found: Sequence[Hole], variation: int, progress: Progress
@@ -147,6 +167,13 @@ class MusicGenStem(CodePipeline):
         part = role_of(kind)
         hint = f"; {kind} are part of {TYPES[part]!r}" if part else ""
         raise UsageError(f"stem {name!r}: {SYSTEM} makes {', '.join(made)}{hint}")
+    for name, kind in request.stems.items():
+      first = next(other for other, of in request.stems.items() if of == kind)
+      if first != name:
+        raise UsageError(
+          f"stems {first!r} and {name!r}: {SYSTEM} makes one of each; name one, or take the other"
+          f" out with `stemphonic remove`"
+        )
     return {name: made[kind] for name, kind in request.stems.items()}
 
   def _heard(
@@ -253,10 +280,6 @@ def _refuse(what: str, asked: bool, instead: str) -> None:
   """UsageError where something is asked for that this system does not do."""
   if asked:
     raise UsageError(f"{what}: {SYSTEM} does not do that; {instead}")
-
-
-def _refuse_weights(guidance: Any) -> None:
-  _refuse("guidance by condition", isinstance(guidance, Mapping), "give one number, for its text")
 
 
 @functools.lru_cache(maxsize=4)

@@ -135,6 +135,9 @@ class StemPipeline:
     """Options of a request as this system takes them: all as they are."""
     return options
 
+  def check_weights(self, guidance: Any) -> None:
+    """Any condition may be weighed by itself; what a model has not learned is said elsewhere."""
+
   def songs(self, request: Request, given: Context, samples: int, progress: Progress) -> list[Song]:
     """Runs the passes of a request for all variations at once."""
     clock = Clock()

@@ -56,6 +56,8 @@ def _redone(
       case "generate":
         given = _given(song, number, ask.pop("context"))
         context = given if given.audio else None
+        if ask.get("share_noise") == pipe.config["sample"]["share_noise"]:
+          ask["share_noise"] = None  # its own, which systems without a choice refuse to be told
         return pipe.variations(**ask, count=1, context=context)[0]
       case "given":
         given = _given(song, number, step["made"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from stemphonic_jax.audio.lengths import at_most, cut_to, within
+from stemphonic_jax.audio.lengths import SHORTEST, at_most, cut_to, within
 from stemphonic_jax.audio.metre import COMMON, METRES, bar_seconds, said
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
@@ -23,7 +23,6 @@ from stemphonic_jax.generation.limits import (
   MAX_STEPS,
   MAX_VARIATIONS,
   MAX_WORDS,
-  SHORTEST,
   unique_name,
 )
 
@@ -98,7 +97,7 @@ def check_request(
   bpm: float | None,
   seed: int,
   seconds: float | None,
-  passes: int | str,
+  passes: int | str | None,
   variations: int,
   steps: int | None,
   guidance: Guidance | None,
@@ -109,12 +108,14 @@ def check_request(
   in_turn: bool = False,
   first: int = 0,
   metre: str | None = None,
+  twins: str = "",
 ) -> Request:
   """Fills what is left open from the model's config and checks all; UsageError for the first fault.
 
   `hop` is the number of samples in a latent frame, `context` holds the names of the stems given as
   context, None where none is given. Of `stems` each is a type, or "type: words"; or they map types
-  to words. What comes out is plain Python, which JSON can hold.
+  to words. `twins` says what to do about two stems alike, where a system has a way of its own. What
+  comes out is plain Python, which JSON can hold.
   """
   sampler = model["sample"]
   prompt, seed = values.text("prompt", prompt), values.whole("seed", seed)
@@ -129,10 +130,7 @@ def check_request(
   if negative is not None:
     negative = _negative(model, values.text("negative", negative), guidance)
   if bpm is not None:
-    reads = model["dropout"]["text"] < 1
-    _require(model, "bpm", "write the tempo into the prompt instead" if reads else "leave it out")
-    bpm = values.number("bpm", bpm)
-    _within("bpm", bpm, *BPM_RANGE)
+    bpm = check_tempo(model, bpm)
   _within("seed", seed, 0, MAX_SEED)
   seconds = _duration(model, hop, seconds)
   _within("variations", variations, 1, MAX_VARIATIONS)
@@ -147,7 +145,7 @@ def check_request(
   if passes > 1:  # of which the later ones hear the earlier
     _require(model, "context", "make all stems in one pass")
   if share_noise:
-    _check_twins(named, words, passes)
+    _check_twins(named, words, passes, twins)
   return Request(
     prompt=prompt,
     stems=named,
@@ -166,6 +164,20 @@ def check_request(
     first=first,
     metre=check_metre(metre, prompt),
   )
+
+
+def hears_tempo(model: Mapping[str, Any]) -> bool:
+  """Whether a model was trained with the tempo of songs."""
+  return model["dropout"]["bpm"] < 1
+
+
+def check_tempo(model: Mapping[str, Any], bpm: Any) -> float:
+  """The tempo that is asked for; UsageError for one that is none, or that it does not hear."""
+  reads = model["dropout"]["text"] < 1
+  _require(model, "bpm", "write the tempo into the prompt instead" if reads else "leave it out")
+  bpm = values.number("bpm", bpm)
+  _within("bpm", bpm, *BPM_RANGE)
+  return bpm
 
 
 def check_metre(metre: Any, prompt: str) -> str:
@@ -249,6 +261,8 @@ def _duration(model: Mapping[str, Any], hop: int, seconds: float | None) -> floa
 
 
 def _passes(passes: Any, stems: int) -> int:
+  if passes is None:
+    return 1
   if isinstance(passes, str):
     if passes.upper() != "K":
       raise UsageError(f"passes: got {passes!r}, expected a number or K for one stem at a time")
@@ -330,11 +344,15 @@ def _file_name(stem_type: str) -> str:
   return " ".join(re.split(r"[/\\\0\s]+", stem_type)).strip(" .") or "stem"
 
 
-def _check_twins(named: Mapping[str, str], words: Mapping[str, str], passes: int) -> None:
+def _check_twins(
+  named: Mapping[str, str], words: Mapping[str, str], passes: int, instead: str
+) -> None:
   """Equal prompt and equal noise give equal audio, so one pass cannot hold one stem twice."""
   for names in plan(list(named), passes):
     stems = [(named[name], words.get(name)) for name in names]
     if twins := [kind for kind, said in stems if stems.count((kind, said)) > 1]:
+      if instead:
+        raise UsageError(f"stems: {twins[0]!r} twice; {instead}")
       raise UsageError(
         f"stems: {twins[0]!r} twice in one pass with shared noise would be the same audio twice;"
         f" give one words of its own ({twins[0]}: WORDS), or ask for more passes (--passes K)"

@@ -9,7 +9,7 @@ song without a context is made under the null context.
 
 import functools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,10 +35,11 @@ from stemphonic_jax.weights.tensors import materialize
 
 # Options of a request that say something to other systems, each with what to do instead.
 DEAF = {
-  "bpm": "a context gives the tempo",
-  "activity": "make the stem again in ranges, or cut it",
-  "negative": "it reads no text",
+  "bpm": "; leave it out, a context gives the tempo",
+  "activity": "; leave it out, make the stem again in ranges, or cut it",
+  "negative": ", for it reads no text; leave it out",
 }
+WEIGHED = ("context", REST)  # of guidance by condition
 
 
 class StemGenPipeline(CodePipeline):
@@ -54,13 +55,29 @@ class StemGenPipeline(CodePipeline):
   def adapted(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """Always one stem after the other; what it does not hear is refused."""
     for name, instead in DEAF.items():
-      if options[name]:
-        raise UsageError(f"{name}: StemGen hears none; leave it out, {instead}")
+      if options[name] not in (None, {}):
+        raise UsageError(f"{name}: StemGen hears none{instead}")
     if options["in_turn"]:
-      raise UsageError("guidance_in_turn: StemGen looks at all at once; leave it out")
-    return {**options, "bpm": None, "passes": "K", "share_noise": False}
+      raise UsageError(
+        "guidance_in_turn: StemGen looks at all at once; leave --guidance-in-turn out"
+      )
+    if options["share_noise"] is not None:
+      raise UsageError(
+        "share_noise: StemGen draws each stem by itself, from the seed and its name; leave"
+        " --own-noise out"
+      )
+    return options if options["passes"] is not None else {**options, "passes": "K"}
 
-  def check_edit(self, request: Request, strength: float) -> None:
+  def check_weights(self, guidance: Any) -> None:
+    """Context and type are what it weighs."""
+    named = guidance if isinstance(guidance, Mapping) else {}
+    if other := [name for name in named if name not in WEIGHED]:
+      raise UsageError(
+        f"guidance of {str(other[0])[:40]}: StemGen weighs its context and the type of a stem; say"
+        f" context=2,rest=3, where rest is the type's"
+      )
+
+  def check_edit(self, request: Request, strength: float, there: Collection[str]) -> None:
     """Codes are made anew or stay: nothing lies between."""
     if strength < 1:
       raise UsageError("vary: StemGen keeps a code or makes it anew; make stems or ranges again")
@@ -72,11 +89,15 @@ class StemGenPipeline(CodePipeline):
         f"words for {next(iter(request.words))!r}: StemGen reads no text, it is told the type of a"
         f" stem; leave them out"
       )
-    _weights(request.guidance, True)
 
   def songs(self, request: Request, *rest: Any) -> list[Any]:
     """As in `CodePipeline`; the prompt is no more than a title."""
     self._check(request)
+    if request.passes != len(request.stems):
+      raise UsageError(
+        f"passes: got {request.passes}, and StemGen makes {len(request.stems)} stems in as many,"
+        f" one after the other; leave it out"
+      )
     logging.info("StemGen reads no text: the prompt is the title of the song")
     return super().songs(request, *rest)
 
@@ -139,16 +160,8 @@ class StemGenPipeline(CodePipeline):
 
 
 def _weights(guidance: Guidance, context: bool) -> tuple[float, float]:
-  """The weights of context and type; where no context is given, it weighs nothing.
-
-  UsageError for a weight of another condition.
-  """
+  """The weights of context and type; where no context is given, it weighs nothing."""
   named = guidance if isinstance(guidance, Mapping) else {REST: guidance}
-  if other := [name for name in named if name not in ("context", REST)]:
-    raise UsageError(
-      f"guidance of {other[0]}: StemGen weighs its context and the type of a stem; say"
-      f" context=2,rest=3, where rest is the type's"
-    )
   weight = named.get("context", named[REST])
   return (weight if context else 0.0), named[REST]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stemphonic_jax.audio.lengths import SHORTEST
 from stemphonic_jax.audio.metre import METRES
 from stemphonic_jax.data.stems import BPM_RANGE
 from stemphonic_jax.data.taxonomy import guess_type
@@ -22,7 +23,6 @@ from stemphonic_jax.generation.limits import (
   MAX_SEED,
   MAX_STEMS,
   MAX_STEPS,
-  SHORTEST,
 )
 from stemphonic_jax.studio.files import read_json
 from stemphonic_jax.studio.library import DEPTH, PRIVATE, check_name

@@ -315,7 +315,8 @@ class Studio:
     twins = len(set(asked)) < len(asked)
     ask |= {"prompt": desks.words_of(desk), "bpm": desk["bpm"], "seed": desk["seed"]}
     ask["metre"] = desk["metre"]
-    ask |= {"duration": desk["duration"], "passes": "K" if twins else desk["passes"]}
+    passes = "K" if twins else desk["passes"]
+    ask |= {"duration": desk["duration"]} | ({} if passes == 1 else {"passes": passes})
     if desk["variations"] > 1:
       taken, others = {*self._taken(), name}, []
       for _ in range(desk["variations"] - 1):

@@ -47,6 +47,7 @@ from stemphonic_jax.weights.signed import (
   STEMPHONIC,
   check_absent,
   check_files,
+  check_vocabulary,
   find_bundle,
   read_config,
   sign,
@@ -163,10 +164,7 @@ def load_bundle(directory: Path) -> Bundle:
     )
   tokenizer = Tokenizer.load(directory / "tokenizer.model")
   rows = (text_encoder.config if text_encoder else config["text"]).get("vocabulary", 0)
-  if len(tokenizer) > rows:
-    raise MismatchError(
-      f"{directory}: the tokenizer has {len(tokenizer)} ids, the text encoder {rows}"
-    )
+  check_vocabulary(directory, len(tokenizer), rows)
   return Bundle(
     directory=directory,
     config=config,

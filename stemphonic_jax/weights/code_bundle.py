@@ -35,6 +35,7 @@ from stemphonic_jax.weights.networks import (
   build_musicgen,
   build_stemgen,
   categories,
+  hop_of,
   musicgen_shapes,
   stemgen_shapes,
 )
@@ -46,6 +47,7 @@ from stemphonic_jax.weights.signed import (
   STEMGEN,
   check_absent,
   check_files,
+  check_vocabulary,
   find_bundle,
   read_config,
   sign,
@@ -101,7 +103,7 @@ class CodeBundle:
   @functools.cached_property
   def hop(self) -> int:
     """Samples per frame."""
-    return next(iter(self.codecs.values())).model.hop
+    return hop_of({name: codec.model for name, codec in self.codecs.items()})
 
 
 def _files(config: Mapping[str, Any]) -> list[str]:
@@ -165,16 +167,24 @@ def load_code_bundle(directory: Path) -> CodeBundle:
       codecs[name] = CodecWeights(model, params, rate, digest(path))
     if text:
       check_depth("text.depth", text.get("depth", 0), open_tensors(directory / NETWORK))
-    network, shapes = build(config, {name: codec.model for name, codec in codecs.items()})
-  frozen = text and text["encoder"] == "t5"
+    models = {name: codec.model for name, codec in codecs.items()}
+    hop_of(models)
+    network, shapes = build(config, models)
+  tokenizer = text_encoder = None
+  if text:
+    frozen = text["encoder"] == "t5"
+    text_encoder = open_text_encoder(directory / TEXT_ENCODER) if frozen else None
+    tokenizer = Tokenizer.load(directory / TOKENIZER)
+    rows = (text_encoder.config if text_encoder else text).get("vocabulary", 0)
+    check_vocabulary(directory, len(tokenizer), rows)
   return CodeBundle(
     directory=directory,
     config=config,
     network=network,
     params=open_params(directory / NETWORK, shapes),
     codecs=codecs,
-    tokenizer=Tokenizer.load(directory / TOKENIZER) if text else None,
-    text_encoder=open_text_encoder(directory / TEXT_ENCODER) if frozen else None,
+    tokenizer=tokenizer,
+    text_encoder=text_encoder,
     fingerprint=digest(directory / MANIFEST),
   )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stemphonic_jax.audio.lengths import LONGEST
+from stemphonic_jax.data.taxonomy import ROLES
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.weights.signed import (
   CONFIG,
@@ -178,7 +179,12 @@ ALL = {
   "prompts?": _or_nothing(TEXT),
   "corpus?": {"version?": _whole(0, WIDEST), "soundfont_share?": SHARE},
 }
-OF_CODES = {**ALL, "types": ALL["types?"], "network": NETWORK, "codec": {...: CODEC}}
+OF_CODES = {
+  **ALL,
+  "whole_mixes": Kind("false, for it makes stems", lambda v: v is False),
+  "types": ALL["types?"],
+  "network": NETWORK,
+}
 TABLES = {
   STEMPHONIC: {
     **ALL,
@@ -195,11 +201,16 @@ TABLES = {
   },
   MUSICGEN_STEM: {
     **OF_CODES,
+    "codec": Closed(dict.fromkeys(ROLES, CODEC)),
     "text": WORDS,
     "editing": {"share?": SHARE, "whole": SWITCH},
     "sample": DRAWN,
   },
-  STEMGEN: {**OF_CODES, "sample": {**DRAWN, "weights": _list_of(NUMBER, 3, 3)}},
+  STEMGEN: {
+    **OF_CODES,
+    "codec": Closed({"stems": CODEC}),
+    "sample": {**DRAWN, "weights": _list_of(NUMBER, 3, 3)},
+  },
 }
 
 # Parts of a run's config that its model's has as they are.
@@ -217,11 +228,13 @@ def reading(directory: Path) -> Iterator[None]:
 
 def check(config: Mapping[str, Any]) -> None:
   """ValueError for the first place where the config of a model has something else than it may."""
-  _check("", config, TABLES[system_of(config)])
+  table = TABLES[system_of(config)]
+  _check("", config, table)
   check_sampler(config)
   _check_all_frames(config)
-  if config.get("codec") == {}:
-    raise ValueError("codec: has none")
+  codecs, order = list(config.get("codec", ())), list(table.get("codec", ()))
+  if order and codecs != order:  # in which the network has their streams
+    raise ValueError(f"codec: got {', '.join(codecs)}, expected the order {', '.join(order)}")
 
 
 def check_run(config: Mapping[str, Any]) -> None:

@@ -78,6 +78,9 @@ class Known:
     """Options of a request as the system takes them: all as they are."""
     return options
 
+  def check_weights(self, guidance: Any) -> None:
+    """Any condition may be weighed by itself; what a model has not learned is said elsewhere."""
+
   def fits(self, latents: np.ndarray, kind: str | None, frames: int) -> bool:
     """Whether these are latents of the model, for a stem of a type and so many frames."""
     return latents.shape == (frames, self.channels)

@@ -34,11 +34,19 @@ def delays_of(codecs: Mapping[str, CODEC]) -> tuple[int, ...]:
 
 def entries_of(codecs: Mapping[str, CODEC]) -> int:
   """The entries of a codebook, of which all have as many; UsageError where they have not."""
-  entries = {name: codec.entries for name, codec in codecs.items()}
-  if len(set(entries.values())) > 1:
-    listed = ", ".join(f"{name} {count}" for name, count in entries.items())
-    raise UsageError(f"codec: entries {listed}, expected as many of each")
-  return next(iter(entries.values()))
+  return _alike("entries", {name: codec.entries for name, codec in codecs.items()})
+
+
+def hop_of(codecs: Mapping[str, CODEC]) -> int:
+  """Samples in a frame, of which all have as many; UsageError where they have not."""
+  return _alike("samples in a frame", {name: codec.hop for name, codec in codecs.items()})
+
+
+def _alike(what: str, counts: Mapping[str, int]) -> int:
+  if len(set(counts.values())) > 1:
+    listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+    raise UsageError(f"codec: {what} {listed}, expected as many of each")
+  return next(iter(counts.values()))
 
 
 def build_musicgen(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stemphonic_jax.audio.folders import settled
+from stemphonic_jax.audio.lengths import SHORTEST
 from stemphonic_jax.errors import DataError, MismatchError, MissingError, OutputError, UsageError
 from stemphonic_jax.weights.files import digest, read_json
 from stemphonic_jax.weights.wrappers import hint
@@ -83,6 +84,12 @@ def check_files(directory: Path, names: Iterable[str]) -> None:
       raise DataError(f"{path}: is not what {MANIFEST} says it is; copy the model folder again")
 
 
+def check_vocabulary(directory: Path, ids: int, rows: int) -> None:
+  """MismatchError where a tokenizer has more ids than a text encoder has rows for them."""
+  if ids > rows:
+    raise MismatchError(f"{directory}: the tokenizer has {ids} ids, the text encoder {rows}")
+
+
 def missing(directory: Path) -> list[str]:
   """The files of a model that are not in its folder; DataError where the manifest is damaged."""
   names = read_json(directory / MANIFEST) if (directory / MANIFEST).is_file() else [MANIFEST]
@@ -99,6 +106,8 @@ def check_sampler(config: Mapping[str, Any]) -> None:
       raise ValueError(f"{name}: got {value!r}, expected a number that is not negative")
     if not value and name != "sample.guidance":
       raise ValueError(f"{name}: got {value!r}, expected more")
+  if seconds < SHORTEST:
+    raise ValueError(f"seconds: got {seconds!r}, expected {SHORTEST} at least, as songs last")
   if (order := sample.get("order", 1)) not in (1, 2):
     raise ValueError(f"sample.order: got {order!r}, expected 1 or 2")
   first, last = sample.get("interval") or (1, steps)

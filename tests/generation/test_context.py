@@ -48,6 +48,7 @@ def test_a_saved_song_gives_its_tempo_and_metre_where_no_other_is_asked_for(tmp_
   (tmp_path / "song.json").write_text(json.dumps(about))
   assert timed(read(tmp_path), None, None) == (90, "3/4")
   assert timed(read(tmp_path), 100, "4/4") == (100, "4/4")
+  assert timed(read(tmp_path), None, None, tempo=False) == (None, "3/4")
   (tmp_path / "song.json").write_text(
     json.dumps({"stems": {"drums": {}}, "request": {"bpm": None}})
   )

@@ -31,7 +31,9 @@ from stemphonic_jax.training.run.optimizer import build_optimizer
 from stemphonic_jax.training.trainers import coded
 from stemphonic_jax.weights.files import digest
 from stemphonic_jax.weights.models import describe
+from stemphonic_jax.weights.models import open_model as open_any
 from stemphonic_jax.weights.networks import init_musicgen
+from stemphonic_jax.weights.signed import sign
 from stemphonic_jax.weights.tensors import materialize
 from tests import tiny
 
@@ -164,6 +166,10 @@ REFUSED = {
   "activity: this model was trained without it": dict(activity={"drums": [(0, 1)]}),
   "passes: musicgen-stem does not": dict(passes="K"),
   "steps: musicgen-stem does not": dict(steps=8),
+  "passes: musicgen-stem does not do that; it makes all stems in one; leave": dict(passes=True),
+  "share_noise: .* leave --own-noise out": dict(share_noise=False),
+  "guidance_in_turn: .* leave --guidance-in-turn out": dict(guidance_in_turn=True),
+  "stems: 'drums' twice; musicgen-stem makes one of each; name it": dict(stems=["drums", "drums"]),
   "negative: musicgen-stem does not": dict(negative="noise"),
   "guidance by condition: musicgen-stem does not": dict(guidance={"words": 2}),
   "hears bass, drums and other, each by itself": dict(context=np.zeros((32_000, 2))),
@@ -189,6 +195,45 @@ def test_edits_it_cannot_do_are_one_line(pipe, song, monkeypatch):
   }.items():
     with pytest.raises(UsageError, match=r"musicgen-stem (does not do that|writes from left)"):
       getattr(pipe, edit)(song, **options)
+  for options in ({"steps": 8}, {"guidance": {"foo": 2}}):
+    with pytest.raises(UsageError, match="musicgen-stem does not do that"):
+      pipe.again(song, **options)
+  with pytest.raises(UsageError, match=r"'basses' and 'basses 2': musicgen-stem makes one of each"):
+    pipe.add(song.remove(["basses"]), ["basses", "basses"])
+
+
+def test_codes_beyond_the_entries_of_their_own_codec_are_none(pipe, song):
+  frames = len(song.latents["drums"])
+  assert pipe.fits(song.latents["drums"], "drums", frames)
+  for wrong in (999, -1, 0.5, math.nan):
+    assert not pipe.fits(np.full((frames, 1), wrong), "drums", frames)
+
+
+@pytest.mark.parametrize(
+  ("part", "fields", "message"),
+  [
+    ("codec", {"bass": {"stride": 320}}, "codec: samples in a frame bass 320, drums 640"),
+    ("text", {"vocabulary": 20}, r"the tokenizer has \d+ ids, the text encoder 20"),
+  ],
+)
+def test_a_folder_whose_parts_do_not_fit_is_not_opened(trained, tmp_path, part, fields, message):
+  folder = shutil.copytree(trained / "model", tmp_path / "model")
+  path = folder / "config.json"
+  config = json.loads(path.read_text())
+  for name, value in fields.items():
+    config[part][name] = config[part][name] | value if isinstance(value, dict) else value
+  path.write_text(json.dumps(config))
+  sign(folder, [])
+  with pytest.raises(MismatchError, match=message):
+    open_any(folder)
+
+
+def test_given_stems_that_cannot_go_on_are_named_with_what_to_do(pipe, song):
+  given = {"keys": song.stems["other"], "vocals": song.stems["other"]}
+  followed = pipe.follow(given, "to it", ["drums"])
+  with pytest.raises(UsageError, match=r"keys, vocals: .* --stems keys,vocals`"):
+    pipe.extend(followed, 3.0)
+  assert pipe.extend(followed.remove(["keys", "vocals"]), 3.0).samples == 96_000
 
 
 def test_a_run_may_start_from_a_model(config, trained, tmp_path, monkeypatch):

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import logging
 
 from configs import stemgen as configs
 from stemphonic_jax import main
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
+from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import stemgen
 from stemphonic_jax.weights.code_bundle import export_code_bundle
 
@@ -42,6 +46,15 @@ def workdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pipe(workdir):
   return StemPipeline.load(workdir)
+
+
+@pytest.fixture
+def told(monkeypatch):
+  """What the log says."""
+  lines = []
+  for level in ("info", "warning"):
+    monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
+  return lines
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +130,48 @@ def test_an_edit_forces_the_codes_that_stay(pipe, song):
     np.testing.assert_array_equal(again.stems[name], audio)
 
 
+def test_the_tempo_of_a_song_is_that_of_its_bars_and_not_heard(pipe, song, tmp_path):
+  song = replace(song, info=song.info | {"request": song.info["request"] | {"bpm": 240}})
+  song.save(tmp_path / "song")
+  made = pipe.generate("to it", ["keys"], context=tmp_path / "song")
+  assert made.info["request"]["bpm"] is None
+  followed = pipe.follow(tmp_path / "song", "to it", ["keys"])
+  assert followed.info["request"]["bpm"] == 240
+  assert pipe.extend(followed, 1.5, left=True).samples == 64_000  # by a whole bar
+  pipe.again(load_song(tmp_path / "song"), ["drums"])
+  with pytest.raises(UsageError, match=r"bpm: .* without it; leave it out"):
+    pipe.follow(tmp_path / "song", "to it", ["keys"], bpm=100)
+
+
+DAMAGED = {
+  "beyond": lambda codes: np.where(codes == codes[0, 0], 999, codes),
+  "negative": lambda codes: np.full_like(codes, -1, np.int32),
+  "NaN": lambda codes: np.full(codes.shape, np.nan, np.float32),
+  "halves": lambda codes: codes + 0.5,
+  "levels": lambda codes: codes[:, :1],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_codes_that_are_none_of_the_models_are_told_so_and_made_anew(pipe, song, told, damage):
+  codes = DAMAGED[damage](song.latents["drums"])
+  other = replace(song, latents={**song.latents, "drums": codes}, folder=Path("a song"))
+  plain = replace(song, latents={"basses": song.latents["basses"]})
+  assert pipe.again.check(pipe, plain, ["drums"]).draft.latents.keys() == {"basses"}
+  assert not told
+  edited = pipe.again(other, ["drums"], range=(0.2, 0.6))
+  (said,) = [line for line in told if "encoded anew" in line]
+  assert said.startswith("a song/latents.safetensors: what it has of drums is not of this model")
+  same = pipe.again(plain, ["drums"], range=(0.2, 0.6))
+  np.testing.assert_array_equal(edited.stems["drums"], same.stems["drums"])
+
+
+def test_a_song_of_another_rate_is_told_so(pipe, song):
+  other = replace(song, rate=44_100)
+  with pytest.raises(MismatchError, match=r"sample_rate is 44100, and the model .* makes 32000 Hz"):
+    pipe.again(other)
+
+
 @pytest.mark.parametrize(
   ("options", "said"),
   [
@@ -125,6 +180,16 @@ def test_an_edit_forces_the_codes_that_stay(pipe, song):
     ({"negative": "noise"}, "negative: StemGen hears none"),
     ({"guidance_in_turn": True}, "guidance_in_turn: StemGen looks at all at once"),
     ({"guidance": {"words": 2}}, "guidance of words"),
+    ({"guidance": {"words": 2}}, "say context=2,rest=3"),
+    ({"guidance": {"type": 2}}, "guidance of type: StemGen weighs .* say context=2,rest=3"),
+    ({"bpm": 0}, "bpm: StemGen hears none"),
+    ({"negative": ""}, "negative: StemGen hears none, for it reads no text; leave it out"),
+    ({"share_noise": False}, "share_noise: .* leave --own-noise out"),
+    ({"share_noise": "no"}, "share_noise: .* leave --own-noise out"),
+    ({"stems": ["drums", "keys"], "passes": 1}, "passes: got 1, .* leave it out"),
+    ({"passes": 5}, "passes: got 5"),
+    ({"passes": 0}, "passes: got 0"),
+    ({"passes": True}, "passes: got True, expected a whole number"),
     ({"stems": ["drums: loud"]}, "words for 'drums': StemGen reads no text"),
     ({"stems": ["zither"]}, "unknown stem type 'zither'"),
   ],
@@ -133,6 +198,30 @@ def test_what_it_cannot_do_is_refused_in_one_line(pipe, options, said):
   with pytest.raises(UsageError, match=said) as error:
     pipe.generate("a title", **{"stems": ["drums"], **options})
   assert "\n" not in str(error.value)
+
+
+def test_what_it_does_anyway_may_be_said(pipe):
+  for passes in (1, "K", None):
+    assert pipe.generate("one", ["drums"], passes=passes).info["sampler"]["passes"] == 1
+
+
+def test_weights_that_it_has_not_are_refused_in_edits_with_those_it_has(pipe, song):
+  for weights in ({"type": 2}, {"words": 2}):
+    for edit in (
+      lambda weights=weights: pipe.again(song, guidance=weights),
+      lambda weights=weights: pipe.follow(song.stems, "a title", ["keys"], guidance=weights),
+    ):
+      with pytest.raises(UsageError, match=r"guidance of .* say context=2,rest=3"):
+        edit()
+
+
+def test_a_prompt_that_nobody_reads_is_told_so_once(pipe, song, told):
+  read = "this model reads no text: a prompt is a title, and changes no sound"
+  pipe.again(song, ["drums"])
+  assert read not in told
+  pipe.again(song, ["drums"], prompt="louder")
+  pipe.follow({"drums": song.stems["drums"]}, "a title", ["keys"])
+  assert told.count(read) == 2
 
 
 def test_a_variation_of_codes_is_refused(pipe, song):

@@ -102,6 +102,30 @@ def test_whatever_a_value_is_changed_to_the_message_names_it(name):
         assert len(str(error)) < 300
 
 
+PARTS = {"bass": CODEC, "drums": CODEC, "other": CODEC}
+OTHERS = {
+  "codec.bass: is missing": ("musicgen-stem", {"codec": {"drums": CODEC, "other": CODEC}}),
+  "codec.lead: unknown, expected bass, drums, other": (
+    "musicgen-stem",
+    {"codec": PARTS | {"lead": CODEC}},
+  ),
+  "codec: got drums, bass, other, expected the order bass, drums, other": (
+    "musicgen-stem",
+    {"codec": {"drums": CODEC} | PARTS},
+  ),
+  "codec.more: unknown, expected stems": ("stemgen", {"codec": {"stems": CODEC, "more": CODEC}}),
+  "whole_mixes: got True, expected false": ("stemgen", {"whole_mixes": True}),
+  "seconds: got 0.05, expected 0.1 at least": ("stemgen", {"seconds": 0.05}),
+}
+
+
+@pytest.mark.parametrize("message", OTHERS)
+def test_what_a_system_does_not_have_is_refused(message):
+  name, changes = OTHERS[message]
+  with pytest.raises(ValueError, match=re.escape(message)):
+    config_json.check(CONFIGS[name] | changes)
+
+
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
   """The packaged model, its large files linked."""
