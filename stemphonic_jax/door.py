@@ -3,6 +3,7 @@
 import _thread
 import ctypes
 import errno
+import functools
 import glob
 import importlib.util
 import io
@@ -37,7 +38,8 @@ def run(work: Callable[[], None]) -> int:
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is spelled out
       stream.reconfigure(errors="backslashreplace")
-  sys.unraisablehook = _come_again
+  before = sys.unraisablehook
+  sys.unraisablehook = functools.partial(_come_again, before)
   try:
     work()
     print(end="", flush=True)  # a reader that has gone shows here, and not at exit
@@ -55,14 +57,14 @@ def run(work: Callable[[], None]) -> int:
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
   finally:
-    sys.unraisablehook = sys.__unraisablehook__
+    sys.unraisablehook = before
   return 0
 
 
-def _come_again(unraisable: Any) -> None:
+def _come_again(otherwise: Callable[[Any], None], unraisable: Any) -> None:
   """An interruption where Python can raise none comes again, as jax's callback of the collector."""
   if unraisable.exc_type is not KeyboardInterrupt:
-    sys.__unraisablehook__(unraisable)
+    otherwise(unraisable)
     return
   again = threading.Timer(LATER, _thread.interrupt_main)
   again.daemon = True

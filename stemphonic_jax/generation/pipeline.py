@@ -178,7 +178,8 @@ class StemPipeline:
     lanes = {name: lane[:needed] for name, lane in lanes.items()}
     songs = []
     for v, stems in enumerate(audio):
-      draft = Draft(stems, {**given.types, **request.stems}, latents[v])
+      types = {name: given.types.get(name) for name in given.audio} | dict(request.stems)
+      draft = Draft(stems, types, latents[v])
       everything = holes(None, samples, self.rate, hop)
       silent = silent_stems(self, draft, request, everything, variation=v, tell=progress.tell)
       clock.lap("look")

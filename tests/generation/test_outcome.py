@@ -124,6 +124,15 @@ def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, w
   assert song.info["request"]["activity"] == {}  # what was asked is as it was
 
 
+def test_it_hears_what_is_given_of_no_type_too(quiet_at_first, warned):
+  passes = quiet_at_first("keys")
+  given = np.full((tiny.SAMPLES, 2), 0.1, np.float32)
+  song = generate("keys", context=given)
+  assert [names for _, names, _ in passes] == [["keys"], ["keys"]]
+  np.testing.assert_array_equal(song.stems["context"], given)
+  assert not warned
+
+
 def test_it_sounds_where_it_was_asked_to_and_hears_its_own_noise(quiet_at_first):
   passes = quiet_at_first("drums", "basses")
   tiny.pipeline().variations(
