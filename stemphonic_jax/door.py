@@ -39,7 +39,8 @@ def run(work: Callable[[], None]) -> int:
     if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is spelled out
       stream.reconfigure(errors="backslashreplace")
   before = sys.unraisablehook
-  sys.unraisablehook = functools.partial(_come_again, before)
+  timers: list[threading.Timer] = []
+  sys.unraisablehook = functools.partial(_come_again, before, timers)
   try:
     work()
     print(end="", flush=True)  # a reader that has gone shows here, and not at exit
@@ -58,16 +59,21 @@ def run(work: Callable[[], None]) -> int:
     return _report(error, f"internal error, {what} ({DEBUG}=1 shows where)", 70)
   finally:
     sys.unraisablehook = before
+    for timer in timers:
+      timer.cancel()
   return 0
 
 
-def _come_again(otherwise: Callable[[Any], None], unraisable: Any) -> None:
+def _come_again(
+  otherwise: Callable[[Any], None], timers: list[threading.Timer], unraisable: Any
+) -> None:
   """An interruption where Python can raise none comes again, as jax's callback of the collector."""
   if unraisable.exc_type is not KeyboardInterrupt:
     otherwise(unraisable)
     return
   again = threading.Timer(LATER, _thread.interrupt_main)
   again.daemon = True
+  timers.append(again)
   again.start()
 
 

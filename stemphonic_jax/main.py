@@ -24,7 +24,7 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from stemphonic_jax.training.run.identity import PLACES, differing, flat, lastin
 
 # Numbers of a config that may be negative: -1 devices are all others, and times have any mean.
 SIGNED = ("mesh.", "timestep.mean")
-MODES = ("train_vae", "prepare", "train", "generate", "describe", "compile")
+STAGES = ("train_vae", "prepare", "train")
+MODES = (*STAGES, "generate", "describe", "compile")
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A file of configs/, alone or with :small or :tiny."
@@ -71,8 +72,8 @@ def run() -> None:
   door.keep_memory()
   cluster.start()
   workdir = Path(_WORKDIR.value or Path("runs", config_name()))
-  trains = _MODE.value in ("train", "generate")
-  new = cluster.one_by_one(functools.partial(begin, config, workdir, trains))
+  stages = STAGES[: STAGES.index(_MODE.value) + 1] if _MODE.value in STAGES else STAGES
+  new = cluster.one_by_one(functools.partial(begin, config, workdir, stages))
   cluster.wait("claim")  # so that no host finds a workdir given back which the others have
   try:
     for stage in {
@@ -144,13 +145,13 @@ def _check_model(workdir: Path, folder: str) -> None:
     )
 
 
-def begin(config: ConfigDict, workdir: Path, trains: bool) -> bool:
-  """Claims the workdir, a new one after a look at all that the config names on disk.
+def begin(config: ConfigDict, workdir: Path, stages: Sequence[str] = STAGES) -> bool:
+  """Claims the workdir, a new one after a look at all that the config names on disk for `stages`.
 
   So what a later stage would refuse is said while the workdir is anybody's. Whether it is new.
   """
   if not (workdir / "config.json").is_file():
-    system_of(config).check_places(config, workdir, trains)
+    system_of(config).check_places(config, workdir, stages)
   return claim(config, workdir)
 
 

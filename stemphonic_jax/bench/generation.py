@@ -16,7 +16,8 @@ from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 from stemphonic_jax.models.dit import DiT, for_this_machine
 from stemphonic_jax.weights.architecture import dit_shapes, parameter_count
-from stemphonic_jax.weights.signed import check_stemphonic
+from stemphonic_jax.weights.hub import find_model
+from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_config
 from stemphonic_jax.weights.tensors import materialize
 
 # The transformer of configs/base.py, which is not installed: a billion parameters, T5-XXL as text.
@@ -29,8 +30,10 @@ def run(model: str | Path = "demo", full: bool = False, repeats: int = 3) -> Non
 
   With `full` also one forward of the transformer of configs/c_ii.py, which takes 5 GB.
   """
-  pipe = StemPipeline.load(model)
-  check_stemphonic(Path(model), pipe.config, "this benchmark", "of others see --peer torch")
+  folder = find_model(model)
+  config = read_config(find_bundle(folder))
+  check_stemphonic(folder, config, "this benchmark", "of others see --peer torch")
+  pipe = StemPipeline.load(folder)
   frames = frames_of(pipe.seconds, pipe.rate, pipe.hop)
   params = materialize(pipe.bundle.dit_params, jnp.asarray)
   forward("of the model", for_this_machine(pipe.bundle.dit), params, frames, repeats)

@@ -73,11 +73,11 @@ def order(
   model's rate) that the new stems fit to and that stays as it is; `activity` maps a stem to seconds
   in which it plays; `metre` is that of bars, as "3/4", by default what the prompt says, or 4/4, and
   of a saved song that is the context its own, as its `bpm` is;
-  `passes` is a number or "K", by default all stems at once; `guidance` is a number or weights, as
-  {"words": 3, "context": 1.5}, and leads away from what is `negative`, with less memory where it is
-  `guidance_in_turn`; `first` is the number of the first variation, to make that one alone. What is
-  None is the model's own, but for `duration`, which then is that of the context, where there is
-  one. What a system cannot do it refuses.
+  `passes` is a number or "K", by default all stems at once, or what the system does; `guidance` is
+  a number or weights, as {"words": 3, "context": 1.5}, and leads away from what is `negative`, with
+  less memory where it is `guidance_in_turn`; `first` is the number of the first variation, to make
+  that one alone. What is None is the model's own, but for `duration`, which then is that of the
+  context, where there is one. What a system cannot do it refuses.
   `allow` is called with the names of a song's stems before the work, which it may refuse;
   `progress` from time to time with what is done and of how much, and what it raises ends it.
   Raises UsageError, DataError or MissingError before anything is generated, and DivergedError where

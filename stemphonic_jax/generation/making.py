@@ -7,7 +7,7 @@ import numpy as np
 
 from stemphonic_jax.generation.carried import continued
 from stemphonic_jax.generation.draft import Edit
-from stemphonic_jax.generation.outcome import silent_stems
+from stemphonic_jax.generation.outcome import is_silent, silent_stems
 from stemphonic_jax.generation.progress import Tell
 from stemphonic_jax.generation.session import OF_STEMS
 from stemphonic_jax.generation.song import Song, Take
@@ -24,8 +24,10 @@ def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
   pipe.fill(draft, request, edit.holes, strength=edit.strength, tell=tell)
   missing = unknown(edit.holes, -(-draft.samples // pipe.hop))
   whole = turned or draft.samples != song.samples
-  silent = []  # where a song goes on, stems may rest
-  if not whole:
+  if whole:  # where a song goes on, stems may rest
+    everywhere = np.ones_like(missing)
+    silent = [n for n in request.stems if is_silent(draft.audio[n], pipe.hop, everywhere)]
+  else:
     silent = silent_stems(pipe, draft, request, edit.holes, again=edit.strength == 1, tell=tell)
   timings = {"edit": round(time.perf_counter() - begun_at, 3)}
   names = [name for name in draft.audio if name in request.stems or whole]

@@ -77,7 +77,10 @@ def silent_stems(
       first=request.first + variation,
       variations=1,
     )
-    pipe.fill(draft, once, holes, tell=tell)
+    ordered = {name: draft.audio[name] for name in sorted(draft.audio)}  # a sum rounds by order
+    remade = Draft(ordered, draft.types, draft.latents)
+    pipe.fill(remade, once, holes, tell=tell)
+    draft.audio |= remade.audio
     names = silent()
   for name in names:
     logging.warning(

@@ -185,7 +185,8 @@ class StemPipeline:
       clock.lap("look")
       info = info_of(self, request, given, v, silent, clock.seconds)
       info = begun(info, "generate", request.ask(v, [*given.audio]), stems)
-      songs.append(Song(stems, self.rate, hop, latents[v], lanes, info))
+      own = {name: latents[v][name] for name in request.stems}  # not those of given stems
+      songs.append(Song(stems, self.rate, hop, own, lanes, info))
     return songs
 
   def _rows_there(self, given: Context, frames: int) -> dict[str, Row]:

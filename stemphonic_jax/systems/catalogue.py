@@ -3,8 +3,8 @@
 Each is a module of this package with the same functions:
 
     check(config)                                 UsageError for what no stage could use
-    check_places(config, workdir, trains)         errors for what a config names on disk, and a new
-                                                  run, or its network where it `trains`, cannot use
+    check_places(config, workdir, stages)         errors for what a config names on disk, and those
+                                                  stages of a new run ("train_vae", …) cannot use
     train_vae(config, workdir)                    what codes audio, trained
     prepare(config, workdir)                      records of the corpus, and the text side
     train(config, workdir, preview)               the network; `preview(step, model)` at each save

@@ -1,5 +1,6 @@
 """What systems that generate codes have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -11,19 +12,19 @@ from stemphonic_jax.training.inputs.corpora import check_set
 from stemphonic_jax.training.inputs.start import check_start, start_codes
 
 
-def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+def check_places(config: ConfigDict, workdir: Path, stages: Sequence[str]) -> None:
   """Errors for codecs, records or a model that a config names and a new run could not use."""
   from stemphonic_jax.training.trainers.coded import check_codecs
 
-  if trains:
+  if "train" in stages:
     check_start(config)
   codecs = codes.codecs_at_hand(config, workdir)
   codes.check_records(config, codecs)
-  if trains:
+  if "train" in stages:
     check_codecs(start_codes(config), codecs)
   if not config.data.records:
     check_set(config)
-  if trains:
+  if "train" in stages:
     numbers.check_rows(config)
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,11 @@ def check(config: ConfigDict) -> None:
   musicgen_of(config)
 
 
-def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+def check_places(config: ConfigDict, workdir: Path, stages: Sequence[str]) -> None:
   """Errors for what a config names on disk and a new run could not use."""
-  of_codes.check_places(config, workdir, trains)
-  text.check_reader(config, workdir)
+  of_codes.check_places(config, workdir, stages)
+  if "prepare" in stages:
+    text.check_reader(config, workdir)
 
 
 def train_vae(config: ConfigDict, workdir: Path) -> None:

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -30,7 +30,7 @@ def check(config: ConfigDict) -> None:
   plan.network(config)
 
 
-def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
+def check_places(config: ConfigDict, workdir: Path, stages: Sequence[str]) -> None:
   """Errors for records, a model or a T5 that a config names and a new run could not use."""
   from stemphonic_jax.training.inputs import corpora, prepare, start, text
   from stemphonic_jax.training.plan import describe as plan
@@ -38,17 +38,18 @@ def check_places(config: ConfigDict, workdir: Path, trains: bool) -> None:
   from stemphonic_jax.weights.architecture import build_vae
 
   prepare.check_records(config, build_vae(config.vae).hop)
-  if trains:
+  if "train" in stages:
     plan.abstract_state(config, plan.network(config))  # names patterns that fit no parameter
     start.check_start(config)
     dit.check_teacher(config)
   own = vae.find_start(config)
   if own and config.data.records:
     prepare.check_autoencoder(Path(config.data.records), own)
-  text.check_reader(config, workdir)
+  if "prepare" in stages:
+    text.check_reader(config, workdir)
   if not config.data.records:
     corpora.check_set(config)
-  if trains:
+  if "train" in stages:
     numbers.check_rows(config)
 
 

@@ -124,8 +124,16 @@ def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, w
   assert song.info["request"]["activity"] == {}  # what was asked is as it was
 
 
-def test_it_hears_what_is_given_of_no_type_too(quiet_at_first, warned):
-  passes = quiet_at_first("keys")
+def test_in_any_order_and_to_what_is_given_of_no_type_too(quiet_at_first, warned):
+  order = quiet_at_first("keys")
+  swapped = generate("keys", "basses")
+  order.clear()
+  same = generate("basses", "keys")
+  for name in ("keys", "basses"):
+    np.testing.assert_array_equal(swapped.stems[name], same.stems[name])
+  assert same.latents.keys() == {"keys", "basses"}
+  order.clear()
+  passes = order
   given = np.full((tiny.SAMPLES, 2), 0.1, np.float32)
   song = generate("keys", context=given)
   assert [names for _, names, _ in passes] == [["keys"], ["keys"]]
@@ -157,10 +165,13 @@ def test_what_was_made_of_a_range_is_made_once(quiet_at_first, warned):
 
 def test_a_stem_may_rest_where_its_song_goes_on(quiet_at_first, warned):
   song = generate("drums", "basses")
-  song = dataclasses.replace(song, stems={n: 1e-6 * audio for n, audio in song.stems.items()})
   passes = quiet_at_first("drums")
   longer = tiny.pipeline().extend(song, 3.0)
   assert "silent" not in longer.info["stems"]["drums"]
+  never = {n: audio * (n != "drums") for n, audio in song.stems.items()}
+  passes.clear()
+  longer = tiny.pipeline().extend(dataclasses.replace(song, stems=never), 3.0)
+  assert longer.info["stems"]["drums"]["silent"]  # which is as true of the longer song
   assert not warned
   assert len(passes) == 1
 

@@ -179,7 +179,7 @@ def test_what_a_stage_would_refuse_is_refused_before_there_is_a_workdir(
   config = load(name, **named(changes, there))
   system_of(config).check(config)
   with pytest.raises(StemphonicError, match=message) as error:
-    main.begin(config, tmp_path / "run", trains=True)
+    main.begin(config, tmp_path / "run")
   assert "\n" not in str(error.value)
   assert not (tmp_path / "run").exists()
 
@@ -190,7 +190,7 @@ def test_a_mesh_of_more_devices_than_there_are_is_refused_before_there_is_a_work
   monkeypatch.setattr(mesh, "make_mesh", MAKE_MESH)
   for name in ("c_ii", "stemgen", "musicgen_stem"):
     with pytest.raises(UsageError, match="mesh: got data -1 x fsdp 7 x tensor 1, expected sizes"):
-      main.begin(load(name, **{"mesh.fsdp": 7}), tmp_path / "run", trains=True)
+      main.begin(load(name, **{"mesh.fsdp": 7}), tmp_path / "run")
   assert not (tmp_path / "run").exists()
 
 
@@ -206,7 +206,7 @@ def test_a_mesh_of_more_devices_than_there_are_is_refused_before_there_is_a_work
   ids=str,
 )
 def test_what_fits_is_begun(there, tmp_path, name, changes):
-  assert main.begin(load(name, **named(changes, there)), tmp_path, trains=True)
+  assert main.begin(load(name, **named(changes, there)), tmp_path)
   assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
@@ -214,17 +214,25 @@ def test_of_a_model_only_what_is_taken_has_to_fit(there, tmp_path):
   """Before a training it is the codecs, whatever the network."""
   config = load("stemgen", init_from=str(there / "stemgen"), **{"network.width": 32})
   with pytest.raises(MismatchError, match=r"network\.width"):
-    main.begin(config, tmp_path, trains=True)
-  assert main.begin(config, tmp_path, trains=False)
+    main.begin(config, tmp_path)
+  assert main.begin(config, tmp_path, ("train_vae", "prepare"))
+
+
+@pytest.mark.parametrize("name", ["vae", "musicgen_stem"])
+def test_what_codes_audio_is_trained_without_a_text_encoder(tmp_path, name):
+  config = importlib.import_module(f"configs.{name}").get_config()
+  assert main.begin(config, tmp_path, ("train_vae",))
+  with pytest.raises(MissingError, match=r"text\.path: no T5 named"):
+    main.begin(config, tmp_path / "run", ("train_vae", "prepare"))
 
 
 def test_a_run_that_goes_on_asks_for_nothing_that_it_took(there, tmp_path):
   shutil.copytree(there / "stems", tmp_path / "stems")
   config = load("stemgen", **{"codec.stems.path": str(tmp_path / "stems")})
-  assert main.begin(config, tmp_path / "run", trains=True)
+  assert main.begin(config, tmp_path / "run")
   main.train_vae(config, tmp_path / "run")
   shutil.rmtree(tmp_path / "stems")
-  assert not main.begin(config, tmp_path / "run", trains=True)
+  assert not main.begin(config, tmp_path / "run")
   main.train_vae(config, tmp_path / "run")
 
 
@@ -243,8 +251,8 @@ def test_a_teacher_and_a_part_to_train_are_asked_for_before_there_is_a_workdir(t
   sizes = {f"vae.{name}": size for name, size in tiny.CONFIG["vae"].items()}
   taught = load("distilled", init_from=str(tmp_path / "base"), **sizes)
   with pytest.raises(UsageError, match=r"distil\.to: .*/base has no transformer to learn from"):
-    main.begin(taught, tmp_path / "run", trains=True)
+    main.begin(taught, tmp_path / "run")
   part = load("c_ii", **{"train_vae.only": "decoder"})
   with pytest.raises(UsageError, match=r"train_vae\.only=decoder: name the autoencoder"):
-    main.begin(part, tmp_path / "run", trains=True)
+    main.begin(part, tmp_path / "run")
   assert not (tmp_path / "run").exists()

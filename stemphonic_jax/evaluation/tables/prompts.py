@@ -27,12 +27,12 @@ from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Setting
 from stemphonic_jax.generation.limits import MAX_PROMPT
+from stemphonic_jax.generation.outcome import SILENT_DBFS
 from stemphonic_jax.generation.request import check_text
 from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_config
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
 STEMS = 4  # asked for with each prompt
-SILENT_DBFS = -45.0  # below which a stem is silent that was to sound
 LOUDEST = 2.0  # sample beyond which a song is no music
 SHOWN = ("silent", "beyond", "identity")
 NOTE = (
