@@ -23,7 +23,7 @@ from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DivergedError
 from stemphonic_jax.evaluation.songs.corpus import FRAME
 from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
-from stemphonic_jax.generation.request import MAX_SEED, plan
+from stemphonic_jax.generation.request import MAX_SEED, hears_tempo, plan
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.weights.bundle import Bundle
@@ -167,7 +167,7 @@ def _apply(vae: Any, method: str, params: Any, x: jax.Array) -> Any:
 
 def tempo_for(pipe: StemPipeline, bpm: float | None) -> float | None:
   """The tempo, for a model that listens to it."""
-  return bpm if pipe.config["dropout"]["bpm"] < 1 else None
+  return bpm if hears_tempo(pipe.config) else None
 
 
 def _mix_of(song: Song, prompt: Prompt) -> Mix:
