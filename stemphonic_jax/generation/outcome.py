@@ -103,5 +103,6 @@ def is_silent(
 def _of(request: Request, variation: int) -> str:
   words = " ".join(request.prompt.split())
   words = words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
-  number = f", variation {variation + 1}" if request.variations > 1 else ""
-  return f"{words!r}, seed {request.seed}{number}"
+  number = request.first + variation
+  which = f", variation {number + 1}" if request.variations > 1 or number else ""
+  return f"{words!r}, seed {request.seed}{which}"

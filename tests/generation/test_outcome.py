@@ -37,6 +37,8 @@ def test_what_is_no_sound_is_an_error_that_says_how_to_make_it_again(monkeypatch
     )
     with pytest.raises(DivergedError, match="seed 7, variation 1;"):
       pipe.variations(PROMPT, ["drums"], count=2, seed=7)
+    with pytest.raises(DivergedError, match="seed 7, variation 3;"):
+      pipe.variations(PROMPT, ["drums"], count=1, first=2, seed=7)
   stem = good.stems["drums"].copy()
   stem[5] = wrong
   with pytest.raises(DataError, match="stem 'drums': sample 5"):

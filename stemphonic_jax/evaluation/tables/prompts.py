@@ -33,8 +33,7 @@ from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_co
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
 STEMS = 4  # asked for with each prompt
-LOUDEST = 2.0  # sample beyond which a song is no music
-SHOWN = ("silent", "beyond", "identity")
+SHOWN = ("silent", "refused", "identity")
 NOTE = (
   f"Prompts as people write them, each with {STEMS} types of stems that are drawn, and prompts of"
   " held-out pieces with their own types."
@@ -110,25 +109,23 @@ def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) 
   }
 
   def make() -> Cell:
-    silent, beyond, songs = [], [], []
+    silent, refused, songs = [], [], []
     made = asking.generate(of.pipe, prompts, seconds=of.seconds, seed=seed)
     told = bar(made, name, len(prompts), "songs")
     for prompt, mix in zip(prompts, (one.mix for one in told), strict=True):
+      refused.append([float(mix is None)])
       if mix is None:
-        beyond.append([1.0])
         continue
       levels = {kind: dbfs(stem.audio) for kind, stem in mix.stems.items()}
       quiet = [kind for kind, level in levels.items() if level < SILENT_DBFS]
-      peak = max(float(np.abs(stem.audio).max()) for stem in mix.stems.values())
       silent.append([float(kind in quiet) for kind in levels])
-      beyond.append([float(peak > LOUDEST)])
       songs.append(of.ears.listen(mix, keep=False))
-      if quiet or peak > LOUDEST:
-        logging.warning("%r: silent %s; peak %.3g", prompt.caption, quiet or "none", peak)
+      if quiet:
+        logging.warning("%r: silent: %s", prompt.caption, ", ".join(quiet))
     return Cell(
       {
         "silent": scores.mean(silent),
-        "beyond": scores.mean(beyond),
+        "refused": scores.mean(refused),
         "identity": identity(songs, others),
       }
     )
