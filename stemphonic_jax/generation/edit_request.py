@@ -9,13 +9,11 @@ from absl import logging
 from stemphonic_jax.audio.metre import COMMON
 from stemphonic_jax.errors import MismatchError, UsageError
 from stemphonic_jax.generation.guided import REST, Guidance, unguided
+from stemphonic_jax.generation.limits import MAX_SEED, MAX_WORDS, check_text
 from stemphonic_jax.generation.request import (
-  MAX_SEED,
-  MAX_WORDS,
   Request,
   check_activity,
   check_request,
-  check_text,
   hears_tempo,
 )
 from stemphonic_jax.generation.session import Info

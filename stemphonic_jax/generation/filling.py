@@ -19,8 +19,9 @@ from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.generation.draft import Draft
 from stemphonic_jax.generation.outcome import sound_of
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
-from stemphonic_jax.generation.request import Request, plan
+from stemphonic_jax.generation.request import Request
 from stemphonic_jax.generation.rows import Row
+from stemphonic_jax.generation.stem_names import plan
 from stemphonic_jax.generation.windows import (
   Hole,
   Stretch,

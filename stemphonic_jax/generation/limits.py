@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from stemphonic_jax.errors import UsageError
+
 MAX_STEMS = 16
 MAX_VARIATIONS = 64
 MAX_PROMPT = 4_000  # characters; a text encoder reads far fewer
@@ -21,3 +23,11 @@ def unique_name(stem_type: str, taken: Sequence[str]) -> str:
     number += 1
     name = f"{stem_type} {number}"
   return name
+
+
+def check_text(what: str, text: str, most: int) -> None:
+  """UsageError for a text that is none, or has more than so many characters."""
+  if any("\ud800" <= letter <= "\udfff" for letter in text):
+    raise UsageError(f"{what} is not text: it holds bytes that are not UTF-8")
+  if len(text) > most:
+    raise UsageError(f"{what} has {len(text)} characters, expected at most {most}")

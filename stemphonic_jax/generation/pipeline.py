@@ -33,7 +33,7 @@ from stemphonic_jax.generation.guided import weighed
 from stemphonic_jax.generation.info import guided_steps, info_of
 from stemphonic_jax.generation.outcome import silent_stems, sound_of
 from stemphonic_jax.generation.progress import DECODED, SAMPLED, Clock, Progress
-from stemphonic_jax.generation.request import Request, plan
+from stemphonic_jax.generation.request import Request
 from stemphonic_jax.generation.rows import (
   Row,
   for_each_row,
@@ -44,6 +44,7 @@ from stemphonic_jax.generation.rows import (
 )
 from stemphonic_jax.generation.session import begun
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.stem_names import plan
 from stemphonic_jax.generation.systems import open_pipeline
 from stemphonic_jax.generation.windows import holes
 from stemphonic_jax.guidance import PLAIN

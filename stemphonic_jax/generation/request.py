@@ -1,7 +1,5 @@
 """What is asked of a model, checked as a whole before anything is computed."""
 
-import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +9,6 @@ from absl import logging
 from stemphonic_jax.audio.lengths import SHORTEST, at_most, cut_to, within
 from stemphonic_jax.audio.metre import COMMON, METRES, bar_seconds, said
 from stemphonic_jax.data.stems import BPM_RANGE
-from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.context import Context
@@ -19,12 +16,11 @@ from stemphonic_jax.generation.guided import WEIGHED, Guidance, check_guidance, 
 from stemphonic_jax.generation.limits import (
   MAX_PROMPT,
   MAX_SEED,
-  MAX_STEMS,
   MAX_STEPS,
   MAX_VARIATIONS,
-  MAX_WORDS,
-  unique_name,
+  check_text,
 )
+from stemphonic_jax.generation.stem_names import check_twins, name_stems, type_of
 
 Ranges = tuple[tuple[float, float], ...]
 
@@ -137,7 +133,7 @@ def check_request(
   first = values.whole("first", first)
   _within("first", first, 0, MAX_VARIATIONS - variations)
   _within("steps", steps, 1, MAX_STEPS)
-  named, words = _name_stems(model, stems, taken=context or ())
+  named, words = name_stems(model, stems, taken=context or ())
   if context is not None:
     _require(model, "context")
   passes = _passes(passes, len(named))
@@ -145,7 +141,7 @@ def check_request(
   if passes > 1:  # of which the later ones hear the earlier
     _require(model, "context", "make all stems in one pass")
   if share_noise:
-    _check_twins(named, words, passes, twins)
+    check_twins(named, words, passes, twins)
   return Request(
     prompt=prompt,
     stems=named,
@@ -222,18 +218,6 @@ def check_weighed(model: Mapping[str, Any], request: Request, given: Context | N
       raise UsageError(f"guidance of {name}: the request has no {what}; leave it out{hint}")
 
 
-def plan(names: Sequence[str], passes: int) -> list[list[str]]:
-  """Cuts stems into passes of nearly equal size, the larger ones first (Sec. 4.3, footnote 1).
-
-  One pass makes all at once; two make ceil(K/2) and then the rest; K make one stem at a time.
-  """
-  size, larger = divmod(len(names), passes)
-  cuts = [0]
-  for i in range(passes):
-    cuts.append(cuts[-1] + size + (i < larger))
-  return [list(names[a:b]) for a, b in itertools.pairwise(cuts)]
-
-
 def _negative(model: Mapping[str, Any], text: str, guidance: Guidance) -> str:
   if not text.strip():
     raise UsageError("negative: is empty; say what is to be avoided, or leave it out")
@@ -270,95 +254,6 @@ def _passes(passes: Any, stems: int) -> int:
   return values.whole("passes", passes)
 
 
-def _type_of(model: Mapping[str, Any], word: str) -> str:
-  """The stem type of a word: one of the eleven, or a free type that the model was trained on."""
-  return word if word in model.get("types", ()) else parse_type(word)
-
-
-def _type_asked(model: Mapping[str, Any], word: str) -> str:
-  """The same of a stem that is asked for, which may have a number, as tracks have: "gtr 2"."""
-  free = word in model.get("types", ())
-  return guess_type(word) if knows(word) and not free else _type_of(model, word)
-
-
-def _listed(stems: Any) -> list[str]:
-  """Stems as a list of "type" or "type: words", whatever they are given as."""
-  example = "['drums', 'guitars: muted electric']"
-  if isinstance(stems, str):
-    raise UsageError(f"stems: got the text {stems!r}, expected a list, as {example}")
-  if isinstance(stems, Mapping):
-    pairs = [(values.text("stem", kind), words or "") for kind, words in stems.items()]
-    stems = [f"{kind}: {values.text(f'words of {kind}', words)}" for kind, words in pairs]
-  try:
-    return [values.text("stem", word) for word in stems]
-  except TypeError:
-    raise UsageError(f"stems: got {stems!r}, expected a list, as {example}") from None
-
-
-def _split(model: Mapping[str, Any], stem: str) -> tuple[str, str]:
-  """What is asked for with "guitars: muted electric": the type, and words for it, "" for none."""
-  free = [kind for kind in model.get("types", ()) if f"{stem}:".startswith(f"{kind}:")]
-  kind = max(free, key=len, default=stem.partition(":")[0])
-  words = " ".join(stem[len(kind) + 1 :].split())
-  check_text(f"stem {kind!r}: what is said of it", words, MAX_WORDS)
-  return kind.strip() or stem, words
-
-
-def _name_stems(
-  model: Mapping[str, Any], stems: Any, taken: Sequence[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-  """Types by unique name, and words by name where there are any."""
-  whole_mixes = model["whole_mixes"]
-  stems = _listed(stems)
-  if not stems:
-    raise UsageError("no stems asked for; name at least one, as in --stems drums,basses")
-  if len(stems) > MAX_STEMS:
-    raise UsageError(f"{len(stems)} stems asked for, expected at most {MAX_STEMS}")
-  named: dict[str, str] = {}
-  words: dict[str, str] = {}
-  for stem in stems:
-    word, said = _split(model, stem)
-    if whole_mixes != (word == MIX):
-      raise UsageError(
-        f"stem {word!r}: this model was trained on whole mixes and makes only {MIX!r}"
-        if whole_mixes
-        else f"stem {word!r}: this model makes stems; name them, as in --stems drums,basses"
-      )
-    if whole_mixes and said:
-      raise UsageError(f"stem {stem!r}: a mix has no words of its own; write them into the prompt")
-    try:
-      stem_type = MIX if whole_mixes else _type_asked(model, word)
-    except UsageError as error:
-      hint = "; where words hold commas, put semicolons between stems" if words else ""
-      raise UsageError(f"{error}{hint}") from None
-    # "mix" itself is the name of what all stems of a song add up to.
-    name = unique_name("music" if whole_mixes else _file_name(stem_type), [*taken, *named])
-    named[name] = stem_type
-    if said:
-      words[name] = said
-  return named, words
-
-
-def _file_name(stem_type: str) -> str:
-  """A stem's name, which its file has too: a free type may be anything, as "bass/guitar"."""
-  return " ".join(re.split(r"[/\\\0\s]+", stem_type)).strip(" .") or "stem"
-
-
-def _check_twins(
-  named: Mapping[str, str], words: Mapping[str, str], passes: int, instead: str
-) -> None:
-  """Equal prompt and equal noise give equal audio, so one pass cannot hold one stem twice."""
-  for names in plan(list(named), passes):
-    stems = [(named[name], words.get(name)) for name in names]
-    if twins := [kind for kind, said in stems if stems.count((kind, said)) > 1]:
-      if instead:
-        raise UsageError(f"stems: {twins[0]!r} twice; {instead}")
-      raise UsageError(
-        f"stems: {twins[0]!r} twice in one pass with shared noise would be the same audio twice;"
-        f" give one words of its own ({twins[0]}: WORDS), or ask for more passes (--passes K)"
-      )
-
-
 def check_activity(
   model: Mapping[str, Any],
   hop: int,
@@ -374,7 +269,7 @@ def check_activity(
   for word, ranges in activity.items():
     word = values.text("activity", word)
     _require(model, "activity")
-    name = word if word in named else _asked(named, word, _type_of(model, word))
+    name = word if word in named else _asked(named, word, type_of(model, word))
     pairs = _pairs(name, ranges)
     pairs = [(start, cut_to(end, seconds, rate, hop)) for start, end in pairs]
     for start, end in pairs:
@@ -405,14 +300,6 @@ def _pairs(name: str, ranges: Any) -> list[tuple[float, float]]:
       f"activity {name}: expected a list of (start, end) in seconds, as [(0, 4), (8, 12)]"
     ) from None
   return [tuple(values.number(f"activity {name}", edge) for edge in pair) for pair in pairs]
-
-
-def check_text(what: str, text: str, most: int) -> None:
-  """UsageError for a text that is none, or has more than so many characters."""
-  if any("\ud800" <= letter <= "\udfff" for letter in text):
-    raise UsageError(f"{what} is not text: it holds bytes that are not UTF-8")
-  if len(text) > most:
-    raise UsageError(f"{what} has {len(text)} characters, expected at most {most}")
 
 
 def _require(model: Mapping[str, Any], condition: str, instead: str = "leave it out") -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from stemphonic_jax.generation.guided import Guidance, weights_of
-from stemphonic_jax.generation.request import MAX_VARIATIONS, Request
+from stemphonic_jax.generation.limits import MAX_VARIATIONS
+from stemphonic_jax.generation.request import Request
 from stemphonic_jax.guidance import FULL, PLAIN, Views, views
 from stemphonic_jax.models.conditioning import NOT_GIVEN, Conditions
 

@@ -13,8 +13,8 @@ from stemphonic_jax.audio import levels
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import pipeline, rows
+from stemphonic_jax.generation.limits import MAX_STEMS, MAX_VARIATIONS
 from stemphonic_jax.generation.pipeline import StemPipeline
-from stemphonic_jax.generation.request import MAX_STEMS, MAX_VARIATIONS
 from stemphonic_jax.models.conditioning import CONDITIONS, NOT_GIVEN
 from stemphonic_jax.sampler import network_rows, rescale_interval
 from tests import tiny

@@ -14,13 +14,9 @@ import pytest
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.guided import weights_of
-from stemphonic_jax.generation.request import (
-  MAX_STEMS,
-  check_request,
-  check_weighed,
-  plan,
-  unique_name,
-)
+from stemphonic_jax.generation.limits import MAX_STEMS, unique_name
+from stemphonic_jax.generation.request import check_request, check_weighed
+from stemphonic_jax.generation.stem_names import plan
 from tests import tiny
 
 HOP = 3584

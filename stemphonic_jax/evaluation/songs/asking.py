@@ -22,9 +22,11 @@ from stemphonic_jax.audio.lengths import frames_of
 from stemphonic_jax.data.stems import Mix, Stem
 from stemphonic_jax.errors import DivergedError
 from stemphonic_jax.evaluation.songs.corpus import FRAME
+from stemphonic_jax.generation.limits import MAX_SEED
 from stemphonic_jax.generation.pipeline import WINDOW, StemPipeline
-from stemphonic_jax.generation.request import MAX_SEED, hears_tempo, plan
+from stemphonic_jax.generation.request import hears_tempo
 from stemphonic_jax.generation.song import Song
+from stemphonic_jax.generation.stem_names import plan
 from stemphonic_jax.models.vae import decode_chunked, encode_chunked
 from stemphonic_jax.weights.bundle import Bundle
 from stemphonic_jax.weights.tensors import materialize

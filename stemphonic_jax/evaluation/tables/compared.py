@@ -39,8 +39,8 @@ from stemphonic_jax.evaluation.tables import basis, paper, remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.editing import whole
 from stemphonic_jax.evaluation.tables.systems import SHOWN
+from stemphonic_jax.generation.limits import MAX_SEED
 from stemphonic_jax.generation.pipeline import StemPipeline
-from stemphonic_jax.generation.request import MAX_SEED
 from stemphonic_jax.generation.systems import pipeline_of
 from stemphonic_jax.weights.architecture import parameter_count
 

@@ -26,9 +26,8 @@ from stemphonic_jax.evaluation.songs.asking import Prompt
 from stemphonic_jax.evaluation.tables import remade
 from stemphonic_jax.evaluation.tables.basis import Measured, Options
 from stemphonic_jax.evaluation.tables.remade import Setting
-from stemphonic_jax.generation.limits import MAX_PROMPT
+from stemphonic_jax.generation.limits import MAX_PROMPT, check_text
 from stemphonic_jax.generation.outcome import SILENT_DBFS
-from stemphonic_jax.generation.request import check_text
 from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_config
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")

@@ -29,8 +29,8 @@ from stemphonic_jax.evaluation.tables import basis
 from stemphonic_jax.evaluation.tables.basis import Options
 from stemphonic_jax.generation.context import Context
 from stemphonic_jax.generation.editing import given_song
+from stemphonic_jax.generation.limits import MAX_SEED
 from stemphonic_jax.generation.pipeline import StemPipeline
-from stemphonic_jax.generation.request import MAX_SEED
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.systems import pipeline_class, pipeline_of
 
