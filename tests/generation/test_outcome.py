@@ -112,8 +112,8 @@ def quiet_at_first(monkeypatch):
 
 def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, warned):
   whole = generate("drums", "basses", seed=3)
-  passes = quiet_at_first("drums")
-  song = generate("drums", "basses", seed=3)
+  passes, told = quiet_at_first("drums"), []
+  song = generate("drums", "basses", seed=3, progress=lambda done, of: told.append((done, of)))
   frames = -(-song.samples // song.hop)
   assert [(names, lanes) for _, names, lanes in passes] == [
     (["drums", "basses"], {}),
@@ -124,6 +124,8 @@ def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, w
   assert not warned
   assert "silent" not in song.info["stems"]["drums"]
   assert song.info["request"]["activity"] == {}  # what was asked is as it was
+  assert told[-1] == (told[-1][1],) * 2
+  assert min(done for done, of in told[told.index((32, 32)) :]) == 32  # two stems stay made
 
 
 def test_in_any_order_and_to_what_is_given_of_no_type_too(quiet_at_first, warned):
