@@ -17,7 +17,11 @@ from stemphonic_jax.generation.limits import MAX_STEMS, MAX_WORDS, check_text, u
 def name_stems(
   model: Mapping[str, Any], stems: Any, taken: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-  """Types by unique name, and words by name where there are any."""
+  """Types by unique name, and words by name where there are any.
+
+  `stems` are a list of "type" or "type: words", or map types to words; names that are `taken` get a
+  number. UsageError for none or too many, and for what the model does not make.
+  """
   whole_mixes = model["whole_mixes"]
   stems = _listed(stems)
   if not stems:
@@ -52,7 +56,10 @@ def name_stems(
 def check_twins(
   named: Mapping[str, str], words: Mapping[str, str], passes: int, instead: str
 ) -> None:
-  """Equal prompt and equal noise give equal audio, so one pass cannot hold one stem twice."""
+  """UsageError for a stem that is twice in one pass: equal prompt and noise give equal audio.
+
+  `instead` says what to do about it, where a system has a way of its own.
+  """
   for names in plan(list(named), passes):
     stems = [(named[name], words.get(name)) for name in names]
     if twins := [kind for kind, said in stems if stems.count((kind, said)) > 1]:
