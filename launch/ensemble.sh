@@ -2,11 +2,12 @@
 # What hearing each other is worth (docs/ensemble.md): from one base, on the same records and with the same
 # budget, C-(ii) with activity control and D, whose stems attend to each other, three seeds each; D also
 # with noise that is shared in training, in half and whole. Then they are measured. On two cores that is
-# some six hours; what is done is not done again after an interruption.
+# some six hours; what is done is not done again after an interruption. LENGTH is that of songs in seconds,
+# EMA nearer to 0 for fewer steps, and an empty SHARED leaves noise that is shared in training out.
 #
 #   bash launch/ensemble.sh                        # from runs/demo_short of launch/train_demo.sh
 #   ROOT=runs/longer SEEDS=0 STEPS=3500 SONGS=200 bash launch/ensemble.sh
-#   ROOT=runs/ensemble_32 LENGTH=32 PIECES=480 STEPS=400 EMA=0.99 SHARED= SONGS=48 bash launch/ensemble.sh
+#   ROOT=runs/ensemble_32 LENGTH=32 PIECES=480 STEPS=400 EMA=0.99 SHARED= bash launch/ensemble.sh
 #   EXTRAS=cuda bash launch/ensemble.sh            # on a GPU
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -40,4 +41,5 @@ for noise in ${SHARED-half=0.5 one=1.0}; do
     train "d_${noise%=*}" "$seed" ensemble.py:demo --config.data.share_noise="${noise#*=}"
   done
 done
-stemphonic evaluate --table ensemble --models "$ROOT" --out "$ROOT/tables" --songs "${SONGS:-72}" --seconds "$LENGTH"
+stemphonic evaluate --table ensemble --models "$ROOT" --out "$ROOT/tables" --songs "${SONGS:-72}" \
+  --reference "${REFERENCE:-150}" --seconds "$LENGTH"

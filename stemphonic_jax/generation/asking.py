@@ -15,7 +15,7 @@ import numpy as np
 from stemphonic_jax.audio.lengths import SHORTEST, samples_of
 from stemphonic_jax.errors import TooLongError
 from stemphonic_jax.generation.context import Context, fit, given_context, read_context, timed
-from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell
+from stemphonic_jax.generation.progress import DECODED, SAMPLED, Progress, Tell, one_after_another
 from stemphonic_jax.generation.request import (
   Request,
   check_request,
@@ -133,7 +133,8 @@ def variations(
 def made(pipe: "StemPipeline", asked: Order, progress: Tell | None = None) -> list[Song]:
   """The songs of an order; DivergedError where what is made is no sound."""
   request = asked.request
-  work = Progress((SAMPLED + DECODED) * len(request.stems) * request.variations, progress)
+  rows = len(request.stems) * request.variations
+  work = Progress((SAMPLED + DECODED) * rows, one_after_another(progress))
   return pipe.songs(request, asked.given, asked.samples, work)
 
 

@@ -119,11 +119,11 @@ class CodePipeline(ABC):
     wave: Float32[np.ndarray, "N"],
     variation: int,
   ) -> None:
-    """New audio of a stem into its holes."""
-    new = np.stack([wave, wave], 1)
+    """New audio of a stem into its holes; `variation` counts from 0, as the keys of draws do."""
+    new, of = np.stack([wave, wave], 1), variation - request.first
     audio = draft.audio.get(name, np.zeros((draft.samples, 2), np.float32))
     for hole in found:
-      new[hole.start : hole.stop] = sound_of(request, variation, name, new[hole.start : hole.stop])
+      new[hole.start : hole.stop] = sound_of(request, of, name, new[hole.start : hole.stop])
       audio = blend(audio, new, hole, self.rate)
     draft.audio[name] = audio
 

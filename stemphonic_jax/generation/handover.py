@@ -22,11 +22,11 @@ from stemphonic_jax.data.taxonomy import guess_type
 from stemphonic_jax.errors import DataError, OutputError, UsageError
 from stemphonic_jax.generation.colours import colour_of
 from stemphonic_jax.generation.context import read_context
-from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, read_mixer
 from stemphonic_jax.generation.sections import sections
 from stemphonic_jax.generation.song_folder import INFO, no_song
 from stemphonic_jax.generation.song_json import FASTEST
+from stemphonic_jax.generation.stem_names import unique_name
 
 ENDINGS = {"zip": ".zip", "dawproject": ".dawproject", "reaper": "-reaper", "stem": ".stem.mp4"}
 FORMS = tuple(ENDINGS)

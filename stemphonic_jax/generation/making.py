@@ -8,7 +8,7 @@ import numpy as np
 from stemphonic_jax.generation.carried import continued
 from stemphonic_jax.generation.draft import Edit
 from stemphonic_jax.generation.outcome import is_silent, silent_stems
-from stemphonic_jax.generation.progress import Tell
+from stemphonic_jax.generation.progress import Tell, one_after_another
 from stemphonic_jax.generation.session import OF_STEMS
 from stemphonic_jax.generation.song import Song, Take
 from stemphonic_jax.generation.windows import unknown
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def make(pipe: "StemPipeline", edit: Edit, tell: Tell | None = None) -> Song:
   """The song after an edit: the holes of its draft filled, and the step written down."""
   song, request, draft, turned = edit.song, edit.request, edit.draft, edit.turned
-  begun_at = time.perf_counter()
+  begun_at, tell = time.perf_counter(), one_after_another(tell)
   pipe.fill(draft, request, edit.holes, strength=edit.strength, tell=tell)
   missing = unknown(edit.holes, -(-draft.samples // pipe.hop))
   whole = turned or draft.samples != song.samples

@@ -77,16 +77,9 @@ def silent_stems(
       first=request.first + variation,
       variations=1,
     )
-
-    def after(
-      done: int, of: int
-    ) -> None:  # what there is already, which took as long for each stem
-      before = of * len(request.stems) * request.variations // len(names)
-      tell(before + done, before + of)
-
     ordered = {name: draft.audio[name] for name in sorted(draft.audio)}  # a sum rounds by order
     remade = Draft(ordered, draft.types, draft.latents)
-    pipe.fill(remade, once, holes, tell=tell and after)
+    pipe.fill(remade, once, holes, tell=tell)
     draft.audio |= remade.audio
     names = silent()
   for name in names:

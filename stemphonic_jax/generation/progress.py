@@ -48,6 +48,22 @@ class Progress:
       raise
 
 
+def one_after_another(tell: Tell | None) -> Tell | None:
+  """Tells of works that follow each other as of one, which grows as each of them begins."""
+  if tell is None:
+    return None
+  before, last = 0, (0, 0)
+
+  def told(done: int, of: int) -> None:
+    nonlocal before, last
+    if done < last[0]:
+      before += last[1]
+    last = done, of
+    tell(before + done, before + of)
+
+  return told
+
+
 class Clock:
   """Wall-clock seconds by stage."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from stemphonic_jax.data.taxonomy import MIX, guess_type, knows, parse_type
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import values
-from stemphonic_jax.generation.limits import MAX_STEMS, MAX_WORDS, check_text, unique_name
+from stemphonic_jax.generation.limits import MAX_STEMS, MAX_WORDS, check_text
 
 
 def name_stems(
@@ -51,6 +51,18 @@ def name_stems(
     if said:
       words[name] = said
   return named, words
+
+
+def unique_name(stem_type: str, taken: Sequence[str]) -> str:
+  """ "guitars", or "guitars 2" where that is taken, and so on.
+
+  Capitals make no difference: Drums.wav and drums.wav are one file on many systems.
+  """
+  name, number, names = stem_type, 1, {word.lower() for word in taken}
+  while name.lower() in names:
+    number += 1
+    name = f"{stem_type} {number}"
+  return name
 
 
 def check_twins(

@@ -15,8 +15,8 @@ from stemphonic_jax.data.preparing import tempo
 from stemphonic_jax.data.taxonomy import STEM_TYPES, guess_type, is_mix, knows
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import session
-from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.song import Song, Take
+from stemphonic_jax.generation.stem_names import unique_name
 from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.library import check_name
 

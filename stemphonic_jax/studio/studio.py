@@ -17,11 +17,11 @@ from stemphonic_jax.data.taxonomy import MIX, STEM_TYPES
 from stemphonic_jax.errors import DataError, MissingError, OutputError, UsageError
 from stemphonic_jax.generation import values
 from stemphonic_jax.generation.colours import colour_of
-from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.mixer import Strip, check_strip, read_mixer, save_mixer
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.generation.song import Song
 from stemphonic_jax.generation.song_folder import INFO, TAKES
+from stemphonic_jax.generation.stem_names import unique_name
 from stemphonic_jax.studio import asking
 from stemphonic_jax.studio import desk as desks
 from stemphonic_jax.studio.bin import Bin

@@ -125,7 +125,18 @@ def test_a_silent_stem_is_made_once_more_to_sound_and_no_other(quiet_at_first, w
   assert "silent" not in song.info["stems"]["drums"]
   assert song.info["request"]["activity"] == {}  # what was asked is as it was
   assert told[-1] == (told[-1][1],) * 2
-  assert min(done for done, of in told[told.index((32, 32)) :]) == 32  # two stems stay made
+  assert min(done for done, _ in told[told.index((32, 32)) :]) == 32  # two stems stay made
+
+
+def test_progress_never_begins_anew(quiet_at_first):
+  quiet_at_first("drums")
+  told = []
+  tiny.pipeline().variations(
+    PROMPT, ["drums", "basses"], count=2, seed=3, progress=lambda done, of: told.append((done, of))
+  )
+  done = [done for done, _ in told]
+  assert done == sorted(done)
+  assert told[-1] == (96, 96)  # two stems of two songs, and one of each once more
 
 
 def test_in_any_order_and_to_what_is_given_of_no_type_too(quiet_at_first, warned):

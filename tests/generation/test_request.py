@@ -1,7 +1,6 @@
 """Requests: what is left open is the model's own, and every fault is one clear line."""
 
 import dataclasses
-import itertools
 import json
 import math
 import re
@@ -14,9 +13,8 @@ import pytest
 from stemphonic_jax.data.taxonomy import STEM_TYPES
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation.guided import weights_of
-from stemphonic_jax.generation.limits import MAX_STEMS, unique_name
+from stemphonic_jax.generation.limits import MAX_STEMS
 from stemphonic_jax.generation.request import check_request, check_weighed
-from stemphonic_jax.generation.stem_names import plan
 from tests import tiny
 
 HOP = 3584
@@ -70,22 +68,10 @@ def test_the_metre_is_that_asked_for_or_that_of_the_prompt_or_four_four(told):
   assert check(metre="3/4").bar is None  # no tempo is asked for
 
 
-def test_stems_are_named_by_their_type_whatever_they_were_called():
-  request = check(stems=["Bass", "fx", "synth_vocals"])
-  assert request.stems == {"basses": "basses", "SFX": "SFX", "synth-vocals": "synth-vocals"}
-
-
 def test_a_stem_may_be_asked_for_with_a_number_but_only_that_one_is_meant_later():
   assert check(stems=["gtr 2", "Drums 1"]).stems == {"guitars": "guitars", "drums": "drums"}
   with pytest.raises(UsageError, match="unknown stem type 'drums 2'"):
     check(stems=["drums"], activity={"drums 2": [(0, 1)]})
-
-
-def test_a_type_asked_for_again_is_numbered():
-  request = check(stems=["guitars", "drums", "guitar"], share_noise=False, context=["drums"])
-  assert request.stems == {"guitars": "guitars", "drums 2": "drums", "guitars 2": "guitars"}
-  assert unique_name("keys", ["keys", "keys 2", "keys 4"]) == "keys 3"
-  assert unique_name("drums", ["Drums"]) == "drums 2", "one file where capitals make no difference"
 
 
 @pytest.mark.parametrize(
@@ -302,55 +288,6 @@ def test_what_is_not_there_cannot_be_weighed(name, given, message):
   if name in ("context", "activity"):
     with pytest.raises(UsageError, match=f"{name}: this model was trained without it"):
       check_weighed(untrained(name), check(guidance={name: 2}), None)
-
-
-def test_a_model_makes_the_free_types_it_was_trained_on():
-  model = tiny.CONFIG | {"types": ["theremin"]}
-  assert check(model, stems=["bass", "theremin"]).stems == {
-    "basses": "basses",
-    "theremin": "theremin",
-  }
-  with pytest.raises(UsageError, match="unknown stem type 'theremin'"):
-    check(stems=["theremin"])
-
-
-def test_a_model_of_whole_mixes_makes_nothing_else():
-  model = tiny.CONFIG | {"whole_mixes": True}
-  assert check(model, stems=["mix"]).stems == {"music": "mix"}
-  with pytest.raises(UsageError, match="makes only 'mix'"):
-    check(model, stems=["drums"])
-  with pytest.raises(UsageError, match="'mix: loud': a mix has no words of its own"):
-    check(model, stems=["mix: loud"])
-
-
-@pytest.mark.parametrize("count", range(1, MAX_STEMS + 1))
-def test_passes_cut_the_stems_in_order_and_the_first_has_the_most(count):
-  names = [f"stem {k}" for k in range(count)]
-  assert plan(names, 1) == [names]
-  assert plan(names, count) == [[name] for name in names]
-  if count > 1:
-    half = math.ceil(count / 2)  # footnote 1 of Sec. 4.3
-    assert plan(names, 2) == [names[:half], names[half:]]
-  for passes in range(1, count + 1):
-    sizes = [len(part) for part in plan(names, passes)]
-    assert list(itertools.chain(*plan(names, passes))) == names
-    assert len(sizes) == passes
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] - sizes[-1] <= 1
-
-
-@pytest.mark.parametrize(
-  ("word", "name"),
-  [("bass/guitar", "bass guitar"), ("../../x", "x"), ("/", "stem"), ("a\0b", "a b")],
-)
-def test_a_stem_of_any_free_type_has_the_name_of_a_file(word, name):
-  assert check(tiny.CONFIG | {"types": [word]}, stems=[word]).stems == {name: word}
-
-
-@pytest.mark.parametrize("stems", [None, 3])
-def test_stems_are_a_list(stems):
-  with pytest.raises(UsageError, match="expected a list, as"):
-    check(stems=stems)
 
 
 def test_a_key_is_no_seed():

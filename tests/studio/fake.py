@@ -13,8 +13,8 @@ import numpy as np
 from stemphonic_jax.errors import UsageError
 from stemphonic_jax.generation import session
 from stemphonic_jax.generation import song as saving
-from stemphonic_jax.generation.limits import unique_name
 from stemphonic_jax.generation.song import Song, Take
+from stemphonic_jax.generation.stem_names import unique_name
 from stemphonic_jax.studio import worker
 
 RATE, HOP = 8_000, 800

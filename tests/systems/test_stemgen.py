@@ -11,11 +11,12 @@ from absl import logging
 
 from configs import stemgen as configs
 from stemphonic_jax import main
-from stemphonic_jax.errors import MismatchError, UsageError
+from stemphonic_jax.errors import DivergedError, MismatchError, UsageError
 from stemphonic_jax.generation.pipeline import StemPipeline
 from stemphonic_jax.generation.saved import load_song
 from stemphonic_jax.systems import stemgen
 from stemphonic_jax.weights.code_bundle import export_code_bundle
+from stemphonic_jax.weights.codec import Codec
 
 pytestmark = pytest.mark.usefixtures("one_device", "equal_steps_compile_once")
 
@@ -222,6 +223,13 @@ def test_a_prompt_that_nobody_reads_is_told_so_once(pipe, song, told):
   pipe.again(song, ["drums"], prompt="louder")
   pipe.follow({"drums": song.stems["drums"]}, "a title", ["keys"])
   assert told.count(read) == 2
+
+
+def test_a_song_that_is_no_sound_is_named_by_the_number_of_its_variation(pipe, monkeypatch):
+  decode = Codec.decode
+  monkeypatch.setattr(Codec, "decode", lambda *asked: decode(*asked) + np.float32(np.nan))
+  with pytest.raises(DivergedError, match="seed 7, variation 3;"):
+    pipe.variations("a", ["drums"], count=1, first=2, seed=7)
 
 
 def test_a_variation_of_codes_is_refused(pipe, song):

@@ -171,7 +171,7 @@ _JUDGED = (
 )
 _OTHERS = (
   Metric("silent", "Silent", "lower", "Stems that were to sound and stay below −45 dBFS (share)"),
-  Metric("refused", "No music", "lower", "Songs that a model made no sound of (share)"),
+  Metric("diverged", "Diverged", "lower", "Songs left out: NaN, or far beyond full scale (share)"),
   Metric("fad", "FAD", "lower", "Fréchet distance to the real embeddings, mean over kinds"),
   Metric("fad_inf", "FAD∞", "lower", "What it would be of infinitely many songs; no interval"),
   Metric("kad", "KAD", "lower", "Kernel distance × 100, 0 on average for sets of one kind"),

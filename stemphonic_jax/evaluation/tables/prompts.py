@@ -32,7 +32,7 @@ from stemphonic_jax.weights.signed import check_stemphonic, find_bundle, read_co
 
 WRITTEN = Path(asking.__file__).with_name("prompts.txt")
 STEMS = 4  # asked for with each prompt
-SHOWN = ("silent", "refused", "identity")
+SHOWN = ("silent", "diverged", "identity")
 NOTE = (
   f"Prompts as people write them, each with {STEMS} types of stems that are drawn, and prompts of"
   " held-out pieces with their own types."
@@ -95,7 +95,7 @@ def as_written(texts: Sequence[str], seconds: float, seed: int) -> list[Prompt]:
 
 
 def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) -> Cell:
-  """What a model makes of prompts; which of them it made no music of is in the log."""
+  """What a model makes of prompts; which of them came to no sound is in the log."""
   seed = of.options.seed
   key = {
     "model": of.model.bundle.fingerprint,
@@ -108,11 +108,11 @@ def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) 
   }
 
   def make() -> Cell:
-    silent, refused, songs = [], [], []
+    silent, diverged, songs = [], [], []
     made = asking.generate(of.pipe, prompts, seconds=of.seconds, seed=seed)
     told = bar(made, name, len(prompts), "songs")
     for prompt, mix in zip(prompts, (one.mix for one in told), strict=True):
-      refused.append([float(mix is None)])
+      diverged.append([float(mix is None)])
       if mix is None:
         continue
       levels = {kind: dbfs(stem.audio) for kind, stem in mix.stems.items()}
@@ -124,7 +124,7 @@ def scored(of: Setting, name: str, prompts: Sequence[Prompt], others: Sequence) 
     return Cell(
       {
         "silent": scores.mean(silent),
-        "refused": scores.mean(refused),
+        "diverged": scores.mean(diverged),
         "identity": identity(songs, others),
       }
     )
