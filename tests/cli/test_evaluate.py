@@ -82,7 +82,7 @@ def test_one_model_beside_what_its_numbers_are_read_by(evaluate, tmp_path):
     ),
     (
       "prompts",
-      "Silent ↓ | No music ↓ | Identity ↑",
+      "Silent ↓ | Diverged ↓ | Identity ↑",
       ["Prompts", "as people write them", "of the corpus"],
     ),
   ],
