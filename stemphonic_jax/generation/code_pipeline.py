@@ -66,7 +66,8 @@ class CodePipeline(ABC):
   ) -> None:
     """Makes what is in the holes of the stems of a request: their codes, and by `put` their audio.
 
-    Of each stem `progress` counts SAMPLED and DECODED. DivergedError where it is no sound.
+    `variation` is one of those of the request, which begin with its `first`. Of each stem
+    `progress` counts SAMPLED and DECODED. DivergedError where it is no sound.
     """
 
   def fill(
@@ -101,7 +102,7 @@ class CodePipeline(ABC):
       nothing = {name: np.zeros((samples, 2), np.float32) for name in request.stems}
       draft = Draft({**given.audio, **nothing}, types, {})
       whole = holes(None, samples, self.rate, self.hop)
-      self.work(draft, request, whole, request.first + v, progress)
+      self.work(draft, request, whole, v, progress)
       clock.lap("sample")
       silent = silent_stems(self, draft, request, whole, variation=v)
       info = info_of(self, request, given, v, silent, clock.seconds)
@@ -119,11 +120,11 @@ class CodePipeline(ABC):
     wave: Float32[np.ndarray, "N"],
     variation: int,
   ) -> None:
-    """New audio of a stem into its holes; `variation` counts from 0, as the keys of draws do."""
-    new, of = np.stack([wave, wave], 1), variation - request.first
+    """New audio of a stem into its holes."""
+    new = np.stack([wave, wave], 1)
     audio = draft.audio.get(name, np.zeros((draft.samples, 2), np.float32))
     for hole in found:
-      new[hole.start : hole.stop] = sound_of(request, of, name, new[hole.start : hole.stop])
+      new[hole.start : hole.stop] = sound_of(request, variation, name, new[hole.start : hole.stop])
       audio = blend(audio, new, hole, self.rate)
     draft.audio[name] = audio
 

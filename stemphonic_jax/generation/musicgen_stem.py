@@ -216,7 +216,7 @@ class MusicGenStem(CodePipeline):
     frames, codes, known = codes.shape[-1], codes.copy(), known.copy()
     staying = known.all(1)
     size = self._longest_edit if staying.any() else self._longest
-    key = jax.random.fold_in(jax.random.key(request.seed), variation)
+    key = jax.random.fold_in(jax.random.key(request.seed), request.first + variation)
     text, mask = self._encode_text([song_prompt(request.prompt, request.bpm)])
     stride = size - int(size * KEPT)
     starts = range(0, max(1, frames - size + stride), stride) if frames > size else (0,)

@@ -115,7 +115,7 @@ class StemGenPipeline(CodePipeline):
         window = slice(stretch.begin, stretch.begin + size)
         span = slice(stretch.begin * self.hop, (stretch.begin + size) * self.hop)
         given = ~missing[window]
-        key = _key(request.seed, variation, name, number)
+        key = _key(request.seed, request.first + variation, name, number)
         context = self.heard(self._codec, [audio[span] for audio in there]) if there else None
         made = self._made(request, kind, key, context, codes[window], given)
         place = np.arange(stretch.first, stretch.last)

@@ -288,6 +288,14 @@ def test_the_network_of_the_paper_is_medium():
   assert "9,000 tokens a song" in said
 
 
+def test_a_variation_made_alone_is_that_of_several(pipe):
+  both = pipe.variations("a", STEMS, count=2, seed=7)
+  (alone,) = pipe.variations("a", STEMS, count=1, first=1, seed=7)
+  for name, audio in both[1].stems.items():
+    np.testing.assert_array_equal(alone.stems[name], audio)
+  assert any((alone.stems[name] != audio).any() for name, audio in both[0].stems.items())
+
+
 def test_what_is_of_latents_refuses_it_at_once(trained, tmp_path):
   others = {
     ("bench", "generation"): "--peer torch",

@@ -225,6 +225,13 @@ def test_a_prompt_that_nobody_reads_is_told_so_once(pipe, song, told):
   assert told.count(read) == 2
 
 
+def test_a_variation_made_alone_is_that_of_several(pipe):
+  both = pipe.variations("a", ["drums"], count=2, seed=7)
+  (alone,) = pipe.variations("a", ["drums"], count=1, first=1, seed=7)
+  np.testing.assert_array_equal(alone.stems["drums"], both[1].stems["drums"])
+  assert (alone.stems["drums"] != both[0].stems["drums"]).any()
+
+
 def test_a_song_that_is_no_sound_is_named_by_the_number_of_its_variation(pipe, monkeypatch):
   decode = Codec.decode
   monkeypatch.setattr(Codec, "decode", lambda *asked: decode(*asked) + np.float32(np.nan))
